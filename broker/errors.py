@@ -1,4 +1,4 @@
-"""What can go wrong between us and the broker, and the exit code that a shell sees for it.
+"""What can go wrong between us and the broker.
 
 pika's own exceptions are mapped to these in ``broker.translate`` and nowhere else.
 """
@@ -6,32 +6,14 @@ pika's own exceptions are mapped to these in ``broker.translate`` and nowhere el
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 
-from protocol.errors import GlassrabbitError
-
-
-class ExitCode(IntEnum):
-    """Exit codes of all commands. Where several apply, the first of this list wins (see ``worst``)."""
-
-    CONFIG = 78
-    UNAVAILABLE = 69
-    UNROUTABLE = 4
-    TIMED_OUT = 75
-    FAILED = 1
-    OK = 0
-    USAGE = 2
-    INTERRUPTED = 130
-
-
-def worst(codes: Sequence[ExitCode]) -> ExitCode:
-    """The code that a command ends with when its parts ended with ``codes``."""
-    order = list(ExitCode)
-    return min(codes, key=order.index, default=ExitCode.OK)
+from protocol.errors import ExitCode, GlassrabbitError
 
 
 class ConfigError(GlassrabbitError):
     """The configuration is wrong. ``problems`` has one line each; raised before any I/O."""
+
+    exit_code = ExitCode.CONFIG
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -46,10 +28,13 @@ class Unreachable(BrokerError):
     """No node answered within the connect bound."""
 
     retryable = True
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class AccessRefused(BrokerError):
     """The broker knows us and says no: login, virtual host or permission."""
+
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class ConnectionLost(BrokerError):
@@ -57,6 +42,7 @@ class ConnectionLost(BrokerError):
 
     retryable = True
     outcome_known = False
+    exit_code = ExitCode.UNAVAILABLE
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -66,6 +52,8 @@ class ConnectionLost(BrokerError):
 class TopologyDrift(BrokerError):
     """What is declared on the broker differs from the configuration; the text names each argument."""
 
+    exit_code = ExitCode.CONFIG
+
 
 class PublishError(BrokerError):
     """A message was not accepted."""
@@ -73,6 +61,8 @@ class PublishError(BrokerError):
 
 class Unroutable(PublishError):
     """Returned by the broker: no queue is bound for the routing key. It was not stored anywhere."""
+
+    exit_code = ExitCode.UNROUTABLE
 
 
 class Refused(PublishError):
@@ -86,3 +76,9 @@ class ConfirmLost(PublishError):
 
     retryable = True
     outcome_known = False
+    exit_code = ExitCode.TIMED_OUT
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        #: AMQP's reply code, if the broker closed the channel or connection with one.
+        self.code = code

@@ -6,8 +6,28 @@ may the same thing be tried again, and is it known whether it took effect?
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
 from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of all commands. Where several apply, the first of this list wins (see ``worst``)."""
+
+    CONFIG = 78
+    UNAVAILABLE = 69
+    UNROUTABLE = 4
+    TIMED_OUT = 75
+    FAILED = 1
+    OK = 0
+    USAGE = 2
+    INTERRUPTED = 130
+
+
+def worst(codes: Sequence[ExitCode]) -> ExitCode:
+    """The code that a command ends with when its parts ended with ``codes``."""
+    order = list(ExitCode)
+    return min(codes, key=order.index, default=ExitCode.OK)
 
 
 class GlassrabbitError(Exception):
@@ -17,6 +37,8 @@ class GlassrabbitError(Exception):
     retryable: ClassVar[bool] = False
     #: False: the thing may or may not have happened (a confirm or a reply got lost).
     outcome_known: ClassVar[bool] = True
+    #: What a command ends with that this error ended.
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
 
 class ErrorCode(StrEnum):

@@ -1,0 +1,62 @@
+# What a person needs after `git clone`. Written for GNU make 3.81 (macOS) and later.
+# `make demo` is all it takes to see the system work; nothing is installed outside .venv but, where no broker
+# can be had otherwise, RabbitMQ itself (see broker/provision.py).
+
+PYTHON ?= python3
+ARGS ?=
+# What `make test` needs: private (a broker of its own), or server (one that is no container).
+NEED ?= private
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.runtime ## the whole system on a private broker, cleaned up afterwards
+	@$(RUN) -m broker.provision
+	@$(RUN) -m dispatcher demo
+
+test: $(VENV)/.dev ## all tests, on a real broker; ARGS='-k name' picks some
+	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## style, format and types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+bench: $(VENV)/.dev ## measure, on a private broker
+	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m tests.benchmarks $(ARGS)
+
+clean: ## remove what make made here: .venv, caches, build output
+	@rm -rf $(VENV) dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are older than pyproject.toml when dependencies may have changed.
+$(VENV)/.runtime: pyproject.toml | $(RUN)
+	@echo 'installing into $(VENV)' >&2
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(RUN)
+	@echo 'installing into $(VENV), with the tools for tests' >&2
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.runtime $@
+
+# Debian and Ubuntu keep ensurepip in a package of its own, and without it `venv` fails half-way.
+$(RUN):
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo '$(PYTHON) is not here: install Python 3.11 or later, or say make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed, and $(PYTHON) is" \
+	    "$$($(PYTHON) -V 2>&1): say make PYTHON=python3.13 or the like" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '$(PYTHON) cannot make virtual environments: on Debian and Ubuntu,' \
+	    'apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,0 +1,196 @@
+"""One AMQP channel as awaitable methods over pika's callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pika
+from pika import exceptions as pika_errors
+from pika import spec
+
+from broker.errors import ConnectionLost
+from broker.translate import lost_error
+from protocol.properties import Properties
+
+T = TypeVar("T")
+
+#: Method, properties and body as pika hands them over.
+OnDelivery = Callable[[Any, Any, bytes], None]
+
+
+class Channel:
+    """An open channel. Whatever it waits for ends with ``ConnectionLost`` when the channel does.
+
+    The delivery tags of a channel mean nothing on any other: a delivery keeps its ``Channel``, and ``ack`` on
+    one that has ended does nothing and says so.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
+        channel.add_on_close_callback(self._on_closed)
+        self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
+        channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.closed.done()
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        resolve(self.closed, lost_error(error, "the channel"))
+
+    async def _rpc(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with mapped("the channel"):
+            call(*arguments, **options, callback=lambda frame: resolve(answered, frame))
+        await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done():
+            raise self.closed.result()
+        return answered.result()
+
+    async def confirm_select(
+        self, on_confirm: Callable[[Any], None], on_return: Callable[[Any, Any], None]
+    ) -> None:
+        """Put the channel into confirm mode. Returns are called back before the confirm that covers them."""
+        self._channel.add_on_return_callback(
+            lambda _channel, method, properties, _body: on_return(method, properties)
+        )
+        await self._rpc(self._channel.confirm_delivery, on_confirm)
+
+    async def consume(
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int = 0,
+        tag: str | None = None,
+        auto_ack: bool = False,
+    ) -> str:
+        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false)."""
+        if prefetch:
+            await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
+        frame = await self._rpc(
+            self._channel.basic_consume,
+            queue,
+            lambda _channel, method, properties, body: on_delivery(method, properties, body),
+            auto_ack=auto_ack,
+            consumer_tag=tag,
+        )
+        return str(frame.method.consumer_tag)
+
+    def on_cancel(self, callback: Callable[[str], None]) -> None:
+        """Call back with the consumer's tag when the broker cancels it (its queue was deleted, or a timeout)."""
+        self._channel.add_on_cancel_callback(lambda frame: callback(str(frame.method.consumer_tag)))
+
+    async def cancel(self, tag: str) -> None:
+        """Stop a consumer. What it has prefetched stays unacked, and ours to settle."""
+        await self._rpc(self._channel.basic_cancel, tag)
+
+    async def get(self, queue: str) -> tuple[Any, Any, bytes] | None:
+        """Fetch one message to be acked, or None if the queue is empty. One at a time on a channel."""
+        self._got = asyncio.get_running_loop().create_future()
+        got = self._got
+        with mapped("the channel"):
+            self._channel.basic_get(
+                queue, lambda _channel, method, properties, body: resolve(got, (method, properties, body))
+            )
+        waiting: set[asyncio.Future[Any]] = {got, self.closed}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not got.done():
+            raise self.closed.result()
+        return got.result()
+
+    def _on_get_empty(self, _frame: Any) -> None:
+        if self._got is not None:
+            resolve(self._got, None)
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Properties, *, mandatory: bool
+    ) -> None:
+        """Hand a persistent message to the connection. Raises ``ConnectionLost``; success says nothing yet."""
+        with mapped("the channel"):
+            self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
+
+    def ack(self, tag: int) -> bool:
+        """Settle a delivery for good. False if the channel has ended: the broker delivers it again."""
+        return self._settle(self._channel.basic_ack, tag)
+
+    def nack(self, tag: int) -> bool:
+        """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
+        return self._settle(self._channel.basic_nack, tag, requeue=True)
+
+    def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:
+        if not self.is_open:
+            return False
+        try:
+            method(tag, **options)
+        except pika_errors.AMQPError:
+            return False
+        return True
+
+    async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:
+        await self._rpc(
+            self._channel.exchange_declare, name, exchange_type, durable=True, arguments=dict(arguments)
+        )
+
+    async def require_exchange(self, name: str) -> None:
+        """Return if the exchange is there; otherwise the channel ends (404)."""
+        await self._rpc(self._channel.exchange_declare, name, passive=True)
+
+    async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        await self._rpc(self._channel.queue_declare, name, durable=True, arguments=dict(arguments))
+
+    async def inspect_queue(self, name: str) -> tuple[int, int]:
+        """Ready messages and consumers of a queue; if it is missing, the channel ends (404)."""
+        frame = await self._rpc(self._channel.queue_declare, name, passive=True)
+        return frame.method.message_count, frame.method.consumer_count
+
+    async def bind(self, source: str, destination: str, routing_key: str, *, to_exchange: bool) -> None:
+        method = self._channel.exchange_bind if to_exchange else self._channel.queue_bind
+        await self._rpc(method, destination, source, routing_key)
+
+    async def unbind(self, source: str, destination: str, routing_key: str, *, to_exchange: bool) -> None:
+        method = self._channel.exchange_unbind if to_exchange else self._channel.queue_unbind
+        await self._rpc(method, destination, source, routing_key)
+
+    async def close(self) -> None:
+        """Close the channel; what is unacked on it goes back to its queue."""
+        with contextlib.suppress(pika_errors.AMQPError):
+            self._channel.close()
+        await asyncio.wait({self.closed}, timeout=2.0)
+
+
+def to_pika(properties: Properties) -> pika.BasicProperties:
+    """Our properties as pika's, persistent."""
+    return pika.BasicProperties(
+        type=properties.type,
+        message_id=properties.message_id,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        timestamp=properties.timestamp,
+        expiration=properties.expiration,
+        content_type=properties.content_type,
+        app_id=properties.app_id,
+        headers=properties.headers or None,
+        delivery_mode=2,
+    )
+
+
+class mapped(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
+    """Map what pika raises when a thing is used after its end."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, pika_errors.AMQPError):
+            raise lost_error(error, self._what) from error
+
+
+def resolve(future: asyncio.Future[T], value: T) -> None:
+    """Answer a future that may have been answered, or given up, before."""
+    if not future.done():
+        future.set_result(value)

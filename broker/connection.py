@@ -1,0 +1,137 @@
+"""One AMQP connection as an awaitable thing over pika's callbacks.
+
+A connection is opened once, ends once, and is then of no further use: ``closed`` holds the reason. What makes
+a new one is ``broker.link``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pika
+from pika import exceptions as pika_errors
+
+from broker.channel import Channel, mapped, resolve
+from broker.endpoint import Endpoint
+from broker.errors import BrokerError, ConnectionLost, Unreachable
+from broker.translate import connect_error, lost_error
+from broker.wire import Wire
+
+
+class Connection:
+    """An open connection. ``closed`` is done, with the reason, once it has ended for whatever cause."""
+
+    def __init__(self, wire: Wire, where: str) -> None:
+        self._wire = wire
+        self.where = where
+        self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def server_version(self) -> str:
+        properties = self._wire.server_properties or {}
+        return str(properties.get("version", "unknown"))
+
+    @property
+    def is_open(self) -> bool:
+        return not self.closed.done()
+
+    def on_blocked(self, callback: Callable[[bool], None]) -> None:
+        """Call back with True when the broker stops reading what we publish, and False when it reads again.
+
+        The broker says so at the first publish after an alarm (https://www.rabbitmq.com/docs/connection-blocked).
+        """
+        self._wire.add_on_connection_blocked_callback(lambda _connection, _frame: callback(True))
+        self._wire.add_on_connection_unblocked_callback(lambda _connection, _frame: callback(False))
+
+    async def channel(self) -> Channel:
+        """Open a channel; raises ``ConnectionLost`` if the connection ends meanwhile."""
+        opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with mapped("the connection"):
+            self._wire.channel(on_open_callback=lambda channel: resolve(opened, channel))
+        await asyncio.wait({opened, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not opened.done():
+            raise self.closed.result()
+        return Channel(opened.result())
+
+    def fail(self, reason: BrokerError) -> None:
+        """End the connection for a reason of ours. Idempotent; everything unacked goes back to its queue."""
+        if not self.closed.done():
+            self.closed.set_result(reason)
+        with contextlib.suppress(pika_errors.ConnectionWrongStateError):
+            self._wire.close()
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Close politely and wait for the broker's answer, at most ``timeout_s``."""
+        ended = asyncio.Event()
+        if self._wire.is_closed:
+            return
+        self._wire.add_on_close_callback(lambda _connection, _reason: ended.set())
+        self.fail(ConnectionLost("closed by us"))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout_s)
+
+    def _on_closed(self, error: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_result(lost_error(error, f"the connection to {self.where}"))
+
+
+async def connect(
+    endpoint: Endpoint,
+    *,
+    name: str,
+    heartbeat_s: int,
+    timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+) -> Connection:
+    """Open a connection within ``timeout_s``; ``name`` is what the management pages show.
+
+    Raises ``Unreachable`` or ``AccessRefused``, whose texts never hold the password.
+    """
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[None] = loop.create_future()
+    parameters = pika.ConnectionParameters(
+        host=endpoint.host,
+        port=endpoint.port,
+        virtual_host=endpoint.vhost,
+        credentials=pika.PlainCredentials(endpoint.username, endpoint.password),
+        heartbeat=heartbeat_s,
+        connection_attempts=1,
+        socket_timeout=timeout_s,
+        stack_timeout=timeout_s,
+        ssl_options=None if tls is None or endpoint.scheme == "amqp" else pika.SSLOptions(tls, endpoint.host),
+        client_properties={"connection_name": name, "product": "glassrabbit"},
+    )
+    connection: Connection | None = None
+
+    def on_open_error(_wire: Any, error: BaseException) -> None:
+        if not opened.done():
+            opened.set_exception(connect_error(error, endpoint.redacted))
+
+    def on_close(_wire: Any, error: BaseException) -> None:
+        on_open_error(_wire, error)
+        if connection is not None:
+            connection._on_closed(error)
+
+    wire = Wire(
+        parameters,
+        on_open_callback=lambda _wire: resolve(opened, None),
+        on_open_error_callback=on_open_error,
+        on_close_callback=on_close,
+        custom_ioloop=loop,
+    )
+    connection = Connection(wire, endpoint.redacted)
+    try:
+        # pika bounds the attempt by itself; this bound is for what it does not count (a slow resolver).
+        await asyncio.wait_for(opened, timeout_s + 2)
+    except (TimeoutError, asyncio.CancelledError) as error:
+        connection.fail(ConnectionLost("gave up"))
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        raise Unreachable(
+            f"{endpoint.redacted} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there."
+        ) from error
+    return connection

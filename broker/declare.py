@@ -1,0 +1,116 @@
+"""Make a topology on a broker, or find out that it differs.
+
+Declaring what is there with the same arguments changes nothing. With other arguments the broker answers 406
+and closes the channel, naming one argument; this module goes on with a new channel and collects them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from broker.channel import Channel
+from broker.connection import Connection
+from broker.errors import AccessRefused, ConnectionLost, TopologyDrift
+from broker.topology import Binding, Exchange, Mailbox, Queue, Topology
+from protocol.names import TASKS
+
+_ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
+#: RabbitMQ's sentence of a 406, the same from 3.10 to 4.3.
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>\w+) '(?P<name>[^']+)'.*?"
+    r"received (?P<ours>.+?) but current is (?P<theirs>.+)"
+)
+
+
+async def declare(connection: Connection, topology: Topology) -> None:
+    """Make everything of ``topology`` that is missing.
+
+    Raises ``TopologyDrift`` with one line for each thing that is there and different, after everything else
+    was made; ``AccessRefused`` if this user may not declare.
+    """
+    drifts: list[str] = []
+    channel = await connection.channel()
+
+    async def make(step: Callable[[Channel], Awaitable[None]]) -> None:
+        nonlocal channel
+        try:
+            await step(channel)
+        except ConnectionLost as error:
+            if error.code == _ACCESS_REFUSED:
+                raise AccessRefused(f"this user may not declare the topology: {error}") from error
+            if error.code != _PRECONDITION_FAILED:
+                raise
+            drifts.append(_explain(str(error)))
+            channel = await connection.channel()
+
+    for exchange in topology.exchanges:
+        await make(_exchange_step(exchange))
+    for queue in topology.queues:
+        await make(_queue_step(queue))
+    for binding in topology.bindings:
+        await make(_binding_step(binding))
+    await channel.close()
+    if drifts:
+        raise TopologyDrift("\n".join(drifts))
+
+
+async def ensure(connection: Connection, topology: Topology) -> bool:
+    """Make the topology if it is not there at all and this user may; True if it was made.
+
+    One passive declare decides, so that a start costs a round trip and not a hundred.
+    """
+    channel = await connection.channel()
+    try:
+        await channel.require_exchange(TASKS)
+    except ConnectionLost as error:
+        if error.code == _NOT_FOUND:
+            await declare(connection, topology)
+            return True
+        if error.code != _ACCESS_REFUSED:
+            raise
+        return False
+    await channel.close()
+    return False
+
+
+async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:
+    """Declare a mailbox, or find it there if this user may not declare; False if there is none."""
+    try:
+        await declare(connection, Topology((), (mailbox.queue,), (mailbox.binding,)))
+    except AccessRefused:
+        channel = await connection.channel()
+        try:
+            await channel.inspect_queue(mailbox.queue.name)
+        except ConnectionLost as error:
+            if error.code == _NOT_FOUND:
+                return False
+            # A user who may not even look may still publish to it or read from it.
+            return error.code == _ACCESS_REFUSED
+        await channel.close()
+    return True
+
+
+def _exchange_step(exchange: Exchange) -> Callable[[Channel], Awaitable[None]]:
+    return lambda channel: channel.declare_exchange(exchange.name, exchange.type, exchange.arguments)
+
+
+def _queue_step(queue: Queue) -> Callable[[Channel], Awaitable[None]]:
+    return lambda channel: channel.declare_queue(queue.name, queue.arguments)
+
+
+def _binding_step(binding: Binding) -> Callable[[Channel], Awaitable[None]]:
+    return lambda channel: channel.bind(
+        binding.source, binding.destination, binding.routing_key, to_exchange=binding.to_exchange
+    )
+
+
+def _explain(text: str) -> str:
+    match = _INEQUIVALENT.search(text)
+    if match is None:
+        return f"{text}. Compare with `python -m broker diff`."
+    return (
+        f"{match['kind']} {match['name']}: {match['argument']} is {match['theirs']} on the broker, "
+        f"{match['ours']} in the configuration. "
+        "Change the configuration, or delete it when it is empty and run `python -m broker declare`."
+    )

@@ -1,0 +1,204 @@
+"""A link keeps one connection to the broker up for as long as it runs. It obeys ``broker.lifecycle``.
+
+A generation of a link: connect to one of the endpoints (shuffled), let the owner set up its channels and
+consumers, be open, end. Whatever ends it, the next generation starts from nothing: delivery tags, confirms and
+direct reply addresses of the old one are void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import tenacity
+
+from broker.connection import Connection, connect
+from broker.endpoint import Endpoint
+from broker.errors import BrokerError, ConfigError, ConnectionLost
+from broker.lifecycle import Event, State, after
+from broker.settings import Settings, TlsSettings
+
+log = logging.getLogger("glassrabbit.broker")
+
+#: Seconds between attempts to connect: random below 0.25, 0.5, 1 …, capped.
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 5.0
+#: Spreads the first attempts of many clients that lost the same broker.
+HERD_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """Where to connect, and the bounds of it."""
+
+    endpoints: tuple[Endpoint, ...]
+    heartbeat_s: int = 30
+    connect_timeout_s: float = 5.0
+    #: For the endpoints that are ``amqps``.
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> LinkSettings:
+        """Raises ``ConfigError`` if a certificate cannot be read."""
+        broker = settings.broker
+        return cls(
+            endpoints=broker.endpoints,
+            heartbeat_s=broker.heartbeat_s,
+            connect_timeout_s=broker.connect_timeout_s,
+            tls=_tls(broker.tls) if any(one.scheme == "amqps" for one in broker.endpoints) else None,
+        )
+
+
+def _tls(files: TlsSettings) -> ssl.SSLContext:
+    """A context that verifies the broker's certificate and name; a URL cannot weaken it."""
+    try:
+        context = ssl.create_default_context(cafile=files.ca_file)
+        if files.cert_file is not None:
+            context.load_cert_chain(files.cert_file, files.key_file)
+    except (OSError, ssl.SSLError) as error:
+        problem = f"broker.tls: a certificate cannot be loaded: {error}. Check the paths."
+        raise ConfigError([problem]) from error
+    return context
+
+
+class Link:
+    """Life: ``run`` as a task → ``setup`` once a generation → ``stop``. ``state`` tells where it stands."""
+
+    def __init__(self, settings: LinkSettings, name: str, setup: Callable[[Connection], Awaitable[None]]) -> None:
+        """``setup`` makes channels and consumers; raising ``BrokerError`` from it starts the next attempt."""
+        self._settings = settings
+        self._name = name
+        self._setup = setup
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._connection: Connection | None = None
+        self.state = State.IDLE
+        #: Generations that were open so far; the current one while open.
+        self.generation = 0
+        self.last_error: BrokerError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in (State.OPEN, State.BLOCKED)
+
+    async def run(self) -> None:
+        """Keep the link up until ``stop``. Never raises for what the broker or the network does."""
+        self._move(Event.START)
+        while not self._stopping.is_set():
+            connection = await self._open()
+            if connection is None:
+                break
+            if self._stopping.is_set():
+                await connection.close()
+            self.last_error = await connection.closed
+            if self._stopping.is_set():
+                break
+            log.warning("%s link down: %s", self._name, self.last_error)
+            self._move(Event.LOST)
+            await self._pause(random.uniform(0, HERD_S))
+            if not self._stopping.is_set():
+                self._move(Event.RETRY)
+        self._move(Event.STOP)
+
+    async def wait_open(self, timeout_s: float) -> None:
+        """Return once the link is open; raise what kept it from opening if that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self.is_open or self._stopping.is_set())
+        except TimeoutError as error:
+            raise self.last_error or ConnectionLost(f"{self._name} link not open") from error
+
+    def fail(self, reason: BrokerError) -> None:
+        """End this generation for a reason of ours (a cancelled consumer, a closed channel)."""
+        if self._connection is not None:
+            self._connection.fail(reason)
+
+    async def stop(self) -> None:
+        """Close the connection and end ``run``. May be called at any time, and again."""
+        self._stopping.set()
+        if self._connection is not None:
+            await self._connection.close()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _open(self) -> Connection | None:
+        """The next open generation; None if the link was stopped before there was one."""
+        attempts = tenacity.AsyncRetrying(
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            retry=tenacity.retry_if_exception_type(BrokerError),
+            stop=lambda _state: self._stopping.is_set(),
+            sleep=self._pause,
+            reraise=True,
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    return await self._attempt()
+        except BrokerError:
+            if not self._stopping.is_set():
+                raise
+        return None
+
+    async def _attempt(self) -> Connection:
+        if self.state is State.WAITING:
+            self._move(Event.RETRY)
+        settings = self._settings
+        try:
+            connection = await connect(
+                random.choice(settings.endpoints),
+                name=self._name,
+                heartbeat_s=settings.heartbeat_s,
+                timeout_s=settings.connect_timeout_s,
+                tls=settings.tls,
+            )
+        except BrokerError as error:
+            self._failed(error, Event.FAILED)
+            raise
+        self._move(Event.CONNECTED)
+        self._connection = connection
+        connection.on_blocked(self._on_blocked)
+        try:
+            await self._setup(connection)
+        except BrokerError as error:
+            connection.fail(error)
+            self._failed(error, Event.LOST)
+            raise
+        self.generation += 1
+        if self.last_error is not None:
+            log.warning("%s link up again at %s", self._name, connection.where)
+            self.last_error = None
+        self._move(Event.READY)
+        return connection
+
+    def _failed(self, error: BrokerError, event: Event) -> None:
+        if str(error) != str(self.last_error):
+            log.warning("%s link down: %s Trying again until it is back.", self._name, error)
+        self.last_error = error
+        self._move(event)
+
+    def _on_blocked(self, blocked: bool) -> None:
+        if blocked is (self.state is State.BLOCKED) or not self.is_open:
+            return
+        self._move(Event.BLOCKED if blocked else Event.UNBLOCKED)
+        if blocked:
+            log.warning("%s link blocked: the broker is short of memory or disk, publishes wait", self._name)
+        else:
+            log.warning("%s link unblocked", self._name)
+
+    def _move(self, event: Event) -> None:
+        self.state = after(self.state, event)
+        asyncio.get_running_loop().create_task(self._announce())
+
+    async def _announce(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return

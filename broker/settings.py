@@ -1,0 +1,332 @@
+"""What can be configured: the keys, their units, bounds and defaults, and which values contradict each other.
+
+Only shapes and pure functions. ``broker.config`` reads the file and the environment and words the problems.
+Every unit is in the name of its key; a key with nothing behind it (null) has its default.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
+
+from broker.delay import LONGEST_S
+from broker.endpoint import Endpoint, is_plain, parse_endpoint, shown
+from protocol.limits import Limits
+from protocol.names import is_mailbox_name, is_task_name
+
+#: RabbitMQ takes a delivery back that is unacknowledged for so long (its ``consumer_timeout``).
+ACKNOWLEDGEMENT_TIMEOUT_S = 1800
+
+#: A place in the configuration, such as ``("tasks", "task_a", "queue")``.
+Loc = tuple[str | int, ...]
+
+EXAMPLE: dict[str, Any] = {
+    "queues": {"queue_a": {}, "queue_b": {}},
+    "tasks": {
+        "task_a": {"queue": "queue_a", "handler": "worker.tasks:task_a"},
+        "task_b": {"queue": "queue_b", "handler": "worker.tasks:task_b"},
+    },
+    "workload": [{"task": "task_a", "count": 1}, {"task": "task_b", "count": 1}],
+}
+
+
+def _fits(rule: Callable[[str], object], wanted: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if not rule(name):
+            raise ValueError(f"the name {shown(name)} does not fit. Write {wanted}.")
+        return name
+
+    return AfterValidator(check)
+
+
+def _endpoint(value: object) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a URL is text. Write it like amqp://user:password@host:5672/vhost.")
+    return parse_endpoint(value)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str | Endpoint) else value
+
+
+_WORD = "lower-case letters, digits and _, at most 64 characters, like queue_a"
+_WORDS = "lower-case letters, digits and _, in parts joined by dots, at most 100 characters, like reports.daily"
+_BOX = "lower-case letters, digits, _ and -, at most 64 characters, like results"
+_QUEUE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("the list is empty. Give at least one.")
+    return values
+
+
+Text = Annotated[str, Field(strict=True)]
+TaskName = Annotated[Text, _fits(is_task_name, _WORDS)]
+QueueName = Annotated[Text, _fits(_QUEUE.fullmatch, _WORD)]
+MailboxName = Annotated[Text, _fits(is_mailbox_name, _BOX)]
+Handler = Annotated[Text, _fits(_HANDLER.fullmatch, "module:function, like worker.tasks:task_a")]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Seconds = Annotated[Number, Field(le=1_000_000)]
+Backoff = Annotated[Number, Field(ge=0.1, le=LONGEST_S)]
+Whole = Annotated[int, Field(strict=True)]
+# A URL leaves the model only without its password, also through model_dump.
+_Endpoint = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(str)]
+
+
+def _given(model: type[BaseModel], value: object) -> object:
+    """``value`` without the keys that have nothing behind them; nothing at all is an empty section."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    return {key: item for key, item in value.items() if item is not None or key not in known}
+
+
+class Section(BaseModel):
+    """Frozen; a key that it does not know is an error; its errors do not repeat what was given (URLs)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: object) -> object:
+        return _given(cls, value)
+
+
+class TlsSettings(Section):
+    """Files for ``amqps``, relative to the current folder. Without ``ca_file``: the system's authorities."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together. Give both, or neither.")
+        return self
+
+
+class BrokerSettings(Section):
+    """Where the broker is (``url``: one, or a list of which any will do) and how long to wait for it."""
+
+    endpoints: Annotated[tuple[_Endpoint, ...], BeforeValidator(_listed), AfterValidator(_not_empty)] = Field(
+        default=(Endpoint("amqp", "localhost", 5672, "guest", "guest", "/"),), alias="url"
+    )
+    heartbeat_s: Whole = Field(default=30, ge=1, le=3600)
+    connect_timeout_s: Seconds = Field(default=5.0, ge=0.1)
+    confirm_timeout_s: Seconds = Field(default=30.0, ge=0.1)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+
+
+class RetrySettings(Section):
+    """After failure n a task waits ``backoff_s[n-1]``, or its last entry, times 1 + (0 … ``jitter``)."""
+
+    max_retries: Whole = Field(default=3, ge=0, le=100)
+    backoff_s: Annotated[tuple[Backoff, ...], AfterValidator(_not_empty)] = (5.0, 10.0, 20.0)
+    jitter: Number = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits_the_delay_line(self) -> RetrySettings:
+        longest = max(self.backoff_s) * (1 + self.jitter)
+        if longest > LONGEST_S:
+            raise ValueError(
+                f"backoff_s with its jitter reaches {longest:.1f} s, and the delay line holds "
+                f"{LONGEST_S} s. Lower backoff_s or jitter."
+            )
+        return self
+
+
+class DefaultSettings(Section):
+    """What a task does not say itself. ``retry`` is filled in key by key."""
+
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    timeout_s: Seconds = Field(default=300.0, ge=0.1)
+    executor: Literal["process", "thread", "async"] = "process"
+
+
+class TaskSettings(DefaultSettings):
+    """One kind of task: the queue it goes to and the function that does it."""
+
+    queue: Text
+    handler: Handler
+
+
+class QueueSettings(Section):
+    """``delivery_limit``: returns before the broker buries a task. ``prefetch``: ``effective_prefetch``."""
+
+    delivery_limit: Whole = Field(default=50, ge=1, le=2**31 - 1)
+    prefetch: Whole | None = Field(default=None, ge=1, le=65535)
+
+
+class WorkerSettings(Section):
+    """How many tasks one worker runs at a time, and how long it may take to stop."""
+
+    concurrency: Whole = Field(default=2, ge=1, le=1000)
+    grace_s: Seconds = Field(default=25.0, ge=0)
+
+
+class LimitsSettings(Section):
+    """Bounds on what is sent, received and remembered."""
+
+    body_bytes: Whole = Field(default=1_048_576, ge=1024, le=134_217_728)
+    # Property headers must fit into one frame of 128 KiB, or the broker closes the connection.
+    header_bytes: Whole = Field(default=32_768, ge=4096, le=65_536)
+    depth: Whole = Field(default=32, ge=1, le=100)
+    nodes: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    error_text_bytes: Whole = Field(default=1024, ge=16, le=16_384)
+    history_entries: Whole = Field(default=10, ge=2, le=100)
+    ledger_entries: Whole = Field(default=10_000, ge=1, le=10_000_000)
+    ledger_age_s: Seconds = Field(default=600.0, ge=0)
+    ledger_bytes: Whole = Field(default=64 * 1_048_576, ge=0)
+
+    @property
+    def messages(self) -> Limits:
+        """The bounds of one message, as the protocol takes them."""
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+
+    @model_validator(mode="after")
+    def _history_fits(self) -> LimitsSettings:
+        if 2 * self.history_entries * self.error_text_bytes > self.header_bytes:
+            raise ValueError(
+                "history_entries × error_text_bytes is more than half of header_bytes, so a failing task "
+                "would outgrow its headers. Lower one of the first two, or raise header_bytes."
+            )
+        return self
+
+
+class WorkItem(Section):
+    """``count`` tasks of one kind with the same arguments, for a bare ``python -m dispatcher``."""
+
+    task: Text
+    count: Whole = Field(default=1, ge=1, le=1_000_000)
+    arguments: dict[Text, Any] = {}
+
+
+class Settings(Section):
+    """The whole configuration. Without queues and tasks it is the example (queue_a, queue_b, task_a, task_b).
+
+    ``contradictions`` says what does not fit together across sections; ``broker.config.load`` asks it.
+    """
+
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    queues: dict[QueueName, QueueSettings] = {}
+    tasks: dict[TaskName, TaskSettings] = {}
+    defaults: DefaultSettings = Field(default_factory=DefaultSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    workload: tuple[WorkItem, ...] = ()
+    mailboxes: tuple[MailboxName, ...] = ()
+    replies: Literal["direct", "mailbox"] = "direct"
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    #: The file that it was read from, absolute. Not a key of the file: only ``load`` sets it.
+    path: Annotated[Path, Field(strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: object) -> object:
+        tree = _given(cls, value)
+        return _inherited(with_example(tree)) if isinstance(tree, dict) else tree
+
+
+def with_example(tree: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` with the example's queues, tasks and workload where none are given.
+
+    Whoever gives queues or tasks of their own gets no tasks or workload that they did not ask for.
+    """
+    own = tree.get("queues") is not None or tree.get("tasks") is not None
+    missing = ["queues"] if own else list(EXAMPLE)
+    return {**tree, **{key: deepcopy(EXAMPLE[key]) for key in missing if tree.get(key) is None}}
+
+
+def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
+    defaults, tasks = tree.get("defaults"), tree.get("tasks")
+    if isinstance(defaults, DefaultSettings):
+        defaults = defaults.model_dump()
+    if not isinstance(defaults, dict) or not isinstance(tasks, dict):
+        return tree
+    return {**tree, "tasks": {name: _merged(defaults, task) for name, task in tasks.items()}}
+
+
+def _merged(defaults: dict[str, Any], task: object) -> object:
+    if isinstance(task, TaskSettings):
+        task = task.model_dump(exclude_unset=True)
+    given = _given(TaskSettings, task)
+    if not isinstance(given, dict):
+        return given
+    merged = {**{key: defaults[key] for key in DefaultSettings.model_fields if key in defaults}, **given}
+    retry, own = defaults.get("retry"), _given(RetrySettings, given.get("retry"))
+    if isinstance(retry, dict) and isinstance(own, dict):
+        merged["retry"] = {**retry, **own}
+    return merged
+
+
+def effective_prefetch(queue: QueueSettings, worker: WorkerSettings) -> int:
+    """How many unacknowledged deliveries of ``queue`` one worker holds at most."""
+    return queue.prefetch or worker.concurrency + 2
+
+
+def contradictions(settings: Settings) -> list[tuple[Loc, str]]:
+    """What does not fit together across sections: the place, and a sentence that ends with what to do."""
+    goes_to = {name: task.queue for name, task in settings.tasks.items()}
+    sent = [item.task for item in settings.workload]
+    return [*dangling(settings.queues, goes_to, sent), *too_slow(settings)]
+
+
+def dangling(
+    queues: Collection[str], tasks: Mapping[str, object], workload: Iterable[object]
+) -> Iterator[tuple[Loc, str]]:
+    """Names that nothing declares: ``tasks`` maps a task to its queue, ``workload`` lists tasks."""
+    if not queues:
+        yield ("queues",), "there is no queue. Add at least one."
+    for name, queue in tasks.items():
+        if isinstance(queue, str) and queue not in queues:
+            yield ("tasks", name, "queue"), _unknown(queue, "queues", queues)
+    for index, task in enumerate(workload):
+        if isinstance(task, str) and task not in tasks:
+            yield ("workload", index, "task"), _unknown(task, "tasks", tasks)
+
+
+def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:
+    """Tasks that the broker may take back while they wait or run.
+
+    Its acknowledgement timeout counts from delivery, so the wait behind other prefetched tasks is included.
+    """
+    for name, task in settings.tasks.items():
+        queue = settings.queues.get(task.queue)
+        if queue is None:
+            continue
+        prefetch, concurrency = effective_prefetch(queue, settings.worker), settings.worker.concurrency
+        rounds = math.ceil(prefetch / concurrency)
+        if task.timeout_s * rounds > ACKNOWLEDGEMENT_TIMEOUT_S:
+            text = (
+                f"with prefetch {prefetch} and concurrency {concurrency}, {name} can take {rounds} × "
+                f"{task.timeout_s:g} s; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. Use "
+                f"at most {ACKNOWLEDGEMENT_TIMEOUT_S / rounds:g}, or a smaller prefetch for {task.queue}."
+            )
+            yield ("tasks", name, "timeout_s"), text
+
+
+def _unknown(name: str, section: str, known: Collection[str]) -> str:
+    names = sorted(filter(is_plain, known))
+    some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    listed = f" ({some}). Use one of these, or add it" if known else ", for there are none. Add it"
+    return f"{shown(name)} is not one of the {section}{listed} under {section}."

@@ -1,0 +1,63 @@
+"""The one seam where pika's exceptions become ours.
+
+pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause in ``args`` or ``exceptions``
+(1.4.4), so the text is dug out here.
+"""
+
+from __future__ import annotations
+
+from pika import exceptions
+
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+
+_ACCESS = (403, 530)
+
+
+def connect_error(error: BaseException, where: str) -> BrokerError:
+    """What a failed attempt to open a connection means. ``where`` is a URL without its password."""
+    root = _root(error)
+    text = _text(root)
+    if (
+        isinstance(root, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError)
+        or _code(root) == 403
+    ):
+        return AccessRefused(f"{where} refused the login. Check user and password in broker.url or BROKER_URL.")
+    if isinstance(root, exceptions.ProbableAccessDeniedError) or _code(root) in _ACCESS:
+        return AccessRefused(
+            f"{where} refused the virtual host ({text}). Check the path of the URL, and the permissions."
+        )
+    if isinstance(root, exceptions.IncompatibleProtocolError):
+        return Unreachable(f"{where} does not speak AMQP 0-9-1. Check the port, and amqp:// against amqps://.")
+    if isinstance(root, TimeoutError | exceptions.AMQPConnectorStackTimeout):
+        return Unreachable(f"{where} took the connection and did not answer. Check that RabbitMQ runs there.")
+    return Unreachable(
+        f"{where} cannot be reached ({text}). Check that RabbitMQ runs, and broker.url or BROKER_URL."
+    )
+
+
+def lost_error(error: BaseException, what: str) -> ConnectionLost:
+    """Why an open connection or channel ended."""
+    root = _root(error)
+    return ConnectionLost(f"{what} ended: {_text(root)}", _code(root))
+
+
+def _code(error: BaseException) -> int:
+    code = getattr(error, "reply_code", 0)
+    return code if isinstance(code, int) else 0
+
+
+def _root(error: BaseException) -> BaseException:
+    """The innermost cause that pika wrapped."""
+    while True:
+        inner = getattr(error, "exceptions", None) or error.args
+        causes = [cause for cause in inner if isinstance(cause, BaseException)]
+        if not causes:
+            return error
+        error = causes[-1]
+
+
+def _text(error: BaseException) -> str:
+    code = _code(error)
+    if code:
+        return f"{code} {getattr(error, 'reply_text', '')}".strip()
+    return str(error) or type(error).__name__

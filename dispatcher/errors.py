@@ -1,0 +1,73 @@
+"""How a call can end other than with a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from protocol.errors import ExitCode, GlassrabbitError
+from protocol.reply import Reply
+
+
+class CallError(GlassrabbitError):
+    """A call got no result."""
+
+
+class TaskFailed(CallError):
+    """The task ended without success; ``reply`` tells why, where and after how many attempts."""
+
+    def __init__(self, reply: Reply) -> None:
+        failure = reply.failure
+        assert failure is not None
+        super().__init__(
+            f"task {reply.id} failed ({failure.code}) after {reply.run.attempts} attempt(s) "
+            f"on {reply.run.worker}: {failure.text or failure.type}"
+        )
+        self.reply = reply
+
+
+class NoReply(CallError):
+    """No reply by the deadline. The task may still wait, run, or be done: its id can be asked about."""
+
+    retryable = True
+    outcome_known = False
+    exit_code = ExitCode.TIMED_OUT
+
+    def __init__(self, task_id: str, waited_s: float, *, accepted: bool) -> None:
+        where = "the broker has it" if accepted else "it is not known whether the broker has it"
+        super().__init__(
+            f"no reply for task {task_id} within {waited_s:g} s; {where}. "
+            "Check that a worker consumes its queue, or wait longer with --timeout."
+        )
+        self.task_id = task_id
+
+
+class ReplyUnreadable(CallError):
+    """A reply came that breaks the protocol. The task is done or dead; what it said is lost."""
+
+
+class NoMailbox(CallError):
+    """The mailbox is missing, and this user may not make it."""
+
+    exit_code = ExitCode.UNROUTABLE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no mailbox {name}. Run `python -m broker declare --mailbox {name}`.")
+
+
+class UnknownTask(CallError):
+    """No queue does this task. Nothing was sent, or it was returned and is stored nowhere."""
+
+    exit_code = ExitCode.UNROUTABLE
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"no queue is bound for task {name}. The configuration has: {', '.join(sorted(known)) or 'no tasks'}. "
+            "Use one of these, or add it and run `python -m broker declare`."
+        )
+
+
+class Overdue(CallError):
+    """What was to be collected did not come in time; what came was given and acked."""
+
+    retryable = True
+    exit_code = ExitCode.TIMED_OUT

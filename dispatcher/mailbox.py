@@ -1,0 +1,85 @@
+"""Taking replies out of a mailbox: each is acked only after whoever asked has dealt with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from broker.channel import Channel
+from broker.connection import Connection
+from broker.errors import ConnectionLost
+from dispatcher.errors import NoMailbox
+from protocol.errors import Malformed
+from protocol.limits import Limits
+from protocol.names import mailbox_queue
+from protocol.reply import Reply, read_replies
+
+log = logging.getLogger("glassrabbit.dispatcher")
+
+#: Replies that wait here, unacked, for the caller.
+PREFETCH = 100
+_NOT_FOUND = 404
+
+Message = tuple[Any, Any, bytes]
+
+
+class Mailbox:
+    """Reads one mailbox on a channel of its own. What was not acked goes back when it is closed."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._name = name
+        self._limits = limits
+        self._seen: set[str] = set()
+
+    async def read(self, connection: Connection, count: int | None, deadline_s: float) -> AsyncIterator[Reply]:
+        """Replies that were not given before: what is there, or up to ``count`` of them until the deadline.
+
+        The message is acked when the next reply is asked for. Raises ``NoMailbox``, ``ConnectionLost``.
+        """
+        channel = await connection.channel()
+        try:
+            messages = self._fetch(channel) if count is None else self._wait(channel, count, deadline_s)
+            async for method, _properties, body in messages:
+                for reply in self._read(body):
+                    yield reply
+                channel.ack(method.delivery_tag)
+        except ConnectionLost as error:
+            if error.code == _NOT_FOUND:
+                raise NoMailbox(self._name) from error
+            raise
+        finally:
+            await channel.close()
+
+    def _read(self, body: bytes) -> list[Reply]:
+        try:
+            replies = read_replies(body, self._limits)
+        except Malformed as error:
+            log.warning("a message in mailbox %s is no reply and was dropped: %s", self._name, error)
+            return []
+        new = [reply for reply in replies if reply.id not in self._seen]
+        self._seen.update(reply.id for reply in new)
+        return new
+
+    async def _fetch(self, channel: Channel) -> AsyncIterator[Message]:
+        while (message := await channel.get(mailbox_queue(self._name))) is not None:
+            yield message
+
+    async def _wait(self, channel: Channel, count: int, deadline_s: float) -> AsyncIterator[Message]:
+        arrived: asyncio.Queue[Message | None] = asyncio.Queue()
+        channel.closed.add_done_callback(lambda _closed: arrived.put_nowait(None))
+        await channel.consume(
+            mailbox_queue(self._name),
+            lambda method, properties, body: arrived.put_nowait((method, properties, body)),
+            prefetch=min(count, PREFETCH),
+        )
+        while True:
+            try:
+                message = await asyncio.wait_for(arrived.get(), max(0.0, deadline_s - time.monotonic()))
+            except TimeoutError:
+                return
+            if message is None:
+                raise channel.closed.result()
+            yield message

@@ -1,0 +1,80 @@
+"""What is asked for: one task with its arguments, delay and expiry, and the message that it becomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from broker.delay import LONGEST_S, enter
+from broker.publisher import Message
+from broker.settings import Settings
+from dispatcher.errors import UnknownTask
+from protocol.codec import encode
+from protocol.names import TASKS, is_task_name, new_id
+from protocol.task import Task, task_properties
+
+#: RabbitMQ's bounds of ``expiration``: outside of them it closes the channel, and every pending direct reply
+#: with it.
+LONGEST_EXPIRY_MS = 315_360_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A task to be sent, now or later, once or again."""
+
+    task: Task
+    #: When it falls due, epoch milliseconds; 0: at once.
+    due_ms: int = 0
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        reply_to: str | None,
+        delay_s: float = 0.0,
+        expires_s: float | None = None,
+    ) -> Request:
+        """Check and encode. Raises ``UnknownTask``, ``NotEncodable``, or ``ValueError`` for a delay or an
+        expiry that the broker cannot keep; nothing was sent then."""
+        if not is_task_name(name) or (delay_s and name not in settings.tasks):
+            # A delayed task is accepted by the line before anyone knows whether its end is bound.
+            raise UnknownTask(name, settings.tasks)
+        if not 0 <= delay_s <= LONGEST_S:
+            raise ValueError(f"a delay must be from 0 to {LONGEST_S:,.1f} s (29 h), not {delay_s:g}")
+        if expires_s is not None and not 1 <= expires_s * 1000 <= LONGEST_EXPIRY_MS:
+            raise ValueError(f"an expiry must be from 0.001 to {LONGEST_EXPIRY_MS // 1000} s, not {expires_s:g}")
+        now_ms = time.time_ns() // 1_000_000
+        task = Task(
+            id=new_id(),
+            name=name,
+            body=encode(dict(arguments), settings.limits.messages),
+            reply_to=reply_to,
+            timestamp=now_ms // 1000,
+            sent_at=now_ms,
+            expires_at=0 if expires_s is None else now_ms + round((delay_s + expires_s) * 1000),
+        )
+        return cls(task=task, due_ms=now_ms + round(delay_s * 1000) if delay_s else 0)
+
+    def message(self, *, resent: int = 0) -> Message:
+        """The message to publish now. A resend waits only for what is left of the delay."""
+        task, now_ms = replace(self.task, resent=resent), time.time_ns() // 1_000_000
+        if self.due_ms > now_ms:
+            hop = enter((self.due_ms - now_ms) / 1000, task.name)
+            return Message(
+                exchange=hop.exchange,
+                routing_key=hop.routing_key,
+                body=task.body,
+                properties=task_properties(task),
+            )
+        left_ms = max(1, task.expires_at - now_ms) if task.expires_at else None
+        return Message(
+            exchange=TASKS,
+            routing_key=task.name,
+            body=task.body,
+            properties=task_properties(task, expiration_ms=left_ms),
+        )

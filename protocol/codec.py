@@ -1,0 +1,140 @@
+"""Bodies: msgpack with bounds. Decides what may be decoded; refuses to know what it means.
+
+``scan`` walks the bytes once without building anything. What passes it cannot nest deeper, hold more values
+or claim more elements than the limits and the bytes at hand allow, so the decoder that follows is safe:
+msgpack itself would allocate eight bytes for each element that a nested array header merely claims.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from protocol.errors import ErrorCode, GlassrabbitError, Malformed
+from protocol.limits import Limits
+
+#: Bytes to skip after a head of fixed size.
+_FIXED: Final = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}
+_FIXED_SIZE: Final = _FIXED | {0xCC + i: 1 << i for i in range(4)} | {0xD0 + i: 1 << i for i in range(4)}
+#: Head → bytes of the length that follows.
+_STRINGS: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4}
+_BINARIES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+_SIZED: Final = _STRINGS | _BINARIES
+_ARRAYS: Final = {0xDC: 2, 0xDD: 4}
+_MAPS: Final = {0xDE: 2, 0xDF: 4}
+
+
+class NotEncodable(GlassrabbitError):
+    """A value that msgpack cannot carry by the rules of ``scan``. Return or send plain data instead."""
+
+
+class EncodedTooLarge(NotEncodable):
+    """A value whose bytes exceed the limit. Send a reference (a path, a key) instead of the data."""
+
+
+def scan(body: bytes, limits: Limits) -> None:  # noqa: C901 - one loop, unrolled for speed
+    """Check one msgpack value and its end. Raises ``Malformed`` (``too_large`` or ``undecodable``)."""
+    if len(body) > limits.body_bytes:
+        raise Malformed(ErrorCode.TOO_LARGE, f"body of {len(body)} bytes; the limit is {limits.body_bytes}")
+    end, at, nodes = len(body), 0, 0
+    left, in_map = 1, False
+    outer: list[tuple[int, bool]] = []
+    while True:
+        while left == 0:
+            if not outer:
+                if at != end:
+                    raise _undecodable(f"{end - at} bytes after the value")
+                return
+            left, in_map = outer.pop()
+        if at >= end:
+            raise _undecodable("the body ends inside a value")
+        head = body[at]
+        at += 1
+        nodes += 1
+        if nodes > limits.nodes:
+            raise Malformed(ErrorCode.TOO_LARGE, f"more than {limits.nodes} values")
+        if in_map and left % 2 == 0 and not (0xA0 <= head <= 0xBF or head in _STRINGS):
+            raise _undecodable("a map key that is not a string")
+        left -= 1
+        at, children, is_map = _after(head, body, at)
+        if at > end or children > end - at:
+            raise _undecodable("a length beyond the end of the body")
+        if children:
+            outer.append((left, in_map))
+            if len(outer) > limits.depth:
+                raise Malformed(ErrorCode.TOO_LARGE, f"nested deeper than {limits.depth}")
+            left, in_map = children, is_map
+
+
+def _after(head: int, body: bytes, at: int) -> tuple[int, int, bool]:
+    """Where a head's own bytes end, how many values it opens, and whether these are a map's pairs."""
+    if head < 0x80 or head >= 0xE0:
+        return at, 0, False
+    if head < 0x90:
+        return at, 2 * (head & 0x0F), True
+    if head < 0xA0:
+        return at, head & 0x0F, False
+    if head < 0xC0:
+        return at + (head & 0x1F), 0, False
+    if head in _FIXED_SIZE:
+        return at + _FIXED_SIZE[head], 0, False
+    if head in _SIZED:
+        size = _SIZED[head]
+        return at + size + int.from_bytes(body[at : at + size]), 0, False
+    if head in _ARRAYS:
+        size = _ARRAYS[head]
+        return at + size, int.from_bytes(body[at : at + size]), False
+    if head in _MAPS:
+        size = _MAPS[head]
+        return at + size, 2 * int.from_bytes(body[at : at + size]), True
+    raise _undecodable(f"byte 0x{head:02x}: extension types are refused" if head != 0xC1 else "byte 0xc1")
+
+
+def decode(body: bytes, limits: Limits) -> Any:
+    """The value of a body. Raises ``Malformed``; nothing is built before ``scan`` has passed."""
+    scan(body, limits)
+    try:
+        return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise _undecodable("a string that is not UTF-8") from error
+
+
+def decode_arguments(body: bytes, limits: Limits) -> dict[str, Any]:
+    """The keyword arguments that a task's body holds."""
+    value = decode(body, limits)
+    if not isinstance(value, dict):
+        raise _undecodable("the body must be a map of arguments")
+    return value
+
+
+def encode(value: object, limits: Limits) -> bytes:
+    """The bytes of a value, held to the same rules as what is received.
+
+    Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``.
+    """
+    try:
+        body: bytes = msgpack.packb(value, use_bin_type=True)
+        scan(body, limits)
+    except Malformed as error:
+        kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
+        raise kind(error.text) from error
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NotEncodable(_reason(error)) from error
+    return body
+
+
+def _reason(error: Exception) -> str:
+    """msgpack quotes the value in some messages; a value is never repeated in an error."""
+    return "a surrogate that UTF-8 cannot carry" if isinstance(error, UnicodeError) else str(error)[:200]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _undecodable("a map with a key twice")
+    return table
+
+
+def _undecodable(text: str) -> Malformed:
+    return Malformed(ErrorCode.UNDECODABLE, text)

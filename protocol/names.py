@@ -1,0 +1,65 @@
+"""Every name that exists on the broker, and the patterns that names and ids must fit."""
+
+from __future__ import annotations
+
+import os
+import re
+
+#: Exchanges.
+TASKS = "tasks"
+DUE = "tasks.due"
+LOST = "tasks.lost"
+DEAD = "tasks.dead"
+KILLED = "tasks.killed"
+REPLIES = "replies"
+#: Queues (``tasks.lost`` is the name of an exchange and of its queue).
+OBITUARIES = "tasks.obituaries"
+#: The literal that the broker replaces in ``reply_to`` by an address of the requester's channel.
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+
+APP_ID = "glassrabbit"
+CONTENT_TYPE = "application/msgpack"
+
+MAILBOX_PREFIX = "mailbox."
+TASK_NAME_LENGTH = 100
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_TASK = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_MAILBOX = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def new_id() -> str:
+    """A fresh task id: 32 lower-case hex digits, 128 random bits."""
+    return os.urandom(16).hex()
+
+
+def is_id(value: object) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def is_task_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= TASK_NAME_LENGTH and _TASK.fullmatch(value) is not None
+
+
+def is_mailbox_name(value: object) -> bool:
+    return isinstance(value, str) and _MAILBOX.fullmatch(value) is not None
+
+
+def dead_queue(queue: str) -> str:
+    """Where the dead letters of a work queue are kept."""
+    return f"{queue}.dead"
+
+
+def delay_level(level: int) -> str:
+    """The switch (exchange) and the queue of one bit of a delay have the same name."""
+    return f"tasks.delay.{level:02d}"
+
+
+def mailbox_queue(name: str) -> str:
+    return MAILBOX_PREFIX + name
+
+
+def mailbox_of(reply_to: str) -> str | None:
+    """The mailbox that a ``reply_to`` names, or None if it names none."""
+    name = reply_to.removeprefix(MAILBOX_PREFIX)
+    return name if name != reply_to and is_mailbox_name(name) else None

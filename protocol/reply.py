@@ -1,0 +1,134 @@
+"""Replies: what a requester is told of a task, written by workers and read by dispatchers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from protocol.codec import decode
+from protocol.errors import ErrorCode, Malformed
+from protocol.limits import Limits, cut
+from protocol.names import APP_ID, is_id
+from protocol.properties import Properties
+
+DONE = "done"
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a task failed for good. ``code`` is an ``ErrorCode`` (a newer worker may know more of them)."""
+
+    code: str
+    #: The exception's type, or the code again where there was no exception.
+    type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What every reply tells beside its result. Times in milliseconds."""
+
+    attempts: int
+    #: ``host:pid`` of the worker that answered.
+    worker: str
+    #: From the first dispatch to the start of the last attempt.
+    queued_ms: int = 0
+    ran_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The end of one task: ``failure`` is None if it is done, and then ``result`` holds."""
+
+    id: str
+    run: Run
+    result: Any = None
+    failure: Failure | None = None
+
+    def to_map(self) -> dict[str, Any]:
+        """The reply as its body's map."""
+        end = {"result": self.result} if self.failure is None else {"error": _error_map(self.failure)}
+        return {"id": self.id, **end, **_run_map(self.run)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedReply:
+    """A reply ready to send; kept in the ledger to answer a redelivery in the same words."""
+
+    id: str
+    type: str
+    body: bytes
+
+    @property
+    def properties(self) -> Properties:
+        return Properties(type=self.type, correlation_id=self.id, app_id=APP_ID)
+
+
+def pack_done(task_id: str, packed_result: bytes, run: Run) -> PackedReply:
+    """A reply around a result that is msgpack already: it is spliced in, not decoded again."""
+    table = msgpack.packb({"id": task_id, **_run_map(run)})
+    # A fixmap's head holds its number of pairs: one more, and the result is the last pair.
+    body = bytes((table[0] + 1,)) + table[1:] + msgpack.packb("result") + packed_result
+    return PackedReply(id=task_id, type=DONE, body=body)
+
+
+def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> PackedReply:
+    """A reply that tells of a failure. Its text is cut to the limit."""
+    error = _error_map(failure) | {"text": cut(failure.text, limits.error_text_bytes)}
+    body = msgpack.packb({"id": task_id, "error": error, **_run_map(run)})
+    return PackedReply(id=task_id, type=FAILED, body=body)
+
+
+def read_replies(body: bytes, limits: Limits) -> list[Reply]:
+    """The replies that a message holds: one, or those of a batch. Raises ``Malformed``."""
+    value = decode(body, limits.for_reply())
+    entries = value if isinstance(value, list) else [value]
+    return [_read(entry) for entry in entries]
+
+
+def _read(entry: object) -> Reply:
+    if not isinstance(entry, dict) or not is_id(entry.get("id")):
+        raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")
+    run = Run(
+        attempts=_number(entry, "attempts"),
+        worker=_text(entry, "worker"),
+        queued_ms=_number(entry, "queued_ms"),
+        ran_ms=_number(entry, "ran_ms"),
+    )
+    if "result" in entry:
+        return Reply(id=entry["id"], run=run, result=entry["result"])
+    error = entry.get("error")
+    if not isinstance(error, dict):
+        raise Malformed(ErrorCode.UNDECODABLE, "a reply must hold result or error")
+    failure = Failure(code=_text(error, "code"), type=_text(error, "type"), text=_text(error, "text"))
+    return Reply(id=entry["id"], run=run, failure=failure)
+
+
+def _number(table: dict[str, Any], key: str) -> int:
+    value = table.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Malformed(ErrorCode.UNDECODABLE, f"a reply's {key} must be a number, 0 or more")
+    return value
+
+
+def _text(table: dict[str, Any], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str):
+        raise Malformed(ErrorCode.UNDECODABLE, f"a reply's {key} must be a string")
+    return value
+
+
+def _run_map(run: Run) -> dict[str, Any]:
+    return {
+        "attempts": run.attempts,
+        "worker": run.worker,
+        "queued_ms": run.queued_ms,
+        "ran_ms": run.ran_ms,
+    }
+
+
+def _error_map(failure: Failure) -> dict[str, str]:
+    return {"code": failure.code, "type": failure.type, "text": failure.text}

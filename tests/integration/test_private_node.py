@@ -1,0 +1,312 @@
+"""A private node is ours alone: on loopback, beside any other broker, and gone without trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pika
+import pika.exceptions
+import pytest
+
+from broker.node import Node, NodeError, private_node
+from broker.node_docker import DockerNode, engine_answers
+from broker.node_files import find_server
+from broker.node_ready import PrivateNode
+
+_ROOT = Path(__file__).parents[2]
+_LISTEN = "0A"
+_READY_S = 60.0
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
+
+
+@pytest.fixture(scope="module")
+def server() -> None:
+    """A rabbitmq-server on this machine; on CI there has to be one."""
+    if find_server() is None:
+        assert "CI" not in os.environ, "no rabbitmq-server: run python -m broker.provision --need server"
+        pytest.skip("private nodes are containers on this machine")
+
+
+@pytest.fixture(scope="module")
+def node(server: None) -> Iterator[PrivateNode]:
+    with private_node() as node:
+        yield node
+
+
+@pytest.fixture
+def folders() -> Callable[[], set[Path]]:
+    """The folders of nodes that were made since the test began."""
+    before = _folders()
+    return lambda: _folders() - before
+
+
+def test_a_ready_node_takes_a_connection(node: PrivateNode) -> None:
+    with pika.BlockingConnection(pika.URLParameters(node.info.url)) as connection:
+        assert connection.is_open
+
+
+def test_all_sockets_of_a_node_are_on_loopback(node: PrivateNode) -> None:
+    listeners = _listeners(_folder(node))
+    ports = {port for _, port in listeners}
+    assert {node.info.port, node.info.management_port, node.info.prometheus_port} < ports
+    # AMQP, management, metrics, Erlang distribution, epmd
+    assert len(ports) == 5
+    assert all(address in {"127.0.0.1", "::1"} for address, _ in listeners)
+
+
+def test_the_files_of_a_node_are_for_its_owner_only(node: PrivateNode) -> None:
+    folder = _folder(node)
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "rabbitmq.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_node_runs_beside_the_first(node: PrivateNode) -> None:
+    with private_node() as second:
+        assert second.info.port != node.info.port
+        assert _queues_after_declaring(second, "only_in_the_second") == {"only_in_the_second"}
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="NOT_FOUND"):
+            _queue(node, "only_in_the_second", passive=True)
+
+
+def test_bind_opens_amqp_alone_and_only_for_a_generated_password(server: None) -> None:
+    with private_node(bind="127.0.0.2") as node:
+        listeners = _listeners(_folder(node))
+        assert ("127.0.0.2", node.info.port) in listeners
+        assert {address for address, port in listeners if port != node.info.port} <= {"127.0.0.1", "::1"}
+        with pika.BlockingConnection(pika.URLParameters(node.info.url)) as connection:
+            assert connection.is_open
+        guest = f"amqp://guest:guest@{node.info.host}:{node.info.port}/"
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            pika.BlockingConnection(pika.URLParameters(guest))
+
+
+def test_the_password_shows_nowhere(server: None) -> None:
+    with private_node(bind="127.0.0.2") as node:
+        info = node.info
+        assert len(info.password) >= 24
+        assert info.password not in repr(info) + info.redacted_url + repr(node)
+        secret = info.password.encode()
+        for pid in _processes(_folder(node)):
+            assert secret not in _read(pid, "cmdline") + _read(pid, "environ")
+        logs = b"".join(path.read_bytes() for path in (_folder(node) / "log").iterdir())
+        assert logs
+        assert secret not in logs
+
+
+def test_a_message_in_a_quorum_queue_outlives_sigkill(server: None) -> None:
+    with private_node() as node:
+        _keeps_a_message_through_a_kill(node)
+
+
+@pytest.mark.containers
+def test_a_message_in_a_quorum_queue_outlives_the_kill_of_a_container() -> None:
+    assert engine_answers(), "no Docker engine answers; start one, or deselect with -m 'not containers'"
+    node = DockerNode(bind="127.0.0.1")
+    try:
+        node.start(timeout_s=_READY_S)
+        _keeps_a_message_through_a_kill(node)
+    finally:
+        node.stop()
+    assert _containers() == set()
+
+
+def test_a_stopped_node_leaves_nothing(server: None, folders: Callable[[], set[Path]]) -> None:
+    node = Node()
+    node.start(timeout_s=_READY_S)
+    folder = _folder(node)
+    assert _processes(folder)
+    node.stop()
+    node.stop()
+    assert folders() == set()
+    _eventually(lambda: not _processes(folder), "its helpers end with the VM")
+
+
+def test_a_taken_port_is_refused_by_name(server: None, folders: Callable[[], set[Path]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(NodeError, match=f"port {port}: give a free port"):
+            Node(port=port).start()
+    assert folders() == set()
+
+
+def test_a_node_that_cannot_start_gives_its_last_words(server: None, folders: Callable[[], set[Path]]) -> None:
+    node = Node(bind="127.0.0.2", config=["no_such_key = 1"])
+    with pytest.raises(NodeError, match="no_such_key"):
+        node.start(timeout_s=_READY_S)
+    assert folders() == set()
+
+
+def test_a_node_that_takes_too_long_is_given_up(server: None, folders: Callable[[], set[Path]]) -> None:
+    with pytest.raises(NodeError, match=r"not ready after 0\.2 s"):
+        Node().start(timeout_s=0.2)
+    assert folders() == set()
+
+
+@pytest.mark.parametrize("number", _SIGNALS, ids=lambda number: number.name)
+def test_up_leaves_nothing_when_it_is_ended(
+    server: None, number: signal.Signals, folders: Callable[[], set[Path]]
+) -> None:
+    process = _up()
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    (folder,) = folders()
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        assert connection.is_open
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert output == ""
+    assert process.returncode == (-signal.SIGKILL if number is signal.SIGKILL else 0)
+    _eventually(lambda: not folder.exists() and not _processes(folder), "the guard cleans up")
+
+
+@pytest.mark.parametrize("number", _SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("file", ["enabled_plugins", "pid", "log/glassrabbit@localhost.log"])
+def test_up_leaves_nothing_when_it_is_ended_while_starting(
+    server: None, number: signal.Signals, file: str, folders: Callable[[], set[Path]]
+) -> None:
+    process = _up()
+    _eventually(lambda: any((folder / file).exists() for folder in folders()), f"it has written {file}")
+    (folder,) = folders()
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == (-signal.SIGKILL if number is signal.SIGKILL else 130)
+    _eventually(lambda: not folder.exists() and not _processes(folder), "the guard cleans up")
+
+
+def test_a_detached_node_runs_until_down(server: None, tmp_path: Path, folders: Callable[[], set[Path]]) -> None:
+    first = _run(tmp_path, "up", "--detach")
+    try:
+        assert first.returncode == 0
+        (folder,) = folders()
+        with pika.BlockingConnection(pika.URLParameters(first.stdout.strip())) as connection:
+            assert connection.is_open
+        assert (tmp_path / "glassrabbit" / "node.json").stat().st_mode & 0o077 == 0
+        second = _run(tmp_path, "up", "--detach")
+        assert second.returncode == 69
+        assert first.stdout.strip() in second.stderr
+    finally:
+        ended = _run(tmp_path, "down")
+    assert ended.returncode == 0
+    assert not folder.exists()
+    _eventually(lambda: not _processes(folder), "its helpers end with the VM")
+    again = _run(tmp_path, "down")
+    assert (again.returncode, again.stderr) == (0, "no detached broker is running\n")
+
+
+def _keeps_a_message_through_a_kill(node: PrivateNode) -> None:
+    durable = pika.BasicProperties(delivery_mode=2)
+    with pika.BlockingConnection(pika.URLParameters(node.info.url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.basic_publish("", "kept", b"still here", properties=durable, mandatory=True)
+    before = node.info
+    node.kill()
+    after = node.restart(timeout_s=_READY_S)
+    assert after.url == before.url
+    with pika.BlockingConnection(pika.URLParameters(after.url)) as connection:
+        _, _, body = connection.channel().basic_get("kept", auto_ack=True)
+        assert body == b"still here"
+
+
+def _queue(node: PrivateNode, name: str, *, passive: bool = False) -> str:
+    with pika.BlockingConnection(pika.URLParameters(node.info.url)) as connection:
+        declared = connection.channel().queue_declare(name, durable=True, passive=passive)
+        return str(declared.method.queue)
+
+
+def _queues_after_declaring(node: PrivateNode, name: str) -> set[str]:
+    return {_queue(node, name), _queue(node, name, passive=True)}
+
+
+def _up() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from broker.node_cli import up; up()"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+    )
+
+
+def _run(state: Path, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from broker.node_cli import {command}; {command}()", *options],
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        timeout=_READY_S,
+        check=False,
+    )
+
+
+def _folder(node: PrivateNode) -> Path:
+    assert node.info.folder is not None
+    return node.info.folder
+
+
+def _folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("glassrabbit-*"))
+
+
+def _containers() -> set[str]:
+    listing = ["docker", "ps", "--all", "--filter", "name=^glassrabbit-", "--format", "{{.Names}}"]
+    return set(subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split())
+
+
+def _processes(folder: Path) -> set[int]:
+    """Every living process that has the folder in its arguments or its environment."""
+    name = bytes(folder)
+    pids = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    return {pid for pid in pids if name in _read(pid, "cmdline") + _read(pid, "environ")}
+
+
+def _read(pid: int, file: str) -> bytes:
+    try:
+        return Path("/proc", str(pid), file).read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def _listeners(folder: Path) -> set[tuple[str, int]]:
+    """Address and port of every listening TCP socket that a process of the node has."""
+    inodes = {inode for pid in _processes(folder) for inode in _sockets(pid)}
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == _LISTEN and rest[5] in inodes:
+                address, port = local.split(":")
+                found.add((_address(family, address), int(port, 16)))
+    return found
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    for link in Path("/proc", str(pid), "fd").iterdir():
+        target = os.readlink(link)
+        if target.startswith("socket:["):
+            yield target[len("socket:[") : -1]
+
+
+def _address(family: int, text: str) -> str:
+    """The kernel prints 32-bit words in the byte order of the machine."""
+    words = [int(text[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(text), 8)]
+    return socket.inet_ntop(family, b"".join(words))
+
+
+def _eventually(condition: Callable[[], bool], what: str, within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {within_s:g} s: {what}"
+        time.sleep(0.01)

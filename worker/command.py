@@ -1,0 +1,45 @@
+"""What ``python -m worker`` does: a worker, its signals, and the line that says ``ready``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from broker.settings import Settings
+from worker.worker import Worker, import_paths
+
+log = logging.getLogger("glassrabbit.worker")
+
+
+async def run(settings: Settings, queues: Sequence[str]) -> None:
+    """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
+    sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
+    worker = Worker(settings, queues)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, worker, number)
+    announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))
+    try:
+        await worker.run()
+    finally:
+        announce.cancel()
+    log.info(
+        "stopped: %s", ", ".join(f"{what} {count}" for what, count in sorted(worker.counts.items())) or "idle"
+    )
+
+
+async def _announce(worker: Worker, concurrency: int) -> None:
+    await worker.wait_ready()
+    log.info("ready: %s consumes %s, %d at a time", worker.identity, ", ".join(worker.queues), concurrency)
+
+
+def _on_signal(worker: Worker, number: signal.Signals) -> None:
+    if worker.is_draining:
+        log.warning("%s again: stopping at once, everything unfinished goes back", number.name)
+        worker.abort()
+    else:
+        log.info("%s: finishing what runs (again: stop at once)", number.name)
+        worker.drain()

@@ -1,0 +1,47 @@
+"""What a handler may know of its task, and how it may end other than by returning or raising an error."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from broker.delay import LONGEST_S
+
+
+class Retry(Exception):
+    """Raise it to be run again, after ``after`` seconds or by the task's backoff. It uses up an attempt."""
+
+    def __init__(self, text: str = "the handler asked for a retry", *, after: float | None = None) -> None:
+        if after is not None and not 0 <= after <= LONGEST_S:
+            raise ValueError(f"Retry(after=…) takes 0 to {LONGEST_S:,.1f} seconds, not {after!r}")
+        super().__init__(text)
+        self.after = after
+
+
+class Reject(Exception):
+    """Raise it to end the task for good: no further attempt, a dead letter with your text as its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """The task that is running here."""
+
+    id: str
+    task: str
+    queue: str
+    #: 1 for the first run.
+    attempt: int
+    max_attempts: int
+
+
+_current: ContextVar[Current] = ContextVar("glassrabbit_current")
+
+
+def current() -> Current:
+    """The task that this handler runs for. Raises ``LookupError`` outside a handler."""
+    return _current.get()
+
+
+def enter(context: Current) -> None:
+    """Called by the executor before a handler starts."""
+    _current.set(context)

@@ -1,0 +1,42 @@
+"""One delivery: a message that the broker handed over, and that is settled exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from broker.channel import Channel
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Delivery:
+    """Belongs to one channel: after a reconnect its tag means nothing, and settling it does nothing."""
+
+    channel: Channel
+    tag: int
+    #: The queue that was consumed, which the message itself does not tell.
+    queue: str
+    exchange: str
+    routing_key: str
+    redelivered: bool
+    properties: Any
+    body: bytes
+    is_settled: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return not self.is_settled and self.channel.is_open
+
+    def ack(self) -> bool:
+        """Settle for good; False if it was settled before or its channel is gone."""
+        return self._settle() and self.channel.ack(self.tag)
+
+    def nack(self) -> bool:
+        """Give it back as it was; only for what has not started."""
+        return self._settle() and self.channel.nack(self.tag)
+
+    def _settle(self) -> bool:
+        if not self.is_live:
+            return False
+        self.is_settled = True
+        return True

@@ -1,0 +1,93 @@
+"""A worker's memory: what runs here, and what it lately finished. Pure; the clock is a parameter.
+
+A delivery of a task that is finished is answered from memory, one of a task that runs is joined to the run:
+so a redelivery, and a dispatcher that asks again, do not run a task twice in one worker.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from protocol.reply import PackedReply
+from protocol.task import Task
+from worker.delivery import Delivery
+
+#: A task's id, and how often a person has replayed it.
+Key = tuple[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A task that runs here, with every delivery of it that waits for its end."""
+
+    task: Task
+    deliveries: list[Delivery]
+    #: The newest address wins: the older one belongs to a channel that is gone.
+    reply_to: str | None
+
+    def join(self, delivery: Delivery, reply_to: str | None) -> None:
+        self.deliveries.append(delivery)
+        self.reply_to = reply_to
+
+    @property
+    def is_live(self) -> bool:
+        """Whether any delivery can still be settled. If none can, the broker delivers the task again."""
+        return any(delivery.is_live for delivery in self.deliveries)
+
+    def ack(self) -> None:
+        for delivery in self.deliveries:
+            delivery.ack()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply that ended a task."""
+
+    reply: PackedReply
+    at_s: float
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Bounded by number, age and bytes of the replies it keeps; the oldest go first."""
+
+    entries: int
+    age_s: float
+    bytes: int
+    _running: dict[Key, Running] = field(default_factory=dict)
+    _finished: OrderedDict[Key, Finished] = field(default_factory=OrderedDict)
+    _held: int = 0
+
+    def find(self, key: Key, now_s: float) -> Running | Finished | None:
+        running = self._running.get(key)
+        if running is not None:
+            return running
+        finished = self._finished.get(key)
+        return finished if finished is not None and now_s - finished.at_s <= self.age_s else None
+
+    def start(self, key: Key, running: Running) -> None:
+        self._running[key] = running
+
+    def forget(self, key: Key, running: Running) -> None:
+        """The run is over and nothing is to be remembered of it. Harmless if that was said before."""
+        if self._running.get(key) is running:
+            del self._running[key]
+
+    def finish(self, key: Key, running: Running, reply: PackedReply, now_s: float) -> None:
+        """Remember how the task ended. From now on its deliveries are answered from memory."""
+        self.forget(key, running)
+        self._drop(key)
+        self._finished[key] = Finished(reply, now_s)
+        self._held += len(reply.body)
+        while self._finished and self._is_over(now_s):
+            self._drop(next(iter(self._finished)))
+
+    def _is_over(self, now_s: float) -> bool:
+        oldest = next(iter(self._finished.values()))
+        return len(self._finished) > self.entries or self._held > self.bytes or now_s - oldest.at_s > self.age_s
+
+    def _drop(self, key: Key) -> None:
+        finished = self._finished.pop(key, None)
+        if finished is not None:
+            self._held -= len(finished.reply.body)

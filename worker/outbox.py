@@ -1,0 +1,134 @@
+"""Publishing what a delivery depends on: it is confirmed, or the delivery stays unacked.
+
+One link of its own, so that an alarm, which stops the broker from reading what a connection publishes, does not
+stop the acks of the other. A message is sent again, with pauses of 1, 2, 4 … 30 s, for as long as it is wanted:
+the next hop may be full, unbound or gone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from broker.connection import Connection
+from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
+from broker.lifecycle import State
+from broker.link import Link, LinkSettings
+from broker.publisher import Message, Publisher
+
+log = logging.getLogger("glassrabbit.worker")
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+#: The broker's reply code when a forged reply address crashes its channel (RabbitMQ 3.10 and 4.0).
+_INTERNAL_ERROR = 541
+
+
+class Undeliverable(PublishError):
+    """This very message ends the connection each time it is sent. It was given up."""
+
+
+class Outbox:
+    """Sends messages until they are accepted. Life: ``run`` as a task → ``send`` → ``stop``."""
+
+    def __init__(self, settings: LinkSettings, name: str, confirm_timeout_s: float) -> None:
+        self.link = Link(settings, name, self._set_up)
+        self._confirm_timeout_s = confirm_timeout_s
+        self._publisher: Publisher | None = None
+        self._opened = asyncio.Event()
+        self._suspects = asyncio.Lock()
+        self._calm = asyncio.Event()
+        self._calm.set()
+        #: Messages that the next hop does not take at present.
+        self.refused = 0
+
+    async def run(self) -> None:
+        await self.link.run()
+
+    async def stop(self) -> None:
+        await self.link.stop()
+
+    async def _set_up(self, connection: Connection) -> None:
+        self._publisher = await Publisher.open(connection)
+        self._publisher.channel.closed.add_done_callback(self._on_channel_closed)
+        self._opened.set()
+
+    def _on_channel_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
+        self._opened.clear()
+        self.link.fail(closed.result())
+
+    async def send(
+        self, message: Message, wanted: Callable[[], bool] = lambda: True, *, give_up_unroutable: bool = False
+    ) -> bool:
+        """Return True once the message is accepted, False once it is no longer ``wanted``.
+
+        Raises ``Unroutable`` if that is to be given up, and ``Undeliverable`` for a reply that the broker
+        answers by closing the connection (541), after that was seen with nothing else in flight.
+        """
+        wait_s, told = FIRST_WAIT_S, False
+        try:
+            while wanted():
+                problem = await self._problem(message, give_up_unroutable)
+                if problem is None:
+                    return True
+                if isinstance(problem, ConfirmLost):
+                    # The link comes back by itself; the next attempt waits for that and for nothing else.
+                    continue
+                if not told:
+                    told = True
+                    self.refused += 1
+                    log.warning("not accepted, the delivery stays unacked: %s", problem)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            return False
+        finally:
+            if told:
+                self.refused -= 1
+                log.warning("no longer waiting for the next hop to take %s", message.routing_key)
+
+    async def _problem(self, message: Message, give_up_unroutable: bool) -> PublishError | None:
+        """Why the message was not accepted this time, or None if it was."""
+        try:
+            await self._attempt(message)
+        except Unroutable as error:
+            if give_up_unroutable:
+                raise
+            return error
+        except ConfirmLost as error:
+            if error.code != _INTERNAL_ERROR or message.exchange != "":
+                return error
+            await self._send_alone(message)
+        except PublishError as error:
+            return error
+        return None
+
+    async def _attempt(self, message: Message, *, alone: bool = False) -> None:
+        while not (self._opened.is_set() and (alone or self._calm.is_set())):
+            await self._opened.wait()
+            if not alone:
+                await self._calm.wait()
+        assert self._publisher is not None
+        accepted = self._publisher.publish(message)
+        while not accepted.done():
+            await asyncio.wait({accepted}, timeout=self._confirm_timeout_s)
+            # Under an alarm the broker has the message in its socket, and carries it out afterwards.
+            if not accepted.done() and self.link.state is not State.BLOCKED:
+                self.link.fail(ConnectionLost(f"no confirm within {self._confirm_timeout_s:g} s"))
+        accepted.result()
+
+    async def _send_alone(self, message: Message) -> None:
+        """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""
+        async with self._suspects:
+            self._calm.clear()
+            try:
+                while True:
+                    try:
+                        return await self._attempt(message, alone=True)
+                    except ConfirmLost as error:
+                        if error.code == _INTERNAL_ERROR:
+                            raise Undeliverable(
+                                "the broker closes the connection over this reply address; the reply was dropped"
+                            ) from error
+            finally:
+                self._calm.set()

@@ -1,0 +1,209 @@
+"""The process executor: children that are fresh interpreters, one task in each at a time.
+
+A crash or a time-out is charged to the one task that ran in the child, and the child is replaced. The loop that
+owns AMQP never runs a handler, so nothing that a handler does can stop heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict
+
+from broker.errors import ConfigError
+from protocol.errors import ErrorCode
+from protocol.limits import Limits
+from worker import frames
+from worker.child import READY
+from worker.handler import Call
+from worker.outcome import Failed, Outcome
+
+log = logging.getLogger("glassrabbit.worker")
+
+#: A new interpreter that takes longer than this to import the handlers is given up.
+START_TIMEOUT_S = 60.0
+#: After a child that died before it was ready: do not start the next one at once.
+RESTART_WAIT_S = 0.5
+STOP_TIMEOUT_S = 2.0
+
+
+class ChildLost(Exception):
+    """The child's end of the socket pair is gone."""
+
+
+class Child:
+    """One child process. Replaced, never repaired."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, setup: list[object]) -> Child:
+        """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "worker.child",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.PIPE,
+                # Standard output is for data; a handler's prints are not data of ours.
+                stdout=sys.stderr.fileno() if _has_descriptor() else None,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=2**16)
+        child = cls(process, reader, writer)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                state, *problems = await child.ask(setup)
+        except TimeoutError as error:
+            await child.kill()
+            raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
+        except ChildLost:
+            await child.kill()
+            raise
+        if state != READY:
+            await child.kill()
+            raise ConfigError([str(problem) for problem in problems])
+        return child
+
+    async def ask(self, value: list[object]) -> list[object]:
+        """Send one frame and wait for the answer. Raises ``ChildLost`` if the child ends before it."""
+        try:
+            self._writer.write(frames.pack(value))
+            (size,) = frames.HEAD.unpack(await self._reader.readexactly(frames.HEAD.size))
+            answer: list[object] = frames.unpack(await self._reader.readexactly(size))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise ChildLost from error
+        return answer
+
+    async def kill(self) -> int:
+        """End the child and whatever its handlers started; its return code."""
+        self._writer.close()
+        # Before it has been waited for, its number cannot belong to another process.
+        if self.process.returncode is None:
+            _kill_group(self.process.pid)
+        return await self.process.wait()
+
+    async def stop(self) -> None:
+        """Let an idle child end by itself; kill it if it does not."""
+        self._writer.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            await self.kill()
+
+    async def fate(self) -> str:
+        """What became of a child that was lost, in words."""
+        try:
+            code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            code = await self.kill()
+        _kill_group(self.process.pid)
+        self._writer.close()
+        if code >= 0:
+            return f"the process that ran it ended with exit code {code}"
+        return f"the process that ran it was ended by {signal.Signals(-code).name}"
+
+
+class ProcessExecutor:
+    """``size`` children, each with the handlers of ``handlers`` (task → ``module:function``)."""
+
+    def __init__(self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str]) -> None:
+        self._size = size
+        self._setup: list[object] = [paths, handlers, asdict(limits)]
+        self._idle: asyncio.Queue[Child] = asyncio.Queue()
+        self._children: set[Child] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def start(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            starts = [group.create_task(_started(self._setup)) for _ in range(self._size)]
+        for start in starts:
+            result = start.result()
+            if isinstance(result, ConfigError):
+                await self.stop()
+                raise result
+            self._add(result)
+
+    async def run(self, call: Call) -> Outcome:
+        child = await self._idle.get()
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                answer = await child.ask(frames.from_call(call))
+        except TimeoutError:
+            self._replace(child)
+            await child.kill()
+            return Failed(ErrorCode.TIMED_OUT, "TimeLimit", f"stopped after its limit of {call.timeout_s:g} s")
+        except ChildLost:
+            self._replace(child)
+            return Failed(ErrorCode.WORKER_LOST, "ChildLost", await child.fate())
+        except asyncio.CancelledError:
+            self._children.discard(child)
+            await child.kill()
+            raise
+        self._idle.put_nowait(child)
+        return frames.to_outcome(answer)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        for task in self._replacing:
+            task.cancel()
+        await asyncio.gather(*(child.stop() for child in self._children))
+
+    def _add(self, child: Child) -> None:
+        self._children.add(child)
+        self._idle.put_nowait(child)
+
+    def _replace(self, child: Child) -> None:
+        self._children.discard(child)
+        if not self._stopping:
+            task = asyncio.create_task(self._start_another())
+            self._replacing.add(task)
+            task.add_done_callback(self._replacing.discard)
+
+    async def _start_another(self) -> None:
+        while True:
+            try:
+                self._add(await Child.start(self._setup))
+            except (ConfigError, ChildLost, OSError) as error:
+                log.error("a child could not be started, trying again: %s", error)
+                await asyncio.sleep(RESTART_WAIT_S)
+            else:
+                return
+
+
+async def _started(setup: list[object]) -> Child | ConfigError:
+    """A child, or why there is none, as a value: one failure must not leave its siblings unowned."""
+    try:
+        return await Child.start(setup)
+    except ConfigError as error:
+        return error
+    except (ChildLost, OSError) as error:
+        return ConfigError([f"a child ended while it loaded the handlers ({error!r}). Look at its output above."])
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _has_descriptor() -> bool:
+    try:
+        sys.stderr.fileno()
+    except (OSError, AttributeError, ValueError):
+        return False
+    return True

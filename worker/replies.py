@@ -1,0 +1,92 @@
+"""Telling a requester, by the kind of its address; and the letter that is left where that cannot be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from broker.errors import Unroutable
+from broker.publisher import Message
+from protocol.addresses import ReplyKind, reply_kind
+from protocol.errors import ErrorCode
+from protocol.letter import letter_properties
+from protocol.limits import Limits
+from protocol.names import DEAD, REPLIES, mailbox_of
+from protocol.properties import Properties
+from protocol.reply import PackedReply
+from worker.outbox import Outbox, Undeliverable
+
+log = logging.getLogger("glassrabbit.worker")
+
+
+class Replies:
+    """Sends replies and dead letters by the outbox, confirmed."""
+
+    def __init__(self, outbox: Outbox, worker: str, limits: Limits) -> None:
+        self._outbox = outbox
+        self._worker = worker
+        self._limits = limits
+
+    async def answer(
+        self, reply_to: str | None, reply: PackedReply, queue: str, *, now_ms: int, wanted: Callable[[], bool]
+    ) -> None:
+        """Send a reply and wait for its confirm.
+
+        A mailbox that does not exist turns the reply into a dead letter of ``queue`` (``no_mailbox``), so that
+        it is not lost. A direct address that the broker chokes on is given up.
+        """
+        match reply_kind(reply_to):
+            case ReplyKind.DIRECT:
+                await self._answer_directly(str(reply_to), reply, wanted)
+            case ReplyKind.MAILBOX:
+                await self._answer_mailbox(str(reply_to), reply, queue, now_ms, wanted)
+            case ReplyKind.NONE | None:
+                return
+
+    async def _answer_directly(self, address: str, reply: PackedReply, wanted: Callable[[], bool]) -> None:
+        message = Message(
+            exchange="", routing_key=address, body=reply.body, properties=reply.properties, mandatory=False
+        )
+        try:
+            await self._outbox.send(message, wanted)
+        except Undeliverable as error:
+            log.warning("task %s: %s", reply.id, error)
+
+    async def _answer_mailbox(
+        self, address: str, reply: PackedReply, queue: str, now_ms: int, wanted: Callable[[], bool]
+    ) -> None:
+        message = Message(
+            exchange=REPLIES,
+            routing_key=mailbox_of(address) or "",
+            body=reply.body,
+            properties=reply.properties,
+        )
+        try:
+            await self._outbox.send(message, wanted, give_up_unroutable=True)
+        except Unroutable:
+            text = f"{address} does not exist: the reply is the body of this letter"
+            log.warning("task %s: %s", reply.id, text)
+            await self.bury(reply.properties, reply.body, queue, ErrorCode.NO_MAILBOX, text, now_ms, wanted)
+
+    async def bury(
+        self,
+        original: Properties,
+        body: bytes,
+        queue: str,
+        code: ErrorCode,
+        text: str,
+        now_ms: int,
+        wanted: Callable[[], bool],
+    ) -> bool:
+        """Write a dead letter with the body untouched, and wait for its confirm; False if no longer wanted."""
+        properties = letter_properties(
+            original,
+            code=code,
+            text=text,
+            queue=queue,
+            worker=self._worker,
+            died_ms=now_ms,
+            limits=self._limits,
+        )
+        message = Message(exchange=DEAD, routing_key=queue, body=body, properties=properties)
+        return await self._outbox.send(message, wanted)

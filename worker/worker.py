@@ -1,0 +1,174 @@
+"""A worker: two links, executors, and the deliveries in between. Decides when it starts, drains and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from broker.errors import ConfigError
+from broker.link import LinkSettings
+from broker.settings import Settings, effective_prefetch
+from broker.topology import topology_of
+from worker.attempt import Attempts
+from worker.consumer import Consumer
+from worker.executor import Executor
+from worker.outbox import Outbox
+from worker.processes import ProcessExecutor
+from worker.slots import Slots
+from worker.threads import AsyncExecutor, ThreadExecutor
+
+log = logging.getLogger("glassrabbit.worker")
+
+#: How long the stop may still take after everything was given back.
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Worker:
+    """Life: ``run`` until ``drain`` (finish what runs, give back the rest) or ``abort`` (give back everything)."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        """Raises ``ConfigError`` for a queue that the configuration does not know."""
+        unknown = [queue for queue in queues if queue not in settings.queues]
+        if unknown:
+            known = ", ".join(settings.queues)
+            raise ConfigError(
+                [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
+            )
+        self._settings = settings
+        self.identity = f"{socket.gethostname()}:{os.getpid()}"
+        name = f"worker-{self.identity.replace(':', '-')}"
+        link = LinkSettings.of(settings)
+        self.queues = list(dict.fromkeys(queues))
+        self._executors = _executors(settings, self.queues)
+        self._slots = Slots(settings.worker.concurrency)
+        self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
+        self._attempts = Attempts(settings, self.identity, _by_task(self._executors), self._outbox, self._slots)
+        self._consumer = Consumer(
+            link,
+            name,
+            {queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues},
+            topology_of(settings),
+            lambda delivery: self._spawn(self._attempts.handle(delivery)),
+            lambda delivery: self._spawn(self._attempts.tell(delivery)),
+        )
+        self._handling: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+        self._aborting = asyncio.Event()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self._attempts.counts
+
+    @property
+    def problem(self) -> str | None:
+        """Why this worker is not ready, or None if it is."""
+        if not self._consumer.is_consuming:
+            return "not consuming"
+        if not self._outbox.link.is_open:
+            return "cannot publish"
+        if self._outbox.link.state == "blocked":
+            return "blocked: the broker takes no publishes"
+        return "the next hop refuses messages" if self._outbox.refused else None
+
+    async def wait_ready(self) -> None:
+        """Return once every queue is consumed."""
+        await self._consumer.consuming.wait()
+
+    async def run(self) -> None:
+        """Work until told to stop. Raises ``ConfigError`` if a handler cannot be loaded."""
+        links = [asyncio.create_task(self._outbox.run())]
+        told = asyncio.create_task(self._draining.wait())
+        try:
+            # No delivery may come before there is something that can run it.
+            await asyncio.gather(*(executor.start() for executor, _ in self._executors))
+            links.append(asyncio.create_task(self._consumer.run()))
+            await asyncio.wait({told, *links}, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain()
+        finally:
+            told.cancel()
+            await self._stop()
+            await asyncio.gather(*links)
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Cancel the consumers, finish what runs within ``grace_s``, give back the rest."""
+        self._draining.set()
+
+    def abort(self) -> None:
+        """Stop at once; everything that is not settled goes back to its queue."""
+        self._aborting.set()
+        self._draining.set()
+
+    async def _drain(self) -> None:
+        aborted = asyncio.create_task(self._aborting.wait())
+        drained = asyncio.create_task(self._finish_what_runs())
+        await asyncio.wait(
+            {aborted, drained}, timeout=self._settings.worker.grace_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not drained.done():
+            log.warning("%d tasks did not end in time and go back to their queues", self._slots.busy)
+        for task in (aborted, drained):
+            task.cancel()
+        await asyncio.gather(aborted, drained, return_exceptions=True)
+
+    async def _finish_what_runs(self) -> None:
+        await self._consumer.cancel()
+        self._slots.close()
+        while self._handling:
+            await asyncio.wait(self._handling)
+
+    async def _stop(self) -> None:
+        """First the consume link, so that nothing can be settled any more; then what still runs."""
+        await self._consumer.stop()
+        for task in self._handling:
+            task.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
+        await asyncio.gather(self._outbox.stop(), *(executor.stop() for executor, _ in self._executors))
+
+    def _spawn(self, handling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(handling)
+        self._handling.add(task)
+        task.add_done_callback(self._handled)
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""
+        self._handling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("stopping: a delivery could not be handled", exc_info=error)
+            self.abort()
+
+
+def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor, list[str]]]:
+    """One executor for each kind that the tasks of these queues ask for, and the tasks that it runs."""
+    kinds: dict[str, dict[str, str]] = {}
+    for name, task in settings.tasks.items():
+        if task.queue in queues:
+            kinds.setdefault(task.executor, {})[name] = task.handler
+    return [(_executor(kind, handlers, settings), list(handlers)) for kind, handlers in kinds.items()]
+
+
+def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Executor:
+    size, limits = settings.worker.concurrency, settings.limits.messages
+    if kind == "thread":
+        return ThreadExecutor(size, handlers, limits)
+    if kind == "async":
+        return AsyncExecutor(handlers, limits)
+    return ProcessExecutor(size, handlers, limits, import_paths(settings))
+
+
+def import_paths(settings: Settings) -> list[str]:
+    """Where handlers are looked for: beside the configuration file, then the current folder."""
+    folders = ([] if settings.path is None else [settings.path.parent]) + [Path.cwd()]
+    return list(dict.fromkeys(str(folder.resolve()) for folder in folders))
+
+
+def _by_task(executors: Sequence[tuple[Executor, list[str]]]) -> dict[str, Executor]:
+    return {task: executor for executor, tasks in executors for task in tasks}
