@@ -55,6 +55,34 @@ async def declare(connection: Connection, topology: Topology) -> None:
         raise TopologyDrift("\n".join(drifts))
 
 
+async def probe(connection: Connection, topology: Topology) -> list[str]:
+    """What of the exchanges and queues is missing or different, a line each; changes nothing.
+
+    What is there is declared once more, which has no effect if it is the same, and a 406 if it is not.
+    """
+    lines: list[str] = []
+
+    async def look(kind: str, name: str, *steps: Callable[[Channel], Awaitable[object]]) -> None:
+        channel = await connection.channel()
+        try:
+            for step in steps:
+                await step(channel)
+            await channel.close()
+        except ConnectionLost as error:
+            if error.code == _NOT_FOUND:
+                lines.append(f"{kind} {name}: missing on the broker")
+            elif error.code == _PRECONDITION_FAILED:
+                lines.append(_explain(str(error)))
+            else:
+                raise
+
+    for exchange in topology.exchanges:
+        await look("exchange", exchange.name, _exchange_is_there(exchange), _exchange_step(exchange))
+    for queue in topology.queues:
+        await look("queue", queue.name, _queue_is_there(queue), _queue_step(queue))
+    return lines
+
+
 async def ensure(connection: Connection, topology: Topology) -> bool:
     """Make the topology if it is not there at all and this user may; True if it was made.
 
@@ -93,6 +121,14 @@ async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:
 
 def _exchange_step(exchange: Exchange) -> Callable[[Channel], Awaitable[None]]:
     return lambda channel: channel.declare_exchange(exchange.name, exchange.type, exchange.arguments)
+
+
+def _exchange_is_there(exchange: Exchange) -> Callable[[Channel], Awaitable[None]]:
+    return lambda channel: channel.require_exchange(exchange.name)
+
+
+def _queue_is_there(queue: Queue) -> Callable[[Channel], Awaitable[object]]:
+    return lambda channel: channel.inspect_queue(queue.name)
 
 
 def _queue_step(queue: Queue) -> Callable[[Channel], Awaitable[None]]:

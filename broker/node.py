@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker import node_files
-from broker.node_files import LOOPBACK
 from broker.node_ready import (
+    LOOPBACK,
     POLL_S,
     Guard,
     NodeError,
@@ -70,9 +70,6 @@ class Node:
     def start(self, timeout_s: float = 60) -> NodeInfo:
         """Start it and wait until it is ready. Raises NodeError, and then nothing is left behind."""
         script, epmd = _programs()
-        address = self._bind or LOOPBACK
-        if self._port is not None and not node_files.is_free(address, self._port):
-            raise NodeError(f"cannot listen on {address} port {self._port}: give a free port of this machine")
         ports = node_files.pick_ports(self._port, self._bind)
         login = node_files.login_for(self._bind)
         try:

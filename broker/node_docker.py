@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker import node_files
-from broker.node_files import LOOPBACK
-from broker.node_ready import Guard, NodeError, NodeInfo, await_ready, reachable_host
+from broker.node_ready import LOOPBACK, Guard, NodeError, NodeInfo, await_ready, reachable_host
 
 IMAGE = "rabbitmq:4-management"
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+from broker.node_ready import LOOPBACK, NodeError
+
 NODE_NAME = "glassrabbit@localhost"
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 
@@ -63,10 +64,15 @@ def is_free(address: str, port: int) -> bool:
 
 
 def pick_ports(amqp: int | None, bind: str | None) -> Ports:
-    """Five free ports; ``amqp`` as given, if it is."""
+    """Five free ports; ``amqp`` as given, if it is. Raises NodeError if it or ``bind`` cannot be had."""
+    address = bind or LOOPBACK
+    # Port 0 is always free on an address that is ours.
+    if not is_free(address, amqp or 0):
+        place = f"{address} port {amqp}" if amqp else address
+        raise NodeError(f"cannot listen on {place}: give an address of this machine and a port that is free")
     free = (port for port in random.sample(_PORTS, len(_PORTS)) if is_free(LOOPBACK, port))
     if amqp is None:
-        amqp = next(port for port in free if bind is None or is_free(bind, port))
+        amqp = next(port for port in free if is_free(address, port))
     others = (port for port in free if port != amqp)
     return Ports(amqp, next(others), next(others), next(others), next(others))
 

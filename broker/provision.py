@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 
 from broker import node_docker, node_files
-from protocol.errors import ExitCode
 from broker.node_ready import NodeError
+from protocol.errors import ExitCode
 
 _OS_RELEASE = Path("/etc/os-release")
 _DEBIAN_REMOVES = "apt-get autoremove --purge rabbitmq-server"

@@ -71,6 +71,7 @@ _WORD = "lower-case letters, digits and _, at most 64 characters, like queue_a"
 _WORDS = "lower-case letters, digits and _, in parts joined by dots, at most 100 characters, like reports.daily"
 _BOX = "lower-case letters, digits, _ and -, at most 64 characters, like results"
 _QUEUE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_HTTP = re.compile(r"https?://[^/@\s]+/?")
 _HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -132,6 +133,8 @@ class BrokerSettings(Section):
     endpoints: Annotated[tuple[_Endpoint, ...], BeforeValidator(_listed), AfterValidator(_not_empty)] = Field(
         default=(Endpoint("amqp", "localhost", 5672, "guest", "guest", "/"),), alias="url"
     )
+    #: Where the management API is, without user or password; null: the endpoint's host, port 15672.
+    management_url: Annotated[Text, _fits(_HTTP.fullmatch, "a URL like http://host:15672")] | None = None
     heartbeat_s: Whole = Field(default=30, ge=1, le=3600)
     connect_timeout_s: Seconds = Field(default=5.0, ge=0.1)
     confirm_timeout_s: Seconds = Field(default=30.0, ge=0.1)

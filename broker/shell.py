@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +28,15 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             code = error.exit_code
+        except BrokenPipeError:
+            # Whoever read our output has enough; there is nobody to tell, and nothing more to flush to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.FAILED
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = ExitCode.INTERRUPTED
-        raise SystemExit(ExitCode.OK if code is None else int(code))
+        # A group returns nothing, and its command has yet to run.
+        if code is not None:
+            raise SystemExit(int(code))
 
     return run

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.connection import Connection
 from broker.declare import ensure, ensure_mailbox
@@ -27,12 +27,17 @@ from dispatcher.errors import NoMailbox, NoReply, Overdue, ReplyUnreadable, Task
 from dispatcher.mailbox import Mailbox
 from dispatcher.pending import Accepted, End, Pending, PendingCalls
 from dispatcher.request import Request
-from dispatcher.window import Arguments, Ended, ends
+from dispatcher.window import Ended, ends
 from protocol.errors import Malformed
 from protocol.names import DIRECT_REPLY_TO, mailbox_queue
 from protocol.reply import Reply, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
+
+T = TypeVar("T")
+
+#: Keyword arguments of many tasks, from anything that can be looped over.
+Arguments = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_WINDOW = 500
@@ -106,7 +111,7 @@ class Dispatcher:
         """Have a task done and return its result.
 
         Raises ``TaskFailed``; ``NoReply`` at the timeout (outcome unknown); ``UnknownTask`` if no queue is
-        bound for it; ``Refused``; and before anything is sent ``NotEncodable`` or ``ValueError``.
+        bound for it; ``Refused``; and before anything is sent ``NotEncodable`` or ``BadRequest``.
         """
         reply = await self.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         if reply.failure is not None:
@@ -141,9 +146,25 @@ class Dispatcher:
         Yields, in order of completion, the number of each input (from 1) with its reply, or with the error
         that it ended with. ``timeout_s`` is for each of them, from when it was sent.
         """
+        async for ended in self.map_lines(_numbered(arguments), task, window=window, timeout_s=timeout_s):
+            yield ended
+
+    async def map_lines(
+        self,
+        inputs: AsyncIterator[tuple[int, T]],
+        task: str,
+        *,
+        read: Callable[[T], Mapping[str, Any]] = lambda values: values,  # type: ignore[assignment,return-value]
+        window: int = DEFAULT_WINDOW,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> AsyncIterator[Ended]:
+        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments.
+
+        An input that ``read`` refuses with an error of ours ends with that error.
+        """
         async for ended in ends(
-            arguments,
-            lambda values: self._request(task, values, DIRECT_REPLY_TO),
+            inputs,
+            lambda value: self._request(task, read(value), DIRECT_REPLY_TO),
             lambda request, on_end: self._launch(request, timeout_s, on_end),
             window,
         ):
@@ -298,3 +319,14 @@ class Dispatcher:
         assert self._connection is not None
         if not await ensure_mailbox(self._connection, mailbox_topology(name)):
             raise NoMailbox(name)
+
+
+async def _numbered(inputs: Arguments) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
+    line = 0
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            line += 1
+            yield line, value
+    else:
+        for line, value in enumerate(inputs, 1):
+            yield line, value

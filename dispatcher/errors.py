@@ -54,6 +54,12 @@ class NoMailbox(CallError):
         super().__init__(f"there is no mailbox {name}. Run `python -m broker declare --mailbox {name}`.")
 
 
+class BadRequest(CallError):
+    """A delay or an expiry that the broker cannot keep. Nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
 class UnknownTask(CallError):
     """No queue does this task. Nothing was sent, or it was returned and is stored nowhere."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from broker.delay import LONGEST_S, enter
 from broker.publisher import Message
 from broker.settings import Settings
-from dispatcher.errors import UnknownTask
+from dispatcher.errors import BadRequest, UnknownTask
 from protocol.codec import encode
 from protocol.names import TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties
@@ -39,15 +39,14 @@ class Request:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Request:
-        """Check and encode. Raises ``UnknownTask``, ``NotEncodable``, or ``ValueError`` for a delay or an
-        expiry that the broker cannot keep; nothing was sent then."""
+        """Check and encode. Raises ``UnknownTask``, ``BadRequest``, ``NotEncodable``; nothing was sent then."""
         if not is_task_name(name) or (delay_s and name not in settings.tasks):
             # A delayed task is accepted by the line before anyone knows whether its end is bound.
             raise UnknownTask(name, settings.tasks)
         if not 0 <= delay_s <= LONGEST_S:
-            raise ValueError(f"a delay must be from 0 to {LONGEST_S:,.1f} s (29 h), not {delay_s:g}")
+            raise BadRequest(f"a delay must be from 0 to {LONGEST_S:,.1f} s (29 h), not {delay_s:g}")
         if expires_s is not None and not 1 <= expires_s * 1000 <= LONGEST_EXPIRY_MS:
-            raise ValueError(f"an expiry must be from 0.001 to {LONGEST_EXPIRY_MS // 1000} s, not {expires_s:g}")
+            raise BadRequest(f"an expiry must be from 0.001 to {LONGEST_EXPIRY_MS // 1000} s, not {expires_s:g}")
         now_ms = time.time_ns() // 1_000_000
         task = Task(
             id=new_id(),

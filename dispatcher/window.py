@@ -1,26 +1,26 @@
-"""A bounded number of tasks under way, from a stream of arguments of any length."""
+"""A bounded number of tasks under way, from a stream of inputs of any length."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from broker.errors import Refused
 from dispatcher.pending import End
 from dispatcher.request import Request
-from protocol.codec import NotEncodable
+from protocol.errors import GlassrabbitError
 
 #: A task that the broker refused (a full queue) is published again after so long.
 REFUSED_WAIT_S = 0.5
 
-Arguments = Iterable[Mapping[str, Any]] | AsyncIterator[Mapping[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of one input; ``line`` counts the inputs from 1."""
+    """The end of one input. ``id`` is empty if no task was made of it."""
 
     line: int
     id: str
@@ -28,53 +28,46 @@ class Ended:
 
 
 async def ends(
-    inputs: Arguments,
-    build: Callable[[Mapping[str, Any]], Request],
+    inputs: AsyncIterator[tuple[int, T]],
+    build: Callable[[T], Request],
     launch: Callable[[Request, Callable[[End], None]], None],
     window: int,
 ) -> AsyncIterator[Ended]:
-    """Launch a request for each input, at most ``window`` at a time, and yield their ends as they come.
+    """Launch a request for each numbered input, at most ``window`` at a time, and yield their ends as they come.
 
-    An input is taken only when there is room for it, so memory does not grow with their number.
+    An input is taken only when there is room for it, so memory does not grow with their number. An input that
+    ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs does not
+    hold up the ends of those that are under way.
     """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Queue[Ended] = asyncio.Queue()
-    iterator = _asynchronous(inputs)
-    line, under_way, exhausted = 0, 0, False
+    ended: asyncio.Queue[Ended | None] = asyncio.Queue()
+    room = asyncio.Semaphore(window)
 
-    def start(number: int, request: Request) -> None:
+    def start(line: int, request: Request) -> None:
         def on_end(end: End) -> None:
             if isinstance(end, Refused):
-                loop.call_later(REFUSED_WAIT_S, start, number, request)
+                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, start, line, request)
             else:
-                ended.put_nowait(Ended(number, request.task.id, end))
+                ended.put_nowait(Ended(line, request.task.id, end))
 
         launch(request, on_end)
 
-    while not exhausted or under_way:
-        while not exhausted and under_way < window:
+    async def feed() -> None:
+        async for line, value in inputs:
+            await room.acquire()
             try:
-                arguments = await anext(iterator)
-            except StopAsyncIteration:
-                exhausted = True
-                break
-            line += 1
-            under_way += 1
-            try:
-                start(line, build(arguments))
-            except NotEncodable as error:
+                start(line, build(value))
+            except GlassrabbitError as error:
                 ended.put_nowait(Ended(line, "", error))
-            if not ended.empty():
-                break
-        if under_way:
-            yield await ended.get()
-            under_way -= 1
+        # Room for all of them again: every one has ended.
+        for _ in range(window):
+            await room.acquire()
 
-
-async def _asynchronous(inputs: Arguments) -> AsyncIterator[Mapping[str, Any]]:
-    if isinstance(inputs, AsyncIterator):
-        async for value in inputs:
-            yield value
-    else:
-        for value in inputs:
-            yield value
+    feeding = asyncio.create_task(feed())
+    feeding.add_done_callback(lambda _task: ended.put_nowait(None))
+    try:
+        while (one := await ended.get()) is not None:
+            room.release()
+            yield one
+        await feeding
+    finally:
+        feeding.cancel()

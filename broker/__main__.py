@@ -1,0 +1,107 @@
+"""``python -m broker``: the topology, and a private node to try it on."""
+
+from __future__ import annotations
+
+import click
+
+from broker.node_cli import down, up
+from broker.shell import config_option, told
+from protocol.errors import ExitCode
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Make, see and compare the topology; run a private RabbitMQ.
+
+    Exit codes: 0 ok, 1 a check did not pass, 69 broker unavailable, 78 configuration, 2 usage.
+    """
+
+
+@main.command()
+@config_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+@click.option("--prune", is_flag=True, help="First unbind what the configuration does not name (management API).")
+@click.option("--mailbox", "mailboxes", multiple=True, metavar="NAME", help="Make this mailbox, too.")
+@told
+def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str, ...]) -> None:
+    """Make the topology of the configuration. What is there and the same stays as it is."""
+    import asyncio
+
+    from broker.command import declare_all, differences, with_mailboxes
+    from broker.config import load
+    from broker.logs import configure
+    from broker.topology import topology_of
+    from protocol.names import is_mailbox_name
+
+    configure()
+    for name in mailboxes:
+        if not is_mailbox_name(name):
+            raise click.BadParameter(
+                f"{name!r}: use a-z, 0-9, _ and -, at most 64 characters.", param_hint="--mailbox"
+            )
+    settings = load(config)
+    topology = with_mailboxes(topology_of(settings), mailboxes)
+    if dry_run:
+        lines, note = asyncio.run(differences(settings, topology))
+        _tell(lines, note, "nothing to do")
+        return
+    for line in asyncio.run(declare_all(settings, topology, prune=prune)):
+        click.echo(f"unbound {line}")
+    click.echo(
+        f"declared {len(topology.exchanges)} exchanges, {len(topology.queues)} queues, "
+        f"{len(topology.bindings)} bindings"
+    )
+
+
+@main.command()
+@config_option
+@click.option("-o", "--output", type=click.Choice(["table", "mermaid", "json"]), default="table")
+@told
+def show(config: str | None, output: str) -> None:
+    """Show the topology of the configuration. Asks no broker."""
+    from broker import show as shown
+    from broker.config import load
+    from broker.topology import topology_of
+
+    topology = topology_of(load(config))
+    if output == "json":
+        click.echo(shown.to_json(topology))
+    elif output == "mermaid":
+        click.echo(shown.to_mermaid(topology))
+    else:
+        from broker.tables import print_table
+
+        print_table(["kind", "name", "arguments or routing key", "what for"], shown.rows(topology))
+
+
+@main.command()
+@config_option
+@told
+def diff(config: str | None) -> ExitCode:
+    """Compare the broker with the configuration, argument by argument. Exits with 1 if they differ."""
+    import asyncio
+
+    from broker.command import differences
+    from broker.config import load
+    from broker.logs import configure
+    from broker.topology import topology_of
+
+    configure()
+    settings = load(config)
+    lines, note = asyncio.run(differences(settings, topology_of(settings)))
+    _tell(lines, note, "no differences")
+    return ExitCode.FAILED if lines else ExitCode.OK
+
+
+def _tell(lines: list[str], note: str | None, none: str) -> None:
+    if note:
+        click.echo(f"note: {note}", err=True)
+    for line in lines or [none]:
+        click.echo(line)
+
+
+main.add_command(up)
+main.add_command(down)
+
+if __name__ == "__main__":
+    main(prog_name="python -m broker")

@@ -1,0 +1,76 @@
+"""RabbitMQ's management API, as far as topology needs it: what is declared, with every argument and binding.
+
+AMQP cannot list bindings nor tell a queue's arguments. The rabbitmq_management plugin can
+(https://www.rabbitmq.com/docs/http-api-reference); it is asked from commands only, never on a task's way.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.endpoint import Endpoint
+from broker.errors import AccessRefused, Unreachable
+
+TIMEOUT_S = 10.0
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """The API of one node, seen as one user, for one vhost."""
+
+    base_url: str
+    username: str
+    vhost: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, url: str | None) -> Management:
+        """``url`` is ``broker.management_url``; without it: the endpoint's host, port 15672 (15671 for TLS)."""
+        if url is None:
+            host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+            url = f"https://{host}:15671" if endpoint.scheme == "amqps" else f"http://{host}:15672"
+        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password)
+
+    def exchanges(self) -> list[dict[str, Any]]:
+        return self._list("exchanges", "name,type,durable,arguments")
+
+    def queues(self) -> list[dict[str, Any]]:
+        return self._list("queues", "name,type,durable,arguments,effective_policy_definition")
+
+    def bindings(self) -> list[dict[str, Any]]:
+        return self._list("bindings", None)
+
+    def _list(self, what: str, columns: str | None) -> list[dict[str, Any]]:
+        query = "" if columns is None else "?" + urllib.parse.urlencode({"columns": columns})
+        listed = self._get(f"/api/{what}/{urllib.parse.quote(self.vhost, safe='')}{query}")
+        assert isinstance(listed, list)
+        return listed
+
+    def _get(self, path: str) -> object:
+        """Raises ``Unreachable``, or ``AccessRefused`` if this user has not the tag ``management``."""
+        token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
+        request = urllib.request.Request(  # noqa: S310 - http or https, checked by the settings
+            self.base_url + path, headers={"Authorization": f"Basic {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code in (_UNAUTHORIZED, _NOT_FOUND):
+                raise AccessRefused(
+                    f"the management API at {self.base_url} refused user {self.username} (HTTP {error.code}). "
+                    "Give it the tag `management`."
+                ) from error
+            raise Unreachable(f"the management API at {self.base_url} answered HTTP {error.code}.") from error
+        except (OSError, ValueError) as error:
+            raise Unreachable(
+                f"the management API at {self.base_url} cannot be reached ({getattr(error, 'reason', error)}). "
+                "Enable the plugin rabbitmq_management, or set broker.management_url."
+            ) from error

@@ -1,0 +1,1 @@
+"""The side that asks. ``Dispatcher`` for asyncio, ``BlockingDispatcher`` for everything else."""

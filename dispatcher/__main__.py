@@ -1,0 +1,209 @@
+"""``python -m dispatcher``: send tasks and see what comes back. Data on standard output, all else on error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from broker.shell import config_option, told
+from protocol.errors import ExitCode
+
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for each task.",
+)
+_output = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "jsonl", "plain"]),
+    default="table",
+    help="Output format.",
+)
+
+
+def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--expires", type=float, metavar="S", help="Bury it if it has not started within S seconds."),
+        click.option(
+            "--delay", type=float, default=0.0, metavar="S", help="Wait S seconds in the delay line first."
+        ),
+        click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object."),
+        click.option(
+            "-a",
+            "--argument",
+            "pairs",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="One argument; JSON if it is JSON.",
+        ),
+        click.argument("task"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@config_option
+@_timeout
+@_output
+@click.pass_context
+@told
+def main(context: click.Context, config: str | None, timeout: float, output: str) -> ExitCode | None:
+    """Send the workload of the configuration, all at once; or one of the commands below.
+
+    Exit codes, the first that applies: 78 configuration, 69 broker unavailable, 4 unroutable, unknown task or
+    missing mailbox, 75 timed out with unknown outcome, 1 a task failed, 0 ok; 2 usage, 130 interrupted.
+    """
+    if context.invoked_subcommand is not None:
+        context.obj = config
+        return None
+    from dispatcher.commands import run_workload
+
+    return _run(lambda settings: run_workload(settings, timeout, output), config)
+
+
+@main.command()
+@_task_options
+@_timeout
+@_output
+@config_option
+@click.pass_context
+@told
+def call(
+    context: click.Context,
+    task: str,
+    pairs: tuple[str, ...],
+    text: str | None,
+    delay: float,
+    expires: float | None,
+    timeout: float,
+    output: str,
+    config: str | None,
+) -> ExitCode:
+    """Have TASK done and print its result (-o json: the whole reply)."""
+    from dispatcher.commands import call as command
+
+    arguments = _arguments(pairs, text)
+    return _run(
+        lambda settings: command(
+            settings, task, arguments, timeout_s=timeout, delay_s=delay, expires_s=expires, output=output
+        ),
+        config or context.obj,
+    )
+
+
+@main.command("map")
+@click.argument("task")
+@click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
+@click.option("--window", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks under way.")
+@_timeout
+@config_option
+@click.pass_context
+@told
+def map_(
+    context: click.Context, task: str, file: str, window: int, timeout: float, config: str | None
+) -> ExitCode:
+    """Have TASK done for each line of FILE: a JSON object of arguments in, a JSON reply out.
+
+    Replies come in order of completion, each with the number of its line; memory does not grow with the input.
+    """
+    from dispatcher.commands import map_lines
+
+    return _run(lambda settings: map_lines(settings, task, file, window, timeout), config or context.obj)
+
+
+@main.command()
+@_task_options
+@click.option("--mailbox", metavar="NAME", help="Where the reply is to go; read it with `collect NAME`.")
+@_timeout
+@config_option
+@click.pass_context
+@told
+def submit(
+    context: click.Context,
+    task: str,
+    pairs: tuple[str, ...],
+    text: str | None,
+    delay: float,
+    expires: float | None,
+    mailbox: str | None,
+    timeout: float,
+    config: str | None,
+) -> ExitCode:
+    """Send TASK and print its id once the broker has it; do not wait for its end."""
+    from dispatcher.commands import submit as command
+
+    arguments = _arguments(pairs, text)
+    if mailbox is not None:
+        _check_mailbox(mailbox)
+    return _run(
+        lambda settings: command(
+            settings, task, arguments, mailbox=mailbox, timeout_s=timeout, delay_s=delay, expires_s=expires
+        ),
+        config or context.obj,
+    )
+
+
+@main.command()
+@click.argument("name")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds to wait."
+)
+@config_option
+@click.pass_context
+@told
+def collect(context: click.Context, name: str, count: int | None, timeout: float, config: str | None) -> ExitCode:
+    """Print the replies in mailbox NAME, a JSON line each: what is there, or COUNT of them.
+
+    A reply leaves the mailbox only after it was printed. Exit 1 if one of them is a failure.
+    """
+    from dispatcher.commands import collect as command
+
+    _check_mailbox(name)
+    return _run(lambda settings: command(settings, name, count, timeout), config or context.obj)
+
+
+@main.command()
+@told
+def demo() -> ExitCode:
+    """Show the whole thing on a private broker: workers, results, a retry, a dead letter. Then clean up."""
+    from dispatcher.demo import run
+
+    return run()
+
+
+def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
+    import asyncio
+
+    from broker.config import load
+    from broker.logs import configure
+
+    configure()
+    code: ExitCode = asyncio.run(command(load(config)))
+    return code
+
+
+def _arguments(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:
+    from dispatcher.lines import BadLine, arguments_of
+
+    try:
+        return arguments_of(pairs, text)
+    except (BadLine, ValueError) as error:
+        raise click.UsageError(f"arguments: {error}") from error
+
+
+def _check_mailbox(name: str) -> None:
+    from protocol.names import is_mailbox_name
+
+    if not is_mailbox_name(name):
+        raise click.UsageError(f"mailbox {name!r}: use a-z, 0-9, _ and -, at most 64 characters.")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m dispatcher")

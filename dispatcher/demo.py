@@ -1,0 +1,176 @@
+"""``python -m dispatcher demo``: everything once, on a broker of its own, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker.config import load
+from broker.endpoint import parse_endpoints
+from broker.logs import configure
+from broker.settings import Settings, WorkItem
+from broker.tables import print_table
+from dispatcher.client import Dispatcher
+from dispatcher.letters import Letter, take_letter
+from dispatcher.workload import HEAD, send
+from protocol.errors import ExitCode, GlassrabbitError
+from protocol.reply import Reply
+
+#: The demo's own configuration: a backoff that a person can wait for.
+CONFIG = """\
+queues: {queue_a: {}, queue_b: {}}
+tasks:
+  task_a: {queue: queue_a, handler: "worker.tasks:task_a"}
+  task_b: {queue: queue_b, handler: "worker.tasks:task_b"}
+defaults: {retry: {max_retries: 3, backoff_s: [0.5, 1, 2], jitter: 0.1}}
+worker: {concurrency: 2, grace_s: 5}
+"""
+WORKLOAD = (WorkItem(task="task_a", count=6), WorkItem(task="task_b", count=4))
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+
+
+class DemoFailed(GlassrabbitError):
+    """A part of the demo did not do what it promises; its output is above."""
+
+
+def run() -> ExitCode:
+    """Tell the story. Whatever ends it, Ctrl-C and SIGTERM included, everything it started is ended."""
+    configure()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glassrabbit-demo-")))
+        environment = dict(os.environ) | {"BROKER_URL": stack.enter_context(_broker())}
+        config = folder / "config.yml"
+        config.write_text(CONFIG)
+        for queue in ("queue_a", "queue_b"):
+            stack.enter_context(_worker(queue, config, environment))
+        settings = load(config, environment)
+        asyncio.run(_story(settings))
+        _say("stopping the workers and the broker")
+    _say("everything is stopped and removed")
+    return ExitCode.OK
+
+
+@contextmanager
+def _broker() -> Iterator[str]:
+    """The URL of BROKER_URL's broker, which is left as it is, or of a private node."""
+    given = os.environ.get("BROKER_URL")
+    if given:
+        _say(
+            f"using {', '.join(str(one) for one in parse_endpoints(given))} (BROKER_URL); the topology stays there"
+        )
+        yield given
+        return
+    from broker.node import private_node
+
+    _say("starting a private RabbitMQ on free loopback ports")
+    started = time.monotonic()
+    with private_node() as node:
+        _say(f"RabbitMQ answers at {node.info.redacted_url} after {time.monotonic() - started:.1f} s")
+        yield node.info.url
+
+
+@contextmanager
+def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A worker in a process of its own, ready; asked to stop at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", queue, "--config", str(config)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for the demo, which then ends its workers itself.
+        process_group=0,
+    )
+    try:
+        _say(f"worker for {queue}: {_wait_ready(process)}")
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def _wait_ready(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if "ready: " in line:
+            return line.partition("ready: ")[2].strip()
+    raise DemoFailed("a worker ended before it was ready: " + " ".join(told).strip())
+
+
+async def _story(settings: Settings) -> None:
+    async with Dispatcher(settings) as dispatcher:
+        _title("1. task_a and task_b at the same time, each on its own worker")
+        report = await send(dispatcher, WORKLOAD, timeout_s=60)
+        print_table(HEAD, report.rows())
+        click.echo(report.summary)
+        _expect(report.exit_code is ExitCode.OK, "not every task was done")
+
+        _title("2. a task that fails twice and comes back through the delay line")
+        started = time.monotonic()
+        reply = await dispatcher.ask("task_a", {"fail_times": 2}, timeout_s=60)
+        _expect(reply.failure is None and reply.run.attempts == 3, "the third attempt should have worked")
+        click.echo(
+            f"done at attempt {reply.run.attempts}, {time.monotonic() - started:.2f} s after it was sent "
+            "(it waited 0.5 s and 1 s, each up to a tenth longer, in steps of 0.1 s)"
+        )
+
+        _title("3. a task that fails for good and ends in queue_a.dead, with its history")
+        failed = await dispatcher.ask("task_a", {"fail_times": 99}, timeout_s=60)
+        letter = await _find_letter(settings, failed)
+        _print_failure(failed, letter)
+
+
+async def _find_letter(settings: Settings, failed: Reply) -> Letter:
+    letter = await take_letter(settings, "queue_a", failed.id)
+    _expect(failed.failure is not None and letter is not None, "there should be a dead letter")
+    assert letter is not None
+    return letter
+
+
+def _print_failure(failed: Reply, letter: Letter) -> None:
+    assert failed.failure is not None
+    click.echo(f"the caller was told: {failed.failure.code} ({failed.failure.text})")
+    click.echo(f"the letter in queue_a.dead: task {letter.task.id}, reason {letter.why.code}, arguments kept")
+    rows: list[Sequence[Any]] = [
+        (
+            entry.attempt,
+            entry.error,
+            entry.text,
+            entry.worker,
+            f"{entry.ran_ms / 1000:.2f} s",
+            f"{entry.retry_in_ms / 1000:.1f} s" if entry.retry_in_ms else "none",
+        )
+        for entry in letter.task.history
+    ]
+    print_table(("attempt", "error", "text", "worker", "ran", "retry in"), rows)
+
+
+def _expect(held: bool, text: str) -> None:
+    if not held:
+        raise DemoFailed(f"the demo did not go as it should: {text}")
+
+
+def _title(text: str) -> None:
+    click.echo(f"\n{text}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,129 @@
+"""Arguments from the command line and from lines of JSON; replies as lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dispatcher.errors import CallError
+from dispatcher.pending import Accepted
+from dispatcher.window import Ended
+from protocol.errors import GlassrabbitError
+from protocol.reply import Reply
+
+#: A longer line than this is no JSON object that a body could hold.
+_LINE_BYTES = 64 * 1024 * 1024
+
+
+class BadLine(CallError):
+    """A line that is no JSON object. Nothing was sent for it."""
+
+
+def arguments_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
+    """Arguments from ``--json OBJECT`` and ``-a KEY=VALUE``, which wins; a VALUE that is JSON is read as such.
+
+    Raises ``ValueError``.
+    """
+    arguments = {} if text is None else read_object(text)
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"-a {pair!r}: write KEY=VALUE.")
+        arguments[key] = _value(value)
+    return arguments
+
+
+def read_object(text: str | bytes) -> dict[str, Any]:
+    """One JSON object. Raises ``BadLine``."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadLine(f"no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadLine(f'a JSON {type(value).__name__}; it must be an object of arguments, like {{"n": 1}}')
+    return value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
+    """The lines of a file, or of standard input for ``-``, numbered from 1; empty ones are left out.
+
+    Raises ``OSError``. A pipe is read as it fills, so a slow producer is followed and not waited for.
+    """
+    if source == "-":
+        file: BinaryIO = sys.stdin.buffer
+        async for item in _of_file(file):
+            yield item
+    else:
+        with Path(source).open("rb") as file:
+            async for item in _of_file(file):
+                yield item
+
+
+async def _of_file(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
+    number = 0
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line
+        return
+    reader = asyncio.StreamReader(limit=_LINE_BYTES)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    try:
+        while line := await reader.readline():
+            number += 1
+            if line.strip():
+                yield number, line
+    finally:
+        transport.close()
+
+
+def ended_line(ended: Ended) -> dict[str, Any]:
+    """One line of ``map``: the input's number with its reply, or with what kept it from one."""
+    match ended.end:
+        case Reply():
+            return {"line": ended.line, **ended.end.to_map()}
+        case Accepted():
+            return {"line": ended.line, "id": ended.id}
+        case GlassrabbitError() as error:
+            return {"line": ended.line, "id": ended.id or None, "error": error_map(error)}
+
+
+def error_map(error: GlassrabbitError) -> dict[str, Any]:
+    """An error of ours in the shape of a failure."""
+    name = type(error).__name__
+    return {"code": _snake(name), "type": name, "text": str(error)}
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """JSON of what msgpack carried; bytes, which JSON does not have, as base64."""
+    return json.dumps(value, default=_other, ensure_ascii=False, indent=indent)
+
+
+def _other(value: object) -> object:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    raise TypeError(type(value).__name__)
+
+
+def result_text(result: Any, *, plain: bool) -> str:
+    """What ``call`` prints: JSON, or with ``-o plain`` a string as it is."""
+    return result if plain and isinstance(result, str) else dumps(result)

@@ -1,0 +1,292 @@
+"""Brokers for the tests: containers of three versions, or a private node where there is no Docker engine.
+
+A broker is started when the first test asks for it, is shared by the session, and can be killed, paused and
+restarted: its address stays the same. Each test has a vhost of its own on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from broker.node import Node
+from broker.node_files import find_server
+from tests.support.management import Management
+from tests.support.waiting import eventually
+
+#: Name of a broker in test ids → the image it runs in.
+IMAGES = {
+    "3.10": "rabbitmq:3.10-management",
+    "4.0": "rabbitmq:4-management",
+    "4.3": "rabbitmq:4.3-management",
+}
+DEFAULT = "4.0"
+LOCAL = "local"
+
+_LOOPBACK = "127.0.0.1"
+_AMQP, _MANAGEMENT = 5672, 15672
+_START_S = 90.0
+_USER = _PASSWORD = "guest"
+
+
+class BrokerMissing(Exception):
+    """There is no such broker here. The text says what to install."""
+
+
+class Broker:
+    """A running RabbitMQ that is ours alone."""
+
+    def __init__(self, name: str, how: str, port: int, management_port: int) -> None:
+        self.name = name
+        self.how = how
+        self.host = _LOOPBACK
+        self.port = port
+        self.user = _USER
+        self.password = _PASSWORD
+        self.management = Management(self.host, management_port, self.user, self.password)
+        self._is_paused = self._is_killed = False
+        self.version = "not started"
+
+    def url(self, vhost: str = "%2F") -> str:
+        return f"amqp://{self.user}:{self.password}@{self.host}:{self.port}/{vhost}"
+
+    def start(self) -> None:
+        """Start it and wait until AMQP and the management API answer."""
+        self._start()
+        self._await_ready()
+        self.version = self.management.version()
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would. Its data stay; ``restart`` brings it back."""
+        self._is_killed = True
+        self._kill()
+
+    def restart(self) -> None:
+        """Kill it if it runs, start it again on the same data and address, and wait until it is ready."""
+        if not self._is_killed:
+            self.kill()
+        self._start_again()
+        self._await_ready()
+        self._is_killed = False
+
+    def pause(self) -> None:
+        """Stop it in its tracks: sockets stay open and nobody answers."""
+        self._is_paused = True
+        self._pause()
+
+    def unpause(self) -> None:
+        self._unpause()
+        self._is_paused = False
+
+    def heal(self) -> None:
+        """Undo ``pause`` and ``kill``, so that the next test finds a broker."""
+        if self._is_paused:
+            self.unpause()
+        if self._is_killed:
+            self.restart()
+
+    def ctl(self, *arguments: str) -> str:
+        """What ``rabbitmqctl ARGUMENTS`` prints. Slow: it starts an Erlang VM."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it and remove it with its data."""
+        raise NotImplementedError
+
+    def _await_ready(self) -> None:
+        eventually(self.management.answers, f"the management API of {self.how}", _START_S)
+        eventually(self._listens, f"AMQP of {self.how}", _START_S)
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as link:
+                link.sendall(b"AMQP\x00\x00\x09\x01")
+                return link.recv(1) == b"\x01"
+        except OSError:
+            return False
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _start_again(self) -> None:
+        raise NotImplementedError
+
+    def _kill(self) -> None:
+        raise NotImplementedError
+
+    def _pause(self) -> None:
+        raise NotImplementedError
+
+    def _unpause(self) -> None:
+        raise NotImplementedError
+
+
+class ContainerBroker(Broker):
+    """RabbitMQ in a container, by testcontainers. Its ports are fixed, so that they outlive ``kill``."""
+
+    def __init__(self, name: str) -> None:
+        from testcontainers.community.rabbitmq import RabbitMqContainer
+
+        image = IMAGES[name]
+        super().__init__(name, f"{image} by testcontainers", free_port(), free_port())
+        # Everything explicit: what is left out is read from the developer's environment.
+        self._container: Any = RabbitMqContainer(
+            image, port=_AMQP, username=self.user, password=self.password, vhost="/"
+        )
+        self._container.ports = {
+            f"{_AMQP}/tcp": (_LOOPBACK, self.port),
+            f"{_MANAGEMENT}/tcp": (_LOOPBACK, self.management.port),
+        }
+
+    def _start(self) -> None:
+        self._container.start()
+
+    def _start_again(self) -> None:
+        self._docker.start()
+
+    def _kill(self) -> None:
+        self._docker.kill()
+        self._docker.wait()
+
+    def _pause(self) -> None:
+        self._docker.pause()
+
+    def _unpause(self) -> None:
+        self._docker.unpause()
+
+    def ctl(self, *arguments: str) -> str:
+        code, output = self._docker.exec_run(["rabbitmqctl", *arguments])
+        assert code == 0, output.decode()
+        return str(output.decode())
+
+    def stop(self) -> None:
+        self._container.stop()
+
+    @property
+    def _docker(self) -> Any:
+        return self._container.get_wrapped_container()
+
+
+class LocalBroker(Broker):
+    """The rabbitmq-server of this machine, as a private node."""
+
+    def __init__(self) -> None:
+        self._node = Node(port=free_port())
+        super().__init__(LOCAL, "rabbitmq-server of this machine", 0, 0)
+
+    def _start(self) -> None:
+        info = self._node.start(_START_S)
+        self.port = info.port
+        self.management = Management(self.host, info.management_port, self.user, self.password)
+
+    def _start_again(self) -> None:
+        self._node.restart(_START_S)
+
+    def _kill(self) -> None:
+        self._node.kill()
+
+    def _pause(self) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def _unpause(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+    def ctl(self, *arguments: str) -> str:
+        return self._node.ctl(*arguments)
+
+    def stop(self) -> None:
+        self._node.stop()
+
+    @property
+    def _pid(self) -> int:
+        pid = self._node.info.pid
+        assert pid is not None
+        return pid
+
+
+class Brokers:
+    """The brokers of a session: started side by side in the background, each at most once."""
+
+    def __init__(self) -> None:
+        self._starts = ThreadPoolExecutor(max_workers=len(IMAGES))
+        self._brokers: dict[str, Future[Broker]] = {}
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Begin to start these, without waiting."""
+        for name in names:
+            if name not in self._brokers:
+                self._brokers[name] = self._starts.submit(_started, name)
+
+    def get(self, name: str) -> Broker:
+        """A running broker. Raises what kept it from starting."""
+        self.prepare([name])
+        return self._brokers[name].result()
+
+    def running(self) -> list[Broker]:
+        return [start.result() for start in self._brokers.values() if not start.exception()]
+
+    def stop(self) -> None:
+        for broker in self.running():
+            broker.stop()
+        self._starts.shutdown()
+
+
+def _started(name: str) -> Broker:
+    broker = LocalBroker() if name == LOCAL else ContainerBroker(name)
+    broker.start()
+    return broker
+
+
+@functools.cache
+def engine_answers() -> bool:
+    """Whether a Docker engine can be used from here."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=3)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
+    except DockerException:
+        return False
+
+
+@functools.cache
+def why_not(name: str) -> str | None:
+    """Why a broker of this name cannot be had here, or None if it can. Pulls its image if it is missing."""
+    if name == LOCAL:
+        return None if find_server() else "no rabbitmq-server is installed (python -m broker.provision)"
+    if not engine_answers():
+        return "no Docker engine answers"
+    return _pull_problem(IMAGES[name])
+
+
+def _pull_problem(image: str) -> str | None:
+    import docker
+    from docker.errors import DockerException, ImageNotFound
+
+    client = docker.from_env(timeout=600)
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        try:
+            client.images.pull(image)
+        except DockerException as error:
+            return f"image {image} is not here and cannot be pulled ({error})"
+    finally:
+        client.close()
+    return None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,129 @@
+"""Handlers for tests. Each notes its start in a journal (a file of JSON lines) if it is given one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.waiting import eventually
+from worker import Reject, Retry, current
+
+
+def note(journal: str | None = None, **about: Any) -> int:
+    """Note that this attempt started; its number."""
+    if journal is not None:
+        here = {"id": current().id, "attempt": current().attempt, "at": time.time(), "pid": os.getpid()}
+        write(journal, {**here, **about})
+    return current().attempt
+
+
+def write(journal: str, entry: dict[str, Any]) -> None:
+    """One line in one write: processes do not cut into each other's lines."""
+    with Path(journal).open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def fail(times: int = 1000, journal: str | None = None) -> int:
+    """Fail the first ``times`` attempts."""
+    if note(journal) <= times:
+        raise RuntimeError(f"attempt {current().attempt} fails")
+    return current().attempt
+
+
+def ask_for_retry(after: float | None = None, journal: str | None = None) -> int:
+    """Ask for one retry."""
+    if note(journal) == 1:
+        raise Retry("once more", after=after)
+    return current().attempt
+
+
+def reject(text: str = "no", journal: str | None = None) -> None:
+    note(journal)
+    raise Reject(text)
+
+
+def crash(journal: str | None = None) -> None:
+    """Kill the process that runs this, as the kernel does when memory runs out."""
+    note(journal)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(code: int = 3) -> None:
+    """End the process from inside."""
+    sys.exit(code)
+
+
+def loop(journal: str | None = None) -> None:
+    """Never end, and never give up the processor."""
+    note(journal)
+    while True:
+        pass
+
+
+class Unspeakable(Exception):
+    """An exception whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def raise_unspeakable(journal: str | None = None) -> None:
+    note(journal)
+    raise Unspeakable
+
+
+def opaque(journal: str | None = None) -> object:
+    """Return what msgpack cannot carry."""
+    note(journal)
+    return object()
+
+
+def huge(size: int = 2 * 1024 * 1024, journal: str | None = None) -> bytes:
+    """Return more than a reply may hold."""
+    note(journal)
+    return bytes(size)
+
+
+def echo(value: Any = None, journal: str | None = None) -> Any:
+    note(journal)
+    return value
+
+
+def hold(gate: str, journal: str | None = None, within_s: float = 60.0) -> int:
+    """Wait until the file ``gate`` is there."""
+    note(journal)
+    eventually(Path(gate).exists, "the gate", within_s)
+    return current().attempt
+
+
+def bear_and_hold(journal: str) -> None:
+    """Start a process that would live for long, note both, and never end."""
+    grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    note(journal, grandchild=grandchild.pid)
+    grandchild.wait()
+
+
+async def async_echo(value: Any = None, journal: str | None = None) -> Any:
+    await asyncio.sleep(0)
+    return echo(value, journal)
+
+
+async def async_fail(times: int = 1000, journal: str | None = None) -> int:
+    await asyncio.sleep(0)
+    return fail(times, journal)
+
+
+async def async_hold(journal: str | None = None) -> None:
+    note(journal)
+    await asyncio.Event().wait()
+
+
+async def async_opaque() -> object:
+    return object()

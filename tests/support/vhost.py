@@ -1,0 +1,160 @@
+"""A virtual host for one test, and plain AMQP on it: what a stranger could publish, and what stands in queues."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import pika
+import pika.exceptions
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+
+from protocol.letter import Why, why
+from protocol.names import APP_ID, CONTENT_TYPE, dead_queue, new_id
+from tests.support.brokers import Broker
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message taken out of a queue."""
+
+    exchange: str
+    routing_key: str
+    properties: Any
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return self.properties.headers or {}
+
+    @property
+    def why(self) -> Why:
+        return why(self.exchange, self.routing_key, self.headers)
+
+    @property
+    def value(self) -> Any:
+        return msgpack.unpackb(self.body)
+
+
+@dataclass(frozen=True)
+class Vhost:
+    """A vhost of ``broker``. Every call has a connection of its own, so a broker that restarts is no matter."""
+
+    broker: Broker
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.broker.url(self.name)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[BlockingConnection]:
+        """A plain pika connection, without heartbeats: tests leave it alone while they wait for others."""
+        parameters = pika.ConnectionParameters(
+            host=self.broker.host,
+            port=self.broker.port,
+            virtual_host=self.name,
+            credentials=pika.PlainCredentials(self.broker.user, self.broker.password),
+            heartbeat=0,
+            client_properties={"connection_name": "test"},
+        )
+        connection = BlockingConnection(parameters)
+        try:
+            yield connection
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[BlockingChannel]:
+        """A channel in confirm mode on a connection of its own."""
+        with self.connection() as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            yield channel
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties | None = None
+    ) -> None:
+        """Publish, ``mandatory``, and wait for the confirm. Raises if it was returned or refused."""
+        with self.channel() as channel:
+            channel.basic_publish(exchange, routing_key, body, properties or task(), mandatory=True)
+
+    def messages(self, queue: str, count: int = 1, within_s: float = 15.0) -> list[Letter]:
+        """Take ``count`` messages out of ``queue``, in order, as soon as they are there."""
+        deadline = time.monotonic() + within_s
+        letters: list[Letter] = []
+        with self.channel() as channel:
+            channel.basic_qos(prefetch_count=count)
+            while len(letters) < count:
+                left_s = deadline - time.monotonic()
+                assert left_s > 0, (
+                    f"{len(letters)} of {count} messages in {queue} within {within_s:g} s: {letters}"
+                )
+                method, properties, body = next(channel.consume(queue, inactivity_timeout=left_s))
+                if method is not None and body is not None:
+                    letters.append(Letter(method.exchange, method.routing_key, properties, body))
+                    channel.basic_ack(method.delivery_tag)
+            channel.cancel()
+        return letters
+
+    def read_dead(self, queue: str, count: int = 1, within_s: float = 15.0) -> list[Letter]:
+        """Take ``count`` dead letters of a work queue."""
+        return self.messages(dead_queue(queue), count, within_s)
+
+    def ready(self, queue: str) -> int:
+        """Messages that wait in ``queue``, unacked ones not counted. Exact now."""
+        return self._declared(queue).message_count
+
+    def consumers(self, queue: str) -> int:
+        return self._declared(queue).consumer_count
+
+    def _declared(self, queue: str) -> Any:
+        with self.connection() as connection:
+            return connection.channel().queue_declare(queue, passive=True).method
+
+    def exists(self, queue: str) -> bool:
+        try:
+            self._declared(queue)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+        return True
+
+    def connection_names(self, containing: str = "worker") -> set[str]:
+        """Address and port of each open connection whose own name contains a text: a reconnect changes them."""
+        return {
+            str(found["name"])
+            for found in self.broker.management.connections(self.name)
+            if containing in found.get("client_properties", {}).get("connection_name", "")
+        }
+
+
+def task(
+    name: str = "note",
+    *,
+    task_id: str | None = None,
+    reply_to: str | None = None,
+    headers: dict[str, Any] | None = None,
+    **further: Any,
+) -> pika.BasicProperties:
+    """Properties of a well-formed task, but for what is given otherwise."""
+    fields: dict[str, Any] = {
+        "type": name,
+        "message_id": task_id or new_id(),
+        "reply_to": reply_to,
+        "content_type": CONTENT_TYPE,
+        "app_id": APP_ID,
+        "delivery_mode": 2,
+        "headers": {"v": 1} if headers is None else headers,
+    }
+    return pika.BasicProperties(**fields | further)
+
+
+def body(**arguments: Any) -> bytes:
+    """The body of a task."""
+    packed: bytes = msgpack.packb(arguments)
+    return packed

@@ -1,0 +1,113 @@
+"""A worker as a process of its own, and its log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+_END_S = 10.0
+
+
+class WorkerProcess:
+    """``python -m worker QUEUE…`` from its start until ``stop``, which ends it by SIGKILL if it still runs."""
+
+    def __init__(self, queues: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._started_s = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *queues],
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._ended = False
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, name="worker log", daemon=True)
+        self._reader.start()
+        #: Seconds from its start until it said ``ready``; 0 before.
+        self.ready_after_s = 0.0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        with self._news:
+            return "\n".join(self._lines)
+
+    def lines(self, text: str) -> list[str]:
+        """The lines of the log that contain a text."""
+        with self._news:
+            return [line for line in self._lines if text in line]
+
+    def wait_for(self, text: str, within_s: float = 20.0, count: int = 1) -> None:
+        """Return as soon as ``count`` lines of the log contain ``text``."""
+        with self._news:
+            found = self._news.wait_for(
+                lambda: self._ended or sum(text in line for line in self._lines) >= count, within_s
+            )
+            is_there = sum(text in line for line in self._lines) >= count
+        assert found and is_there, f"the worker did not say {text!r} within {within_s:g} s:\n{self.log}"
+
+    def wait_ready(self, within_s: float = 30.0) -> WorkerProcess:
+        self.wait_for(" ready: ", within_s)
+        self.ready_after_s = time.monotonic() - self._started_s
+        return self
+
+    def sigterm(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def sigkill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+
+    def wait(self, within_s: float = _END_S) -> int:
+        """Its exit code, once it has ended."""
+        try:
+            code = self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not end within {within_s:g} s:\n{self.log}") from None
+        self._reader.join(_END_S)
+        return code
+
+    def stop(self) -> None:
+        if self.is_alive:
+            self.sigkill()
+        self.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._news:
+                self._lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+
+def environment(config: Path, url: str, **further: str) -> dict[str, str]:
+    """Ours without settings of the developer's, and with those of the test."""
+    own = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.upper().startswith("GLASSRABBIT") and key != "BROKER_URL"
+    }
+    return {**own, "GLASSRABBIT_CONFIG": str(config), "BROKER_URL": url, "PYTHONUNBUFFERED": "1", **further}
