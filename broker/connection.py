@@ -14,6 +14,7 @@ from typing import Any
 
 import pika
 from pika import exceptions as pika_errors
+from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
 from broker.channel import Channel, mapped, resolve
 from broker.endpoint import Endpoint
@@ -29,6 +30,7 @@ class Connection:
         self._wire = wire
         self.where = where
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+        wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
 
     @property
     def server_version(self) -> str:
@@ -92,7 +94,6 @@ async def connect(
     Raises ``Unreachable`` or ``AccessRefused``, whose texts never hold the password.
     """
     loop = asyncio.get_running_loop()
-    opened: asyncio.Future[None] = loop.create_future()
     parameters = pika.ConnectionParameters(
         host=endpoint.host,
         port=endpoint.port,
@@ -105,33 +106,27 @@ async def connect(
         ssl_options=None if tls is None or endpoint.scheme == "amqp" else pika.SSLOptions(tls, endpoint.host),
         client_properties={"connection_name": name, "product": "glassrabbit"},
     )
-    connection: Connection | None = None
+    opened: asyncio.Future[Connection] = loop.create_future()
 
-    def on_open_error(_wire: Any, error: BaseException) -> None:
-        if not opened.done():
-            opened.set_exception(connect_error(error, endpoint.redacted))
+    def on_done(result: Any) -> None:
+        if isinstance(result, BaseException):
+            if not opened.done():
+                opened.set_exception(connect_error(result, endpoint.redacted))
+            return
+        connection = Connection(result, endpoint.redacted)
+        if opened.done():
+            connection.fail(ConnectionLost("nobody waits for it any more"))
+        resolve(opened, connection)
 
-    def on_close(_wire: Any, error: BaseException) -> None:
-        on_open_error(_wire, error)
-        if connection is not None:
-            connection._on_closed(error)
-
-    wire = Wire(
-        parameters,
-        on_open_callback=lambda _wire: resolve(opened, None),
-        on_open_error_callback=on_open_error,
-        on_close_callback=on_close,
-        custom_ioloop=loop,
-    )
-    connection = Connection(wire, endpoint.redacted)
+    attempt = Wire.create_connection([parameters], on_done, custom_ioloop=loop)
     try:
         # pika bounds the attempt by itself; this bound is for what it does not count (a slow resolver).
-        await asyncio.wait_for(opened, timeout_s + 2)
+        return await asyncio.wait_for(opened, timeout_s + 2)
     except (TimeoutError, asyncio.CancelledError) as error:
-        connection.fail(ConnectionLost("gave up"))
+        with contextlib.suppress(pika_errors.AMQPError, AMQPConnectorWrongState):
+            attempt.abort()
         if isinstance(error, asyncio.CancelledError):
             raise
         raise Unreachable(
             f"{endpoint.redacted} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there."
         ) from error
-    return connection

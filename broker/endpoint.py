@@ -34,9 +34,9 @@ class Endpoint:
 
     @property
     def redacted(self) -> str:
-        """The whole URL, with ``***`` for the password."""
+        """The whole URL, with ``***`` for the password; the vhost ``/`` is written as an empty path."""
         host = f"[{quote(self.host, safe=':')}]" if ":" in self.host else self.host
-        user, vhost = quote(self.username, safe=""), quote(self.vhost, safe="")
+        user, vhost = quote(self.username, safe=""), "" if self.vhost == "/" else quote(self.vhost, safe="")
         return f"{self.scheme}://{user}:***@{host}:{self.port}/{vhost}"
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ import tenacity
 
 from broker.connection import Connection, connect
 from broker.endpoint import Endpoint
-from broker.errors import BrokerError, ConfigError, ConnectionLost
+from broker.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost, Unreachable
 from broker.lifecycle import Event, State, after
 from broker.settings import Settings, TlsSettings
 
@@ -68,11 +68,22 @@ def _tls(files: TlsSettings) -> ssl.SSLContext:
 class Link:
     """Life: ``run`` as a task → ``setup`` once a generation → ``stop``. ``state`` tells where it stands."""
 
-    def __init__(self, settings: LinkSettings, name: str, setup: Callable[[Connection], Awaitable[None]]) -> None:
-        """``setup`` makes channels and consumers; raising ``BrokerError`` from it starts the next attempt."""
+    def __init__(
+        self,
+        settings: LinkSettings,
+        name: str,
+        setup: Callable[[Connection], Awaitable[None]],
+        *,
+        tells_first: bool = True,
+    ) -> None:
+        """``setup`` makes channels and consumers; raising ``BrokerError`` from it starts the next attempt.
+
+        ``tells_first`` False: until the link was open once its owner tells of failures, not the log.
+        """
         self._settings = settings
         self._name = name
         self._setup = setup
+        self._tells_first = tells_first
         self._stopping = asyncio.Event()
         self._changed = asyncio.Condition()
         self._connection: Connection | None = None
@@ -105,12 +116,23 @@ class Link:
         self._move(Event.STOP)
 
     async def wait_open(self, timeout_s: float) -> None:
-        """Return once the link is open; raise what kept it from opening if that takes longer."""
+        """Return once the link is open. Raises what keeps it from opening: a refused login at once, anything
+        else if it lasts longer than ``timeout_s``."""
+
+        def is_decided() -> bool:
+            return self.is_open or self._stopping.is_set() or isinstance(self.last_error, AccessRefused)
+
         try:
             async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: self.is_open or self._stopping.is_set())
+                await self._changed.wait_for(is_decided)
         except TimeoutError as error:
-            raise self.last_error or ConnectionLost(f"{self._name} link not open") from error
+            raise self.last_error or self._silent(timeout_s) from error
+        if isinstance(self.last_error, AccessRefused):
+            raise self.last_error
+
+    def _silent(self, timeout_s: float) -> Unreachable:
+        where = ", ".join(endpoint.redacted for endpoint in self._settings.endpoints)
+        return Unreachable(f"{where} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there.")
 
     def fail(self, reason: BrokerError) -> None:
         """End this generation for a reason of ours (a cancelled consumer, a closed channel)."""
@@ -144,6 +166,8 @@ class Link:
         return None
 
     async def _attempt(self) -> Connection:
+        if self._stopping.is_set():
+            raise ConnectionLost(f"{self._name} link is stopping")
         if self.state is State.WAITING:
             self._move(Event.RETRY)
         settings = self._settings
@@ -168,14 +192,14 @@ class Link:
             self._failed(error, Event.LOST)
             raise
         self.generation += 1
-        if self.last_error is not None:
+        if self.last_error is not None and (self._tells_first or self.generation > 1):
             log.warning("%s link up again at %s", self._name, connection.where)
-            self.last_error = None
+        self.last_error = None
         self._move(Event.READY)
         return connection
 
     def _failed(self, error: BrokerError, event: Event) -> None:
-        if str(error) != str(self.last_error):
+        if str(error) != str(self.last_error) and (self._tells_first or self.generation):
             log.warning("%s link down: %s Trying again until it is back.", self._name, error)
         self.last_error = error
         self._move(event)

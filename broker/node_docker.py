@@ -33,7 +33,7 @@ class DockerNode:
         self._port = port
         self._bind = bind
         self._config = tuple(config)
-        self._name = f"glassrabbit-{secrets.token_hex(6)}"
+        self.name = f"glassrabbit-{secrets.token_hex(6)}"
         self._guard: Guard | None = None
         self._info: NodeInfo | None = None
 
@@ -59,7 +59,7 @@ class DockerNode:
             folder=None,
         )
         try:
-            self._guard = Guard(_CLEAN_UP, self._name)
+            self._guard = Guard(_CLEAN_UP, self.name)
             self._run(info)
             await_ready(info, timeout_s, self._problem)
         except BaseException:
@@ -68,20 +68,20 @@ class DockerNode:
         return info
 
     def kill(self) -> None:
-        _docker("kill", "--signal", "KILL", self._name)
+        _docker("kill", "--signal", "KILL", self.name)
 
     def restart(self, timeout_s: float = 60) -> NodeInfo:
-        _docker("start", self._name)
+        _docker("start", self.name)
         await_ready(self.info, timeout_s, self._problem)
         return self.info
 
     def wait(self) -> None:
-        _docker("wait", self._name, timeout_s=None)
+        _docker("wait", self.name, timeout_s=None)
 
     def stop(self) -> None:
         if self._guard is None:
             return
-        _docker("rm", "--force", "--volumes", self._name)
+        _docker("rm", "--force", "--volumes", self.name)
         self._guard.dismiss()
         self._guard = self._info = None
 
@@ -92,7 +92,7 @@ class DockerNode:
             node_files.write_secret(
                 secret, f"RABBITMQ_DEFAULT_USER={info.user}\nRABBITMQ_DEFAULT_PASS={info.password}\n", 0o600
             )
-            _docker("create", "--name", self._name, "--hostname", "glassrabbit", "--env-file", str(secret),
+            _docker("create", "--name", self.name, "--hostname", "glassrabbit", "--env-file", str(secret),
                     *_publish(self._bind or LOOPBACK, info.port, _AMQP),
                     *_publish(LOOPBACK, info.management_port, _MANAGEMENT),
                     *_publish(LOOPBACK, info.prometheus_port, _PROMETHEUS), IMAGE)  # fmt: skip
@@ -100,13 +100,13 @@ class DockerNode:
                 extra = Path(folder, "90-glassrabbit.conf")
                 extra.write_text("\n".join(self._config) + "\n")
                 extra.chmod(0o644)
-                _docker("cp", str(extra), f"{self._name}:/etc/rabbitmq/conf.d/{extra.name}")
-        _docker("start", self._name)
+                _docker("cp", str(extra), f"{self.name}:/etc/rabbitmq/conf.d/{extra.name}")
+        _docker("start", self.name)
 
     def _problem(self) -> str | None:
-        if _docker("inspect", "--format", "{{.State.Running}}", self._name).strip() == "true":
+        if _docker("inspect", "--format", "{{.State.Running}}", self.name).strip() == "true":
             return None
-        words = _docker("logs", "--tail", str(_LOG_LINES), self._name)
+        words = _docker("logs", "--tail", str(_LOG_LINES), self.name)
         return f"the broker's container ended; its last words say why:\n{words}".replace(
             self.info.password if self._bind else "\0", "***"
         )

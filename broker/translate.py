@@ -7,6 +7,7 @@ pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause i
 from __future__ import annotations
 
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
 
@@ -28,7 +29,7 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
         )
     if isinstance(root, exceptions.IncompatibleProtocolError):
         return Unreachable(f"{where} does not speak AMQP 0-9-1. Check the port, and amqp:// against amqps://.")
-    if isinstance(root, TimeoutError | exceptions.AMQPConnectorStackTimeout):
+    if isinstance(root, TimeoutError | AMQPConnectorStackTimeout):
         return Unreachable(f"{where} took the connection and did not answer. Check that RabbitMQ runs there.")
     return Unreachable(
         f"{where} cannot be reached ({text}). Check that RabbitMQ runs, and broker.url or BROKER_URL."
@@ -49,7 +50,7 @@ def _code(error: BaseException) -> int:
 def _root(error: BaseException) -> BaseException:
     """The innermost cause that pika wrapped."""
     while True:
-        inner = getattr(error, "exceptions", None) or error.args
+        inner = getattr(error, "exceptions", None) or (getattr(error, "exception", None), *error.args)
         causes = [cause for cause in inner if isinstance(cause, BaseException)]
         if not causes:
             return error

@@ -43,6 +43,7 @@ DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_WINDOW = 500
 #: How often deadlines are looked at: a call ends at most so much after its deadline.
 SWEEP_S = 0.05
+MARGIN_S = 0.25
 
 
 class Dispatcher:
@@ -55,7 +56,7 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = settings.limits.messages
-        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up)
+        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, tells_first=False)
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._pending = PendingCalls()
@@ -79,7 +80,8 @@ class Dispatcher:
     async def __aenter__(self) -> Dispatcher:
         self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
         try:
-            await self._link.wait_open(self._settings.broker.connect_timeout_s)
+            # A little longer than one attempt may take, so that its own error is the one that is told.
+            await self._link.wait_open(self._settings.broker.connect_timeout_s + MARGIN_S)
         except BaseException:
             await self.close()
             raise
@@ -208,8 +210,6 @@ class Dispatcher:
                 async for reply in box.read(self._connection, left, deadline_s):
                     yield reply
                     given += 1
-                    if given == count:
-                        break
             except ConnectionLost:
                 await self._link.wait_open(max(0.0, deadline_s - time.monotonic()))
                 continue

@@ -42,10 +42,14 @@ class Mailbox:
         channel = await connection.channel()
         try:
             messages = self._fetch(channel) if count is None else self._wait(channel, count, deadline_s)
+            given = 0
             async for method, _properties, body in messages:
                 for reply in self._read(body):
                     yield reply
+                    given += 1
                 channel.ack(method.delivery_tag)
+                if count is not None and given >= count:
+                    break
         except ConnectionLost as error:
             if error.code == _NOT_FOUND:
                 raise NoMailbox(self._name) from error

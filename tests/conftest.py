@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
 from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, engine_answers, why_not
 
-_BROKERS = pytest.StashKey[Brokers]()
-_NOT_RUN = pytest.StashKey[list[str]]()
 #: The fixture that every test on a broker depends on.
 _FIXTURE = "broker"
+
+
+@dataclass
+class _Session:
+    """What there is to know of one run."""
+
+    brokers: Brokers = field(default_factory=Brokers)
+    #: Names of the brokers to run on; decided when the first test that needs one is found.
+    names: list[str] = field(default_factory=list)
+    #: Brokers that cannot be had, and why.
+    missing: dict[str, str] = field(default_factory=dict)
+    #: Tests that were left out, for want of an engine.
+    not_run: list[str] = field(default_factory=list)
+
+    def choose(self, asked: list[str] | None) -> None:
+        """Those asked for, else the three versions, else the rabbitmq-server of this machine."""
+        if self.names:
+            return
+        for name in asked or IMAGES:
+            problem = why_not(name)
+            if problem is None:
+                self.names.append(name)
+            else:
+                self.missing[name] = problem
+        if not self.names and not asked and why_not(LOCAL) is None:
+            self.names.append(LOCAL)
+
+    def problem(self, asked: list[str] | None) -> str | None:
+        """Why this session must not go on, or None: nobody may believe that it tested what it did not."""
+        missing = "; ".join(f"{name}: {problem}" for name, problem in self.missing.items())
+        if missing and asked:
+            return f"a broker that was asked for cannot be had: {missing}"
+        if missing and "CI" in os.environ:
+            return f"with CI set the tests must run on every broker: {missing}"
+        if missing and not self.names:
+            return f"there is no broker to test on: {missing}; {LOCAL}: {why_not(LOCAL)}"
+        return None
+
+
+_SESSION = pytest.StashKey[_Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,66 +63,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_BROKERS] = Brokers()
-    config.stash[_NOT_RUN] = []
+    config.stash[_SESSION] = _Session()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _FIXTURE not in metafunc.fixturenames:
         return
-    every = metafunc.definition.get_closest_marker("every_broker") is not None
-    names = _chosen(metafunc.config)
-    preferred = DEFAULT if DEFAULT in names else names[0]
-    metafunc.parametrize(_FIXTURE, names if every else [preferred], indirect=True, scope="session")
-
-
-def _chosen(config: pytest.Config) -> list[str]:
-    """The brokers of this session: those asked for, else three versions, else the local node."""
-    asked: list[str] = config.getoption("--broker") or list(IMAGES)
-    problems = {name: problem for name in asked if (problem := why_not(name)) is not None}
-    if problems and (config.getoption("--broker") or "CI" in os.environ):
-        raise pytest.UsageError("; ".join(f"broker {name}: {problem}" for name, problem in problems.items()))
-    names = [name for name in asked if name not in problems]
-    if names:
-        return names
-    if (problem := why_not(LOCAL)) is not None:
-        raise pytest.UsageError(f"there is no broker to test on: {problem}, and no Docker engine answers")
-    return [LOCAL]
+    session = metafunc.config.stash[_SESSION]
+    session.choose(metafunc.config.getoption("--broker"))
+    names = session.names or [LOCAL]
+    if metafunc.definition.get_closest_marker("every_broker") is None:
+        names = [DEFAULT if DEFAULT in names else names[0]]
+    metafunc.parametrize(_FIXTURE, names, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    session = config.stash[_SESSION]
     needing = [item for item in items if item.get_closest_marker("containers")]
-    if not needing or engine_answers():
-        return
-    if "CI" in os.environ:
-        raise pytest.UsageError("no Docker engine answers, and with CI set the tests that need one must run")
-    config.hook.pytest_deselected(items=needing)
-    config.stash[_NOT_RUN] += [item.nodeid for item in needing]
-    items[:] = [item for item in items if item not in needing]
+    if needing and not engine_answers():
+        if "CI" in os.environ:
+            raise pytest.UsageError("no Docker engine answers, and with CI set the tests that need one must run")
+        config.hook.pytest_deselected(items=needing)
+        session.not_run += [item.nodeid for item in needing]
+        items[:] = [item for item in items if item not in needing]
+    problem = session.problem(config.getoption("--broker"))
+    if problem is not None:
+        raise pytest.UsageError(problem)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    ran_on = [f"RabbitMQ {broker.version} ({broker.how})" for broker in config.stash[_BROKERS].running()]
-    if ran_on:
-        terminalreporter.section("brokers")
-        for line in ran_on:
-            terminalreporter.line(line)
-    if config.stash[_NOT_RUN]:
-        terminalreporter.section("not run: no Docker engine answers")
-        for nodeid in config.stash[_NOT_RUN]:
-            terminalreporter.line(nodeid)
+    session = config.stash[_SESSION]
+    ran_on = [f"RabbitMQ {broker.version}: {broker.how}" for broker in session.brokers.running()]
+    left_out = [f"not on {name}: {problem}" for name, problem in session.missing.items()]
+    for title, lines in (
+        ("brokers", ran_on + left_out),
+        ("tests that need containers, and did not run", session.not_run),
+    ):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    config.stash[_BROKERS].stop()
+    config.stash[_SESSION].brokers.stop()
 
 
 @pytest.fixture(scope="session")
-def brokers(request: pytest.FixtureRequest) -> Iterator[Brokers]:
+def brokers(request: pytest.FixtureRequest) -> Brokers:
     """All brokers that the selected tests need, starting side by side."""
-    brokers = request.config.stash[_BROKERS]
+    brokers = request.config.stash[_SESSION].brokers
     needed = {
-        item.callspec.params[_FIXTURE]
+        str(item.callspec.params[_FIXTURE])
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _FIXTURE in item.callspec.params
     }

@@ -44,10 +44,11 @@ def node(server: None) -> Iterator[PrivateNode]:
 
 
 @pytest.fixture
-def folders() -> Callable[[], set[Path]]:
-    """The folders of nodes that were made since the test began."""
-    before = _folders()
-    return lambda: _folders() - before
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[Path]]:
+    """The folders of this test's nodes, apart from those of anything else on the machine."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return lambda: set(tmp_path.glob("glassrabbit-*"))
 
 
 def test_a_ready_node_takes_a_connection(node: PrivateNode) -> None:
@@ -117,7 +118,6 @@ def test_a_message_in_a_quorum_queue_outlives_sigkill(server: None) -> None:
 @pytest.mark.containers
 def test_a_message_outlives_the_kill_of_a_container() -> None:
     assert engine_answers(), "no Docker engine answers; start one, or deselect with -m 'not containers'"
-    before = _containers()
     node = DockerNode(bind="127.0.0.1")
     try:
         node.start(timeout_s=_READY_S)
@@ -126,7 +126,7 @@ def test_a_message_outlives_the_kill_of_a_container() -> None:
         assert _get(node, "kept") == b"still here"
     finally:
         node.stop()
-    assert _containers() <= before
+    assert _containers(node.name) == set()
 
 
 def test_a_stopped_node_leaves_nothing(server: None, folders: Callable[[], set[Path]]) -> None:
@@ -239,7 +239,7 @@ def _kill_and_restart(node: PrivateNode) -> None:
 def _get(node: PrivateNode, queue: str) -> bytes | None:
     with pika.BlockingConnection(pika.URLParameters(node.info.url)) as connection:
         _, _, body = connection.channel().basic_get(queue, auto_ack=True)
-        return body
+        return bytes(body) if body is not None else None
 
 
 def _queue(node: PrivateNode, name: str, *, passive: bool = False) -> str:
@@ -279,12 +279,8 @@ def _folder(node: PrivateNode) -> Path:
     return node.info.folder
 
 
-def _folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("glassrabbit-*"))
-
-
-def _containers() -> set[str]:
-    listing = ["docker", "ps", "--all", "--filter", "name=^glassrabbit-", "--format", "{{.Names}}"]
+def _containers(name: str) -> set[str]:
+    listing = ["docker", "ps", "--all", "--filter", f"name={name}", "--format", "{{.Names}}"]
     return set(subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split())
 
 

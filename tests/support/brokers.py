@@ -6,10 +6,13 @@ restarted: its address stays the same. Each test has a vhost of its own on it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -31,11 +34,8 @@ LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
 _AMQP, _MANAGEMENT = 5672, 15672
 _START_S = 90.0
+_PULL_S = 600
 _USER = _PASSWORD = "guest"
-
-
-class BrokerMissing(Exception):
-    """There is no such broker here. The text says what to install."""
 
 
 class Broker:
@@ -135,13 +135,14 @@ class ContainerBroker(Broker):
         image = IMAGES[name]
         super().__init__(name, f"{image} by testcontainers", free_port(), free_port())
         # Everything explicit: what is left out is read from the developer's environment.
-        self._container: Any = RabbitMqContainer(
-            image, port=_AMQP, username=self.user, password=self.password, vhost="/"
-        )
-        self._container.ports = {
+        container = RabbitMqContainer(image, port=_AMQP, username=self.user, password=self.password, vhost="/")
+        # ``with_bind_ports`` would publish on all interfaces.
+        ports: Any = {
             f"{_AMQP}/tcp": (_LOOPBACK, self.port),
             f"{_MANAGEMENT}/tcp": (_LOOPBACK, self.management.port),
         }
+        container.ports = ports
+        self._container: Any = container
 
     def _start(self) -> None:
         self._container.start()
@@ -245,17 +246,18 @@ def _started(name: str) -> Broker:
 @functools.cache
 def engine_answers() -> bool:
     """Whether a Docker engine can be used from here."""
-    import docker
+    from docker.client import DockerClient
     from docker.errors import DockerException
 
-    try:
-        client = docker.from_env(timeout=3)
+    # docker-py leaves the socket of a failed attempt to the garbage collector.
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         try:
-            return bool(client.ping())
+            with contextlib.closing(DockerClient.from_env(timeout=3)) as client:
+                return bool(client.ping())
+        except (DockerException, OSError):
+            return False
         finally:
-            client.close()
-    except DockerException:
-        return False
+            gc.collect()
 
 
 @functools.cache
@@ -269,19 +271,17 @@ def why_not(name: str) -> str | None:
 
 
 def _pull_problem(image: str) -> str | None:
-    import docker
+    from docker.client import DockerClient
     from docker.errors import DockerException, ImageNotFound
 
-    client = docker.from_env(timeout=600)
-    try:
-        client.images.get(image)
-    except ImageNotFound:
+    with contextlib.closing(DockerClient.from_env(timeout=_PULL_S)) as client:
         try:
-            client.images.pull(image)
-        except DockerException as error:
-            return f"image {image} is not here and cannot be pulled ({error})"
-    finally:
-        client.close()
+            client.images.get(image)
+        except ImageNotFound:
+            try:
+                client.images.pull(image)
+            except DockerException as error:
+                return f"image {image} is not here and cannot be pulled ({error})"
     return None
 
 

@@ -127,3 +127,11 @@ async def async_hold(journal: str | None = None) -> None:
 
 async def async_opaque() -> object:
     return object()
+
+
+async def async_reject(text: str = "no") -> None:
+    raise Reject(text)
+
+
+async def async_leave(code: int = 3) -> None:
+    sys.exit(code)

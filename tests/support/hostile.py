@@ -15,7 +15,7 @@ from protocol.names import DIRECT_REPLY_TO
 _MARK = {"mark": "the table that is replaced"}
 
 
-class RawTable(pika.BasicProperties):
+class RawTable(pika.BasicProperties):  # type: ignore[misc]
     """Properties whose header table is ``table``, bytes as they go over the wire, without the length."""
 
     def __init__(self, table: bytes, **fields: Any) -> None:

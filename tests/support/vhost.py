@@ -108,10 +108,10 @@ class Vhost:
 
     def ready(self, queue: str) -> int:
         """Messages that wait in ``queue``, unacked ones not counted. Exact now."""
-        return self._declared(queue).message_count
+        return int(self._declared(queue).message_count)
 
     def consumers(self, queue: str) -> int:
-        return self._declared(queue).consumer_count
+        return int(self._declared(queue).consumer_count)
 
     def _declared(self, queue: str) -> Any:
         with self.connection() as connection:

@@ -58,12 +58,14 @@ class WorkerProcess:
 
     def wait_for(self, text: str, within_s: float = 20.0, count: int = 1) -> None:
         """Return as soon as ``count`` lines of the log contain ``text``."""
+
+        def is_there() -> bool:
+            return sum(text in line for line in self._lines) >= count
+
         with self._news:
-            found = self._news.wait_for(
-                lambda: self._ended or sum(text in line for line in self._lines) >= count, within_s
-            )
-            is_there = sum(text in line for line in self._lines) >= count
-        assert found and is_there, f"the worker did not say {text!r} within {within_s:g} s:\n{self.log}"
+            self._news.wait_for(lambda: self._ended or is_there(), within_s)
+            found = is_there()
+        assert found, f"the worker did not say {text!r} within {within_s:g} s:\n{self.log}"
 
     def wait_ready(self, within_s: float = 30.0) -> WorkerProcess:
         self.wait_for(" ready: ", within_s)

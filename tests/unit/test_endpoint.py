@@ -141,7 +141,7 @@ def test_an_endpoint_shows_everything_but_its_password() -> None:
     assert endpoint.password == SECRET
     assert str(endpoint) == f"{endpoint}" == endpoint.redacted == "amqps://us%40er:***@[::1]:5673/a%2Fb"
     assert SECRET not in repr(endpoint)
-    assert str(parse_endpoint("amqp://h")) == "amqp://guest:***@h:5672/%2F"
+    assert str(parse_endpoint("amqp://h")) == "amqp://guest:***@h:5672/"
 
 
 @pytest.mark.parametrize("url", ["amqp://u:p@h/v", "amqps://[fe80::1%25eth0]:1/%2F", "amqp://%40:%3A@h/%3F"])

@@ -1,0 +1,58 @@
+"""Reads ``vectors.json``: the protocol's bytes and values, which belong to no implementation."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+Vector = dict[str, Any]
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text("utf-8"))
+
+
+def section(name: str) -> list[Vector]:
+    vectors: list[Vector] = VECTORS[name]
+    return vectors
+
+
+def title(vector: object) -> str:
+    """How pytest names a vector."""
+    return str(vector["name"]) if isinstance(vector, dict) and "name" in vector else str(vector)
+
+
+def octets(written: str | list[list[Any]]) -> bytes:
+    """Bytes, written in hexadecimal or as a list of [hexadecimal, how often]."""
+    if isinstance(written, str):
+        return bytes.fromhex(written)
+    return b"".join(bytes.fromhex(part) * times for part, times in written)
+
+
+def value_of(written: Any) -> Any:
+    """A value, where ``{"$…": …}`` stands for what JSON cannot hold."""
+    match written:
+        case {"$bytes": part}:
+            return octets(part)
+        case {"$int": digits}:
+            return int(digits)
+        case {"$float": word}:
+            return float(word)
+        case {"$repeat": [value, times]}:
+            return [value_of(value)] * times
+        case dict():
+            return {key: value_of(value) for key, value in written.items()}
+        case list():
+            return [value_of(value) for value in written]
+    return written
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in value and type: 1, 1.0 and true differ here, and one NaN is like another."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return type(one) is type(other) and bool(one == other)

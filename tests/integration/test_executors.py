@@ -1,0 +1,120 @@
+"""Threads and coroutines promise less than processes, and what they promise holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.reply import Reply
+from tests.support.installation import Install, Installation
+from tests.support.vhost import Vhost
+
+KINDS = ("process", "thread", "async")
+
+
+def _tasks(kind: str) -> dict[str, Any]:
+    """One task for each behaviour; ``async def`` handlers where the executor needs them."""
+    prefix = "async_" if kind == "async" else ""
+    handlers = {
+        "echo": f"{prefix}echo",
+        "fail": f"{prefix}fail",
+        "opaque": f"{prefix}opaque",
+        "reject": "async_reject" if prefix else "reject",
+        "endless": "async_hold" if prefix else "hold",
+        "leave": "async_leave" if prefix else "leave",
+    }
+    return {
+        f"{kind}.{name}": {
+            "queue": "queue_a",
+            "handler": f"tests.support.handlers:{handler}",
+            "executor": kind,
+            "timeout_s": 0.5 if name == "endless" else 10.0,
+        }
+        for name, handler in handlers.items()
+    }
+
+
+@pytest.fixture
+def installation(install: Install) -> Iterator[Installation]:
+    yield install(
+        tasks={name: task for kind in KINDS for name, task in _tasks(kind).items()},
+        defaults={"retry": {"max_retries": 1, "backoff_s": [0.1]}},
+    )
+
+
+def test_every_executor_returns_results_and_tells_failures_apart(installation: Installation) -> None:
+    worker = installation.worker()
+    caller, gate = installation.caller(), installation.gate()
+    value = {"text": "ä", "list": [1, None, True], "bytes": b"\x00\xff"}
+    arguments: dict[str, dict[str, Any]] = {
+        "echo": {"value": value},
+        "fail": {"times": 1},
+        "opaque": {},
+        "reject": {},
+        "leave": {},
+        "endless": {},
+    }
+    asked = {
+        f"{kind}.{name}": caller.asking(
+            f"{kind}.{name}", {"gate": str(gate)} if name == "endless" and kind != "async" else given
+        )
+        for kind in KINDS
+        for name, given in arguments.items()
+    }
+    replies = {name: asking.result(30) for name, asking in asked.items()}
+    for kind in KINDS:
+        assert replies[f"{kind}.echo"].result == value
+        assert replies[f"{kind}.fail"].run.attempts == 2
+        assert _code(replies[f"{kind}.opaque"]) == "result_not_encodable"
+        assert _code(replies[f"{kind}.reject"]) == "rejected"
+        assert _code(replies[f"{kind}.endless"]) == "timed_out"
+    # A process is lost when its handler exits; a thread or a coroutine takes nobody along.
+    codes = {kind: _code(replies[f"{kind}.leave"]) for kind in KINDS}
+    assert codes == {"process": "worker_lost", "thread": "retries_exhausted", "async": "retries_exhausted"}
+    assert [caller.ask(f"{kind}.echo", {"value": 2}).result for kind in KINDS] == [2, 2, 2]
+    assert not worker.lines("CRITICAL")
+    assert not worker.lines("link down")
+    worker.sigterm()
+    assert worker.wait() == 0
+
+
+def test_the_async_executor_refuses_a_handler_that_is_not_async(install: Install) -> None:
+    installation = install(tasks={"echo": {"executor": "async"}})
+    worker = installation.worker(ready=False)
+    assert worker.wait() == 78
+    assert worker.lines("tests.support.handlers:echo")
+
+
+def test_a_reply_to_a_mailbox_waits_there(install: Install) -> None:
+    installation = install(mailboxes=["results"])
+    installation.worker()
+    caller = installation.caller()
+    task_id = caller.submit("echo", {"value": "kept"}, mailbox="results")
+    (reply,) = installation.vhost.messages("mailbox.results")
+    assert (reply.properties.type, reply.properties.correlation_id) == ("done", task_id)
+    assert (reply.value["id"], reply.value["result"]) == (task_id, "kept")
+
+
+def test_a_reply_to_a_mailbox_that_is_gone_becomes_a_dead_letter_with_the_reply_as_its_body(
+    installation: Installation, vhost: Vhost, tmp_path: Path
+) -> None:
+    from tests.support.vhost import body, task
+
+    installation.worker()
+    journal = installation.journal()
+    properties = task("note", reply_to="mailbox.nowhere")
+    vhost.publish("tasks", "note", body(journal=str(journal)), properties)
+    (letter,) = vhost.read_dead("queue_a")
+    assert letter.why.code == "no_mailbox"
+    assert letter.properties.correlation_id == properties.message_id
+    assert (letter.value["id"], letter.value["result"]) == (properties.message_id, 1)
+    assert len(journal.entries) == 1
+    assert vhost.ready("queue_a") == 0
+
+
+def _code(reply: Reply) -> str:
+    assert reply.failure is not None, reply
+    return reply.failure.code

@@ -1,0 +1,106 @@
+"""Stopping: what runs is finished, what has not started goes back, and nothing runs twice."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.support.installation import Install, Installation
+from tests.support.processes import is_running
+from tests.support.waiting import eventually
+
+
+@pytest.mark.every_broker
+def test_sigterm_finishes_what_runs_and_gives_back_what_was_prefetched(install: Install) -> None:
+    installation = install(worker={"concurrency": 1})
+    worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
+    journal, gate = installation.journal(), installation.gate()
+    running = caller.asking("hold", {"gate": str(gate), "journal": str(journal)})
+    journal.wait()
+    waiting = [caller.asking("note", {"journal": str(journal)}) for _ in range(2)]
+    eventually(lambda: _unacked(installation) == 3, "the prefetch of two more", 15)
+
+    worker.sigterm()
+    eventually(lambda: vhost.ready("queue_a") == 2, "the return of what was prefetched")
+    assert worker.is_alive
+    gate.touch()
+    assert worker.wait() == 0
+    assert running.result(5).result == 1
+    assert len(journal.entries) == 1
+
+    installation.worker()
+    assert [asking.result(10).result for asking in waiting] == [1, 1]
+    assert sorted(journal.ids) == sorted(asking.result().id for asking in (running, *waiting))
+
+
+@pytest.mark.every_broker
+def test_a_second_sigterm_stops_at_once_and_gives_everything_back(install: Install) -> None:
+    installation = install(worker={"concurrency": 1})
+    worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
+    journal, gate = installation.journal(), installation.gate()
+    caller.submit("hold", {"gate": str(gate), "journal": str(journal)})
+    (entry,) = journal.wait()
+    caller.submit("note")
+
+    worker.sigterm()
+    worker.wait_for("SIGTERM: finishing")
+    worker.sigterm()
+    started_s = time.monotonic()
+    assert worker.wait() == 0
+    assert time.monotonic() - started_s < 2
+    eventually(lambda: vhost.ready("queue_a") == 2, "the return of both tasks")
+    assert not is_running(entry["pid"])
+
+
+def test_what_does_not_end_within_the_grace_goes_back(install: Install) -> None:
+    installation = install(worker={"grace_s": 0.5})
+    worker = installation.worker()
+    journal, gate = installation.journal(), installation.gate()
+    asking = installation.caller().asking("hold", {"gate": str(gate), "journal": str(journal)})
+    journal.wait()
+    worker.sigterm()
+    assert worker.wait() == 0
+    gate.touch()
+    installation.worker()
+    assert asking.result(10).result == 1
+    assert len(journal.entries) == 2
+
+
+def test_heartbeats_go_on_while_a_worker_finishes(install: Install) -> None:
+    installation = install(broker={"heartbeat_s": 1})
+    worker = installation.worker()
+    journal, gate = installation.journal(), installation.gate()
+    asking = installation.caller().asking("hold", {"gate": str(gate), "journal": str(journal)})
+    (entry,) = journal.wait()
+    worker.sigterm()
+    eventually(lambda: time.time() - entry["at"] > 5, "more than two heartbeats")
+    gate.touch()
+    assert asking.result(10).result == 1
+    assert worker.wait() == 0
+    assert not worker.lines("link down")
+
+
+def test_an_idle_worker_stops_quickly_and_leaves_no_child(installation: Installation) -> None:
+    worker = installation.worker("queue_a", "queue_b")
+    journal = installation.journal()
+    installation.caller().ask("note", {"journal": str(journal)})
+    worker.sigterm()
+    started_s = time.monotonic()
+    assert worker.wait() == 0
+    assert time.monotonic() - started_s < 2
+    assert not is_running(journal.entries[0]["pid"])
+
+
+def test_a_worker_that_is_told_to_stop_while_there_is_no_broker_stops(installation: Installation) -> None:
+    nowhere = "amqp://guest:guest@127.0.0.1:9/"
+    worker = installation.worker(ready=False, BROKER_URL=nowhere)
+    worker.wait_for("link down", count=2)
+    worker.sigterm()
+    assert worker.wait(5) == 0
+
+
+def _unacked(installation: Installation) -> int:
+    """Deliveries that workers hold of queue_a. The management API counts anew every 5 s."""
+    queue = installation.vhost.broker.management.queue(installation.vhost.name, "queue_a")
+    return int(queue.get("messages_unacknowledged", 0))

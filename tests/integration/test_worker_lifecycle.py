@@ -1,0 +1,119 @@
+"""A worker from its start on: it is ready soon, says what keeps it from it, and is never left not consuming."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.installation import Install, Installation
+from tests.support.vhost import body, task
+from tests.support.waiting import eventually
+
+
+@pytest.mark.every_broker
+def test_a_worker_consumes_soon_after_its_start(installation: Installation) -> None:
+    installation.declare()
+    worker = installation.worker("queue_a", "queue_b")
+    print(f"ready after {worker.ready_after_s:.2f} s")
+    assert worker.ready_after_s < 3
+    assert (installation.vhost.consumers("queue_a"), installation.vhost.consumers("queue_b")) == (1, 1)
+
+
+def test_a_worker_runs_only_what_is_routed_to_its_queues(installation: Installation) -> None:
+    worker_a, worker_b = installation.worker("queue_a"), installation.worker("queue_b")
+    caller = installation.caller()
+    asked = {name: [caller.asking(name) for _ in range(5)] for name in ("note", "note_b")}
+    ran_on = {
+        name: {asking.result(10).run.worker.rpartition(":")[2] for asking in askings}
+        for name, askings in asked.items()
+    }
+    assert ran_on == {"note": {str(worker_a.pid)}, "note_b": {str(worker_b.pid)}}
+
+
+def test_a_queue_that_the_configuration_does_not_know_is_refused(installation: Installation) -> None:
+    worker = installation.worker("queue_c", ready=False)
+    assert worker.wait() == 78
+    assert worker.lines("'queue_c' is not in the configuration; it has queue_a, queue_b")
+
+
+def test_a_handler_that_cannot_be_imported_is_refused_by_its_name(install: Install) -> None:
+    installation = install(
+        tasks={"broken": {"queue": "queue_a", "handler": "no_such_module:function"}},
+    )
+    worker = installation.worker(ready=False)
+    assert worker.wait(20) == 78
+    assert worker.lines("handler 'no_such_module:function' cannot be loaded")
+
+
+def test_a_task_of_another_queue_need_not_be_importable(install: Install) -> None:
+    installation = install(
+        tasks={"broken": {"queue": "queue_b", "handler": "no_such_module:function"}},
+    )
+    installation.worker("queue_a")
+    assert installation.caller().ask("note").result == 1
+
+
+@pytest.mark.every_broker
+def test_a_worker_whose_queue_was_deleted_declares_it_and_consumes_again(installation: Installation) -> None:
+    worker, vhost = installation.worker(), installation.vhost
+    with vhost.channel() as channel:
+        channel.queue_delete("queue_a")
+    worker.wait_for("link up again")
+    assert vhost.consumers("queue_a") == 1
+    assert installation.caller().ask("note").result == 1
+
+
+def test_under_a_memory_alarm_acks_go_on_and_replies_wait_and_nothing_is_lost(install: Install) -> None:
+    installation = install(worker={"concurrency": 4}, broker={"heartbeat_s": 4})
+    worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
+    journal, gate = installation.journal(), installation.gate()
+    arguments = {"gate": str(gate), "journal": str(journal)}
+    answered = [caller.asking("hold", arguments) for _ in range(2)]
+    for _ in range(2):
+        vhost.publish("tasks", "hold", body(**arguments), task("hold"))
+    journal.wait(4)
+    watermark = vhost.broker.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
+    vhost.broker.ctl("set_vm_memory_high_watermark", "0.000001")
+    try:
+        gate.touch()
+        worker.wait_for("link blocked")
+        eventually(lambda: _held(installation) == 2, "the ack of the two without a reply", 15)
+        assert not any(asking.done() for asking in answered)
+    finally:
+        vhost.broker.ctl("set_vm_memory_high_watermark", watermark)
+    assert [asking.result(10).result for asking in answered] == [1, 1]
+    eventually(lambda: _held(installation) == 0, "the ack of all", 15)
+    assert len(journal.entries) == 4
+    assert not worker.lines("link down")
+
+
+def test_a_task_that_was_done_while_the_broker_was_away_is_answered_and_not_run_again(
+    installation: Installation,
+) -> None:
+    worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
+    journal, gate = installation.journal(), installation.gate()
+    asking = caller.asking("hold", {"gate": str(gate), "journal": str(journal)})
+    journal.wait()
+    vhost.broker.kill()
+    worker.wait_for("link down", count=2)
+    gate.touch()
+    vhost.broker.restart()
+    worker.wait_for("link up again", count=2)
+    assert asking.result(20).result == 1
+    eventually(lambda: vhost.ready("queue_a") == 0, "the end of the redelivery")
+    assert len(journal.entries) == 1
+
+
+def test_a_worker_waits_for_a_broker_that_is_not_there_yet(installation: Installation) -> None:
+    broker = installation.vhost.broker
+    broker.kill()
+    worker = installation.worker(ready=False)
+    worker.wait_for("link down", count=2)
+    broker.restart()
+    worker.wait_ready()
+    assert installation.caller().ask("note").result == 1
+
+
+def _held(installation: Installation) -> int:
+    """Messages of queue_a, ready or not. The management API counts anew every 5 s."""
+    queue = installation.vhost.broker.management.queue(installation.vhost.name, "queue_a")
+    return int(queue.get("messages", -1))
