@@ -6,6 +6,8 @@ pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause i
 
 from __future__ import annotations
 
+import ssl
+
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
@@ -31,6 +33,10 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
         return Unreachable(f"{where} does not speak AMQP 0-9-1. Check the port, and amqp:// against amqps://.")
     if isinstance(root, TimeoutError | AMQPConnectorStackTimeout):
         return Unreachable(f"{where} took the connection and did not answer. Check that RabbitMQ runs there.")
+    if isinstance(root, ssl.SSLError):
+        return Unreachable(
+            f"{where}: TLS failed ({text}). Check broker.tls, the host's name, and amqp:// or amqps://."
+        )
     return Unreachable(
         f"{where} cannot be reached ({text}). Check that RabbitMQ runs, and broker.url or BROKER_URL."
     )

@@ -119,7 +119,7 @@ def encode(value: object, limits: Limits) -> bytes:
     except Malformed as error:
         kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
         raise kind(error.text) from error
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
         raise NotEncodable(_reason(error)) from error
     return body
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from protocol.errors import ErrorCode
 from protocol.limits import Limits, cut
-from protocol.names import DEAD, DUE, KILLED, LOST
+from protocol.names import DEAD, DIRECT_REPLY_TO, DUE, KILLED, LOST
 from protocol.properties import HeaderValue, Properties, ReceivedProperties
 
 #: The broker's words for a death (``x-death[].reason``) that are codes of ours.
@@ -93,7 +93,8 @@ def salvage(properties: ReceivedProperties) -> Properties:
         type=_short(properties.type),
         message_id=_short(properties.message_id),
         correlation_id=_short(properties.correlation_id),
-        reply_to=_short(properties.reply_to),
+        # The literal would close our channel (406): the broker takes it for a request that awaits a reply.
+        reply_to=None if properties.reply_to == DIRECT_REPLY_TO else _short(properties.reply_to),
         timestamp=timestamp if isinstance(timestamp, int) and 0 <= timestamp < 2**53 else None,
         content_type=_short(properties.content_type) or "application/octet-stream",
         headers=sound,

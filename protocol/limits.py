@@ -24,7 +24,12 @@ class Limits:
 
     def for_reply(self) -> Limits:
         """A reply wraps a result of the full size in one more map."""
-        return replace(self, body_bytes=self.body_bytes + 4096, depth=self.depth + 1, nodes=self.nodes + 32)
+        return replace(
+            self,
+            body_bytes=self.body_bytes + self.error_text_bytes + 4096,
+            depth=self.depth + 1,
+            nodes=self.nodes + 32,
+        )
 
 
 DEFAULT_LIMITS = Limits()

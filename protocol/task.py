@@ -190,5 +190,5 @@ def read_requester(properties: ReceivedProperties) -> Requester | None:
         return None
     headers = properties.headers if isinstance(properties.headers, dict) else {}
     attempt = headers.get("attempt", 1)
-    known = isinstance(attempt, int) and 1 <= attempt <= _MANY
+    known = isinstance(attempt, int) and not isinstance(attempt, bool) and 1 <= attempt <= _MANY
     return Requester(id=properties.message_id, reply_to=reply_to, attempt=attempt if known else 1)

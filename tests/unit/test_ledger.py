@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.reply import PackedReply
+from protocol.task import Task
+from worker.ledger import Finished, Key, Ledger, Running
+
+A: Key = ("a", 0)
+
+
+def running(task_id: str = "a", reply_to: str | None = "mailbox.one") -> Running:
+    return Running(Task(id=task_id, name="task_a", body=b"\x80"), [], reply_to)
+
+
+def reply(size: int = 10, task_id: str = "a") -> PackedReply:
+    return PackedReply(id=task_id, type="done", body=bytes(size))
+
+
+def ledger(entries: int = 3, age_s: float = 60, size: int = 100) -> Ledger:
+    return Ledger(entries, age_s, size)
+
+
+def test_an_unknown_task_is_neither_running_nor_finished() -> None:
+    assert ledger().find(A, 0) is None
+
+
+def test_a_task_runs_until_it_is_finished_and_is_then_answered_from_memory() -> None:
+    book, run = ledger(), running()
+    book.start(A, run)
+    assert book.find(A, 0) is run
+    book.finish(A, run, reply(), 0)
+    assert book.find(A, 1) == Finished(reply(), 0)
+
+
+def test_a_run_that_is_forgotten_leaves_nothing_behind() -> None:
+    book, run = ledger(), running()
+    book.start(A, run)
+    book.forget(A, run)
+    book.forget(A, run)
+    assert book.find(A, 0) is None
+
+
+def test_forgetting_an_earlier_run_does_not_touch_the_one_that_followed() -> None:
+    book, first, second = ledger(), running(), running()
+    book.start(A, first)
+    book.forget(A, first)
+    book.start(A, second)
+    book.forget(A, first)
+    assert book.find(A, 0) is second
+
+
+def test_a_replay_by_a_person_is_a_task_of_its_own() -> None:
+    book, run = ledger(), running()
+    book.finish(A, run, reply(), 0)
+    assert book.find(("a", 1), 0) is None
+
+
+def test_the_newest_reply_address_wins() -> None:
+    run = running(reply_to="mailbox.one")
+    run.deliveries.clear()
+    run.reply_to = "mailbox.two"
+    assert run.reply_to == "mailbox.two"
+
+
+def test_what_is_too_old_is_not_answered_from_memory_even_if_it_is_still_held() -> None:
+    book = ledger(age_s=60)
+    book.finish(A, running(), reply(), 0)
+    assert book.find(A, 60) is not None
+    assert book.find(A, 60.5) is None
+
+
+def test_the_oldest_go_first_by_number() -> None:
+    book = ledger(entries=2)
+    for index, name in enumerate("abc"):
+        book.finish((name, 0), running(name), reply(1, name), index)
+    assert [book.find((name, 0), 3) is not None for name in "abc"] == [False, True, True]
+
+
+def test_the_oldest_go_first_by_size() -> None:
+    book = ledger(entries=10, size=25)
+    for index, name in enumerate("abc"):
+        book.finish((name, 0), running(name), reply(10, name), index)
+    assert [book.find((name, 0), 3) is not None for name in "abc"] == [False, True, True]
+
+
+def test_a_reply_that_is_larger_than_all_memory_is_not_kept_and_leaves_no_trace() -> None:
+    book = ledger(size=25)
+    book.finish(A, running(), reply(26), 0)
+    assert book.find(A, 0) is None
+    book.finish(("b", 0), running("b"), reply(25), 1)
+    assert book.find(("b", 0), 1) is not None
+
+
+def test_finishing_twice_keeps_the_newer_reply_and_counts_its_size_once() -> None:
+    book = ledger(size=25)
+    book.finish(A, running(), reply(20), 0)
+    book.finish(A, running(), reply(20), 1)
+    book.finish(("b", 0), running("b"), reply(5), 2)
+    assert book.find(A, 2) == Finished(reply(20), 1)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 40), st.floats(0, 30)), max_size=40),
+    st.integers(1, 4),
+    st.integers(0, 100),
+    st.floats(0, 60),
+)
+def test_the_bounds_hold_whatever_is_finished(
+    ends: list[tuple[str, int, float]], entries: int, size: int, age_s: float
+) -> None:
+    book, now, last = Ledger(entries, age_s, size), 0.0, {}
+    for name, octets, passed in ends:
+        now += passed
+        book.finish((name, 0), running(name), reply(octets, name), now)
+        last[name] = (octets, now)
+        held = {key: found for key in last if isinstance(found := book.find((key, 0), now), Finished)}
+        assert len(held) <= entries
+        assert sum(len(found.reply.body) for found in held.values()) <= size
+        assert all(now - found.at_s <= age_s for found in held.values())
+        assert all((len(found.reply.body), found.at_s) == last[key] for key, found in held.items())
+        assert (name in held) is (octets <= size)
