@@ -202,7 +202,7 @@ def _programs() -> tuple[Path, Path]:
     """The server's script and epmd."""
     script, epmd = node_files.find_server(), node_files.find_epmd()
     if script is None or epmd is None:
-        raise NodeError("no rabbitmq-server is on this machine: install RabbitMQ, or name a broker in BROKER_URL")
+        raise NodeError("no rabbitmq-server is on this machine: let 'python -m broker.provision' install it")
     return script, epmd
 
 

@@ -117,7 +117,7 @@ def _serve(port: int | None, bind: str | None, ready: Callable[[NodeInfo], None]
                 raise _failed("the private broker ended by itself; start it again")
             click.echo("ending the private RabbitMQ", err=True)
     except NodeError as error:
-        raise _failed(f"{error}\n'python -m broker.provision' finds or installs one") from None
+        raise _failed(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit(ExitCode.INTERRUPTED) from None
 

@@ -154,7 +154,7 @@ def _docker(*arguments: str, timeout_s: float | None = _CALL_S) -> str:
             check=True,
         )
     except FileNotFoundError as error:
-        raise NodeError("neither rabbitmq-server nor docker is on this machine: install one of them") from error
+        raise NodeError("no docker is on this machine: install it, or rabbitmq-server") from error
     except subprocess.TimeoutExpired as error:
         raise NodeError(f"docker {arguments[0]} did not end within {timeout_s} s; is the engine well?") from error
     except subprocess.CalledProcessError as error:

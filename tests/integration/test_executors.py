@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.reply import Reply
 from tests.support.installation import Install, Installation
-from tests.support.vhost import Vhost
+from tests.support.vhost import Vhost, body, task
 
 KINDS = ("process", "thread", "async")
 
@@ -38,8 +36,9 @@ def _tasks(kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def installation(install: Install) -> Iterator[Installation]:
-    yield install(
+def installation(install: Install) -> Installation:
+    """The usual one, with every behaviour in every executor."""
+    return install(
         tasks={name: task for kind in KINDS for name, task in _tasks(kind).items()},
         defaults={"retry": {"max_retries": 1, "backoff_s": [0.1]}},
     )
@@ -54,7 +53,6 @@ def test_every_executor_returns_results_and_tells_failures_apart(installation: I
         "fail": {"times": 1},
         "opaque": {},
         "reject": {},
-        "leave": {},
         "endless": {},
     }
     asked = {
@@ -71,14 +69,21 @@ def test_every_executor_returns_results_and_tells_failures_apart(installation: I
         assert _code(replies[f"{kind}.opaque"]) == "result_not_encodable"
         assert _code(replies[f"{kind}.reject"]) == "rejected"
         assert _code(replies[f"{kind}.endless"]) == "timed_out"
-    # A process is lost when its handler exits; a thread or a coroutine takes nobody along.
-    codes = {kind: _code(replies[f"{kind}.leave"]) for kind in KINDS}
-    assert codes == {"process": "worker_lost", "thread": "retries_exhausted", "async": "retries_exhausted"}
-    assert [caller.ask(f"{kind}.echo", {"value": 2}).result for kind in KINDS] == [2, 2, 2]
     assert not worker.lines("CRITICAL")
     assert not worker.lines("link down")
     worker.sigterm()
     assert worker.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("process", "worker_lost"), ("thread", "retries_exhausted"), ("async", "retries_exhausted")],
+)
+def test_a_handler_that_exits_takes_no_other_task_along(installation: Installation, kind: str, code: str) -> None:
+    worker, caller = installation.worker(), installation.caller()
+    assert _code(caller.ask(f"{kind}.leave", timeout_s=10)) == code
+    assert caller.ask(f"{kind}.echo", {"value": 2}, timeout_s=10).result == 2
+    assert not worker.lines("CRITICAL")
 
 
 def test_the_async_executor_refuses_a_handler_that_is_not_async(install: Install) -> None:
@@ -99,10 +104,8 @@ def test_a_reply_to_a_mailbox_waits_there(install: Install) -> None:
 
 
 def test_a_reply_to_a_mailbox_that_is_gone_becomes_a_dead_letter_with_the_reply_as_its_body(
-    installation: Installation, vhost: Vhost, tmp_path: Path
+    installation: Installation, vhost: Vhost
 ) -> None:
-    from tests.support.vhost import body, task
-
     installation.worker()
     journal = installation.journal()
     properties = task("note", reply_to="mailbox.nowhere")

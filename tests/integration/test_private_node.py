@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pika
@@ -312,10 +313,13 @@ def _listeners(folder: Path) -> set[tuple[str, int]]:
 
 
 def _sockets(pid: int) -> Iterator[str]:
-    for link in Path("/proc", str(pid), "fd").iterdir():
-        target = os.readlink(link)
-        if target.startswith("socket:["):
-            yield target[len("socket:[") : -1]
+    """Inodes of the sockets that a process has; what it closes while we look is none of them."""
+    with suppress(FileNotFoundError):
+        for link in Path("/proc", str(pid), "fd").iterdir():
+            with suppress(FileNotFoundError):
+                target = os.readlink(link)
+                if target.startswith("socket:["):
+                    yield target[len("socket:[") : -1]
 
 
 def _address(family: int, text: str) -> str:

@@ -25,7 +25,8 @@ RETRIED = {"worker_lost", "timed_out", "retries_exhausted"}
 def test_each_way_to_fail_has_its_code_and_disturbs_no_other_task(install: Install) -> None:
     installation = install(broker={"heartbeat_s": 4}, defaults={"retry": {"max_retries": 1, "backoff_s": [0.1]}})
     worker = installation.worker()
-    connections = eventually(lambda: _both(installation), "both connections of the worker")
+    connections = installation.vhost.connection_names()
+    assert len(connections) == 2
     caller = installation.caller()
     others = [caller.asking("echo", {"value": number}) for number in range(10)]
     failing = {name: caller.asking(name) for name in CODES}
@@ -39,7 +40,7 @@ def test_each_way_to_fail_has_its_code_and_disturbs_no_other_task(install: Insta
     assert [other.result(30).result for other in others] == list(range(20))
     letters = installation.vhost.read_dead("queue_a", len(CODES))
     assert {letter.properties.type: letter.why.code for letter in letters} == CODES
-    assert _both(installation) == connections
+    assert installation.vhost.connection_names() == connections
     assert not worker.lines("link down")
 
 
@@ -50,11 +51,12 @@ def test_a_handler_that_hogs_the_processor_costs_no_heartbeat(install: Install) 
         tasks={"loop": {"timeout_s": 6.5}},
     )
     worker = installation.worker()
-    connections = eventually(lambda: _both(installation), "both connections of the worker")
+    connections = installation.vhost.connection_names()
+    assert len(connections) == 2
     caller = installation.caller()
     loops = [caller.asking("loop") for _ in range(2)]
     assert {loop.result(30).failure.code for loop in loops} == {"timed_out"}  # type: ignore[union-attr]
-    assert _both(installation) == connections
+    assert installation.vhost.connection_names() == connections
     assert not worker.lines("link down")
 
 
@@ -92,9 +94,3 @@ def test_a_task_of_a_killed_worker_is_done_by_the_next_one(installation: Install
     reply = asking.result(20)
     assert reply.result == 1
     assert reply.run.worker.endswith(f":{second.pid}")
-
-
-def _both(installation: Installation) -> set[str]:
-    """The worker's two connections; nothing until the management API knows both."""
-    names = installation.vhost.connection_names()
-    return names if len(names) == 2 else set()

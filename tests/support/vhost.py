@@ -125,12 +125,13 @@ class Vhost:
         return True
 
     def connection_names(self, containing: str = "worker") -> set[str]:
-        """Address and port of each open connection whose own name contains a text: a reconnect changes them."""
-        return {
-            str(found["name"])
-            for found in self.broker.management.connections(self.name)
-            if containing in found.get("client_properties", {}).get("connection_name", "")
-        }
+        """Address and port of each open connection whose own name contains a text: a reconnect changes them.
+
+        Asks the node itself, since the management API hears of connections seconds later.
+        """
+        listing = self.broker.ctl("--quiet", "list_connections", "vhost", "name", "client_properties")
+        rows = [line.split("\t") for line in listing.splitlines()]
+        return {row[1] for row in rows if row[0] == self.name and containing in row[2]}
 
 
 def task(

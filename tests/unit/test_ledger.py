@@ -57,13 +57,6 @@ def test_a_replay_by_a_person_is_a_task_of_its_own() -> None:
     assert book.find(("a", 1), 0) is None
 
 
-def test_the_newest_reply_address_wins() -> None:
-    run = running(reply_to="mailbox.one")
-    run.deliveries.clear()
-    run.reply_to = "mailbox.two"
-    assert run.reply_to == "mailbox.two"
-
-
 def test_what_is_too_old_is_not_answered_from_memory_even_if_it_is_still_held() -> None:
     book = ledger(age_s=60)
     book.finish(A, running(), reply(), 0)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher import pending
+from dispatcher.errors import NoReply
+from dispatcher.pending import Accepted, End, Pending, PendingCalls
+from dispatcher.request import Request
+from protocol.reply import Reply, Run
+from protocol.task import Task
+
+
+def reply(task_id: str) -> Reply:
+    return Reply(id=task_id, run=Run(attempts=1, worker="w:1"), result=None)
+
+
+class Caller:
+    """Makes calls and collects how they end."""
+
+    def __init__(self) -> None:
+        self.calls = PendingCalls()
+        self.ends: list[tuple[str, End]] = []
+
+    def ask(self, task_id: str, *, deadline_s: float = 10, wants_reply: bool = True) -> Pending:
+        call = Pending(
+            request=Request(task=Task(id=task_id, name="task_a", body=b"\x80")),
+            timeout_s=10,
+            deadline_s=deadline_s,
+            on_end=lambda end: self.ends.append((task_id, end)),
+            wants_reply=wants_reply,
+        )
+        self.calls.add(call)
+        return call
+
+
+def test_the_first_reply_ends_a_call_and_later_ones_are_duplicates() -> None:
+    caller = Caller()
+    caller.ask("a")
+    assert caller.calls.end("a", reply("a"))
+    assert not caller.calls.end("a", reply("a"))
+    assert caller.ends == [("a", reply("a"))]
+    assert (caller.calls.duplicates, caller.calls.strangers) == (1, 0)
+
+
+def test_a_reply_that_was_never_asked_for_here_is_a_stranger() -> None:
+    caller = Caller()
+    caller.ask("a")
+    assert not caller.calls.end("b", reply("b"))
+    assert caller.ends == []
+    assert (caller.calls.duplicates, caller.calls.strangers) == (0, 1)
+
+
+def test_a_reply_after_the_deadline_is_a_duplicate() -> None:
+    caller = Caller()
+    call = caller.ask("a", deadline_s=5)
+    late = NoReply("a", 10, accepted=True)
+    assert caller.calls.overdue(4.9) == []
+    assert caller.calls.overdue(5) == [call]
+    caller.calls.end("a", late)
+    caller.calls.end("a", reply("a"))
+    assert caller.ends == [("a", late)]
+    assert caller.calls.duplicates == 1
+
+
+def test_a_call_that_was_given_up_is_told_nothing_more() -> None:
+    caller = Caller()
+    caller.ask("a")
+    caller.calls.forget("a")
+    caller.calls.forget("a")
+    assert not caller.calls.end("a", reply("a"))
+    assert caller.ends == []
+    assert caller.calls.duplicates == 1
+
+
+def test_forgetting_what_was_never_asked_makes_no_duplicate_of_it() -> None:
+    caller = Caller()
+    caller.calls.forget("a")
+    caller.calls.end("a", reply("a"))
+    assert caller.calls.strangers == 1
+
+
+def test_a_new_channel_asks_again_for_every_direct_reply_and_for_what_was_never_confirmed() -> None:
+    caller = Caller()
+    for task_id, wants_reply, accepted in (("a", True, True), ("b", True, False), ("c", False, False), ("d", False, True)):
+        caller.ask(task_id, wants_reply=wants_reply).accepted = accepted
+    assert [call.id for call in caller.calls.to_ask_again()] == ["a", "b", "c"]
+
+
+def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pending, "REMEMBERED", 2)
+    caller = Caller()
+    for task_id in "abc":
+        caller.ask(task_id)
+        caller.calls.end(task_id, Accepted())
+    for task_id in "abc":
+        caller.calls.end(task_id, reply(task_id))
+    assert (caller.calls.duplicates, caller.calls.strangers) == (2, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "reply", "forget", "late"]), st.sampled_from("abcd")), max_size=40))
+def test_every_call_ends_at_most_once_and_every_reply_is_counted_once(steps: list[tuple[str, str]]) -> None:
+    caller, asked, replies = Caller(), set[str](), 0
+    for step, task_id in steps:
+        match step:
+            case "ask" if task_id not in asked:
+                asked.add(task_id)
+                caller.ask(task_id)
+            case "forget":
+                caller.calls.forget(task_id)
+            case "late" if task_id in caller.calls.calls:
+                caller.calls.end(task_id, NoReply(task_id, 1, accepted=False))
+            case "reply":
+                replies += 1
+                caller.calls.end(task_id, reply(task_id))
+    ended = [task_id for task_id, _ in caller.ends]
+    assert len(set(ended)) == len(ended)
+    answered = sum(isinstance(end, Reply) for _, end in caller.ends)
+    assert answered + caller.calls.duplicates + caller.calls.strangers == replies
+    assert set(ended) | set(caller.calls.calls) <= asked
