@@ -10,7 +10,7 @@ from protocol.names import DIRECT_REPLY_TO, new_id
 from tests.support import hostile
 from tests.support.hostile import RawTable
 from tests.support.installation import Installation
-from tests.support.vhost import Vhost, body, task
+from tests.support.vhost import body, task
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
 

@@ -45,6 +45,21 @@ def node(server: None) -> Iterator[PrivateNode]:
 
 
 @pytest.fixture
+def up_process() -> Iterator[subprocess.Popen[str]]:
+    """``broker up``, ended with the test if the test does not end it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from broker.node_cli import up; up()"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+    )
+    with process:
+        yield process
+        process.terminate()
+
+
+@pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[Path]]:
     """The folders of this test's nodes, apart from those of anything else on the machine."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -171,9 +186,9 @@ def test_a_node_that_takes_too_long_is_given_up(server: None, folders: Callable[
 
 @pytest.mark.parametrize("number", _SIGNALS, ids=lambda number: number.name)
 def test_up_leaves_nothing_when_it_is_ended(
-    server: None, number: signal.Signals, folders: Callable[[], set[Path]]
+    server: None, number: signal.Signals, folders: Callable[[], set[Path]], up_process: subprocess.Popen[str]
 ) -> None:
-    process = _up()
+    process = up_process
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     (folder,) = folders()
@@ -189,9 +204,13 @@ def test_up_leaves_nothing_when_it_is_ended(
 @pytest.mark.parametrize("number", _SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("file", ["enabled_plugins", "pid", "log/glassrabbit@localhost.log"])
 def test_up_leaves_nothing_when_it_is_ended_while_starting(
-    server: None, number: signal.Signals, file: str, folders: Callable[[], set[Path]]
+    server: None,
+    number: signal.Signals,
+    file: str,
+    folders: Callable[[], set[Path]],
+    up_process: subprocess.Popen[str],
 ) -> None:
-    process = _up()
+    process = up_process
     _eventually(lambda: any((folder / file).exists() for folder in folders()), f"it has written {file}")
     (folder,) = folders()
     process.send_signal(number)
@@ -251,16 +270,6 @@ def _queue(node: PrivateNode, name: str, *, passive: bool = False) -> str:
 
 def _queues_after_declaring(node: PrivateNode, name: str) -> set[str]:
     return {_queue(node, name), _queue(node, name, passive=True)}
-
-
-def _up() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", "from broker.node_cli import up; up()"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=_ROOT,
-    )
 
 
 def _run(state: Path, command: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -94,3 +94,14 @@ def test_a_task_of_a_killed_worker_is_done_by_the_next_one(installation: Install
     reply = asking.result(20)
     assert reply.result == 1
     assert reply.run.worker.endswith(f":{second.pid}")
+
+
+def test_a_crash_is_noticed_although_a_fork_of_the_handler_lives_on(install: Install) -> None:
+    installation = install(defaults={"retry": {"max_retries": 0}})
+    installation.worker()
+    journal = installation.journal()
+    reply = installation.caller().ask("fork_and_crash", {"journal": str(journal)}, timeout_s=10)
+    assert reply.failure is not None
+    assert reply.failure.code == "worker_lost"
+    (entry,) = journal.entries
+    eventually(lambda: not is_running(entry["grandchild"]), "the end of the fork")

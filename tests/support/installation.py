@@ -35,6 +35,7 @@ _NAMES = (
     "echo",
     "hold",
     "bear_and_hold",
+    "fork_and_crash",
 )
 
 

@@ -57,6 +57,8 @@ def test_a_mailbox_by_another_than_a_mailbox_name_is_refused(name: str) -> None:
     assert reply_kind(f"mailbox.{name}") is None
 
 
-@pytest.mark.parametrize("queue", ["queue_a", "queue_a.dead", "tasks.obituaries", "tasks.lost", "mailbox", "results"])
+@pytest.mark.parametrize(
+    "queue", ["queue_a", "queue_a.dead", "tasks.obituaries", "tasks.lost", "mailbox", "results"]
+)
 def test_no_other_queue_can_be_named_as_a_reply_address(queue: str) -> None:
     assert reply_kind(queue) is None

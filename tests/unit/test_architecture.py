@@ -22,16 +22,16 @@ BELOW = {
 PIKA = {f"broker/{name}.py" for name in ("wire", "connection", "channel", "publisher", "translate")}
 #: Modules that do input or output, or wait.
 IO = {
-    "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "pathlib", "select", "selectors", "shutil",
-    "signal", "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "urllib", "time",
+    "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "pathlib", "select", "selectors",
+    "shutil", "signal", "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "urllib", "time",
 }  # fmt: skip
 #: Modules and calls that turn bytes into code or objects.
 MODULES_THAT_BUILD_FROM_BYTES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "imp"}
 CALLS_THAT_BUILD_FROM_TEXT = {"eval", "exec", "compile", "__import__"}
 UNSAFE_YAML = {"load_all", "unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader", "load"}
 TOP_LEVEL = {
-    "broker", "worker", "dispatcher", "protocol", "docker", "compose.yaml", "config.yml", "tests", "pyproject.toml",
-    "README.md", "Makefile", "LICENSE", "docs",
+    "broker", "worker", "dispatcher", "protocol", "docker", "compose.yaml", "config.yml", "tests",
+    "pyproject.toml", "README.md", "Makefile", "LICENSE", "docs",
 }  # fmt: skip
 #: What Python and the tools leave behind, which .gitignore names.
 LEFT_BEHIND = {"dist", "__pycache__", "bench.json"}

@@ -32,14 +32,14 @@ values = st.recursive(
     ),
     max_leaves=20,
 )
-#: Heads of every kind are likelier here than among random bytes.
-pieces = st.sampled_from(
-    ["80", "81a161", "82a161c0a161", "90", "91", "93", "a0", "a161", "a1ff", "c0", "c1", "c2", "c3", "c400"]
-    + ["c50001ff", "c600000001ff", "c70105ff", "ca3fc00000", "cb3ff8000000000000", "cc01", "cd0100", "ce00010000"]
-    + ["cf0000000100000000", "d080", "d18000", "d280000000", "d38000000000000000", "d40100", "d6ff00000000"]
-    + ["d90161", "da000161", "db0000000161", "dc0001", "dd00000001", "ddffffffff", "de0001a161", "df00000001a161"]
-    + ["8101", "81c40161", "00", "7f", "e0", "ff"]
-).map(bytes.fromhex)
+#: Heads of every kind, which are likelier here than among random bytes.
+PIECES = (
+    "80 81a161 82a161c0a161 90 91 93 a0 a161 a1ff c0 c1 c2 c3 c400 c50001ff c600000001ff c70105ff ca3fc00000 "
+    "cb3ff8000000000000 cc01 cd0100 ce00010000 cf0000000100000000 d080 d18000 d280000000 d38000000000000000 "
+    "d40100 d6ff00000000 d90161 da000161 db0000000161 dc0001 dd00000001 ddffffffff de0001a161 df00000001a161 "
+    "8101 81c40161 00 7f e0 ff"
+)
+pieces = st.sampled_from(PIECES.split()).map(bytes.fromhex)
 bodies = st.binary(max_size=40) | st.lists(pieces, max_size=12).map(b"".join)
 
 

@@ -17,15 +17,25 @@ from tests.unit.test_task import fields, known, properties
 EXCHANGES = ["tasks", "tasks.dead", "tasks.killed", "tasks.due", "tasks.lost", "replies", ""]
 
 
-@given(st.sampled_from(EXCHANGES), st.text(max_size=9), st.none() | st.dictionaries(st.sampled_from(["reason", "text", "queue", "x-death"]), fields))
+@given(
+    st.sampled_from(EXCHANGES),
+    st.text(max_size=9),
+    st.none() | st.dictionaries(st.sampled_from(["reason", "text", "queue", "x-death"]), fields),
+)
 def test_any_letter_has_a_reason(exchange: str, key: str, headers: dict[str, Any] | None) -> None:
     verdict = why(exchange, key, headers)
     assert all(isinstance(part, str) for part in (verdict.code, verdict.text, verdict.queue))
     assert verdict.code
 
 
-@given(st.sampled_from(["expired", "delivery_limit", "rejected"]), st.lists(st.sampled_from(["tasks.delay.00", "queue_b"]), max_size=3), st.integers(0, 3))
-def test_the_death_in_the_letter_s_own_queue_counts_wherever_it_stands(reason: str, others: list[str], at: int) -> None:
+@given(
+    st.sampled_from(["expired", "delivery_limit", "rejected"]),
+    st.lists(st.sampled_from(["tasks.delay.00", "queue_b"]), max_size=3),
+    st.integers(0, 3),
+)
+def test_the_death_in_the_letter_s_own_queue_counts_wherever_it_stands(
+    reason: str, others: list[str], at: int
+) -> None:
     deaths = [{"queue": queue, "reason": "maxlen"} for queue in others]
     deaths.insert(at, {"queue": "queue_a", "reason": reason})
     assert why("tasks.killed", "queue_a", {"x-death": deaths}).code == ErrorCode(reason)
@@ -67,7 +77,9 @@ def test_the_original_s_headers_are_not_changed_by_its_letter() -> None:
 
 
 @given(st.dictionaries(known, fields), st.dictionaries(properties, fields))
-def test_whatever_a_message_carried_its_letter_can_be_published(headers: dict[str, Any], odd: dict[str, Any]) -> None:
+def test_whatever_a_message_carried_its_letter_can_be_published(
+    headers: dict[str, Any], odd: dict[str, Any]
+) -> None:
     sound = salvage(received({"headers": headers, **odd}))
     letter = letter_properties(
         sound, code="bad_properties", text="t", queue="q", worker="w", died_ms=0, limits=DEFAULT_LIMITS

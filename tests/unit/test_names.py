@@ -22,7 +22,9 @@ def test_ids_are_32_lower_case_hexadecimal_digits_and_differ() -> None:
     assert all(map(is_id, ids))
 
 
-@pytest.mark.parametrize("value", ["", "a" * 31, "a" * 33, "A" * 32, "g" * 32, "a" * 32 + "\n", b"a" * 32, None, 7])
+@pytest.mark.parametrize(
+    "value", ["", "a" * 31, "a" * 33, "A" * 32, "g" * 32, "a" * 32 + "\n", b"a" * 32, None, 7]
+)
 def test_nothing_else_is_an_id(value: object) -> None:
     assert not is_id(value)
 
@@ -33,7 +35,27 @@ def test_a_task_name_is_words_joined_by_dots(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "a.", ".a", "a..b", "1a", "a.1", "_a", "A", "a-b", "a b", "a\n", "ä", "a" * 101, "#", "*", None, b"a"]
+    "name",
+    [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "1a",
+        "a.1",
+        "_a",
+        "A",
+        "a-b",
+        "a b",
+        "a\n",
+        "ä",
+        "a" * 101,
+        "#",
+        "*",
+        None,
+        b"a",
+    ],
 )
 def test_nothing_else_is_a_task_name(name: object) -> None:
     assert not is_task_name(name)

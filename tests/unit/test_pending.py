@@ -83,7 +83,12 @@ def test_forgetting_what_was_never_asked_makes_no_duplicate_of_it() -> None:
 
 def test_a_new_channel_asks_again_for_every_direct_reply_and_for_what_was_never_confirmed() -> None:
     caller = Caller()
-    for task_id, wants_reply, accepted in (("a", True, True), ("b", True, False), ("c", False, False), ("d", False, True)):
+    for task_id, wants_reply, accepted in (
+        ("a", True, True),
+        ("b", True, False),
+        ("c", False, False),
+        ("d", False, True),
+    ):
         caller.ask(task_id, wants_reply=wants_reply).accepted = accepted
     assert [call.id for call in caller.calls.to_ask_again()] == ["a", "b", "c"]
 
@@ -101,7 +106,9 @@ def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
     assert (caller.calls.duplicates, caller.calls.strangers) == (2, 1)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ask", "reply", "forget", "late"]), st.sampled_from("abcd")), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from(["ask", "reply", "forget", "late"]), st.sampled_from("abcd")), max_size=40)
+)
 def test_every_call_ends_at_most_once_and_every_reply_is_counted_once(steps: list[tuple[str, str]]) -> None:
     caller, asked, replies = Caller(), set[str](), 0
     for step, task_id in steps:

@@ -18,8 +18,20 @@ ID = "0f8fad5bd9cb469fa16570867728950e"
 ADDRESS = "mailbox.results"
 
 counts = st.integers(0, 2**53)
-runs = st.builds(Run, attempts=counts, worker=st.text(st.characters(exclude_categories=["Cs"]), max_size=80), queued_ms=counts, ran_ms=counts)
-results = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=20) | st.lists(st.integers(0, 300), max_size=30)
+runs = st.builds(
+    Run,
+    attempts=counts,
+    worker=st.text(st.characters(exclude_categories=["Cs"]), max_size=80),
+    queued_ms=counts,
+    ran_ms=counts,
+)
+results = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=20)
+    | st.lists(st.integers(0, 300), max_size=30)
+)
 
 
 @given(runs, results)
@@ -51,15 +63,22 @@ def test_a_result_of_every_limit_at_once_still_fits_into_a_reply() -> None:
 
 
 @given(st.integers(16, 16_384), st.integers(1024, 2**20))
-def test_a_failure_of_any_configured_length_can_be_read_by_the_same_limits(text_bytes: int, body_bytes: int) -> None:
+def test_a_failure_of_any_configured_length_can_be_read_by_the_same_limits(
+    text_bytes: int, body_bytes: int
+) -> None:
     limits = Limits(error_text_bytes=text_bytes, body_bytes=body_bytes)
-    packed = pack_failed(ID, Failure(code="rejected", type="E" * 255, text="x" * 20_000), Run(attempts=1, worker="w"), limits)
+    packed = pack_failed(
+        ID, Failure(code="rejected", type="E" * 255, text="x" * 20_000), Run(attempts=1, worker="w"), limits
+    )
     assert len(read_replies(packed.body, limits)) == 1
 
 
 def test_the_replies_of_a_batch_are_read_from_one_message() -> None:
     run = Run(attempts=1, worker="w")
-    replies = [Reply(id=ID, run=run, result=1), Reply(id="1" * 32, run=run, failure=Failure(code="a", type="b", text="c"))]
+    replies = [
+        Reply(id=ID, run=run, result=1),
+        Reply(id="1" * 32, run=run, failure=Failure(code="a", type="b", text="c")),
+    ]
     body = msgpack.packb([reply.to_map() for reply in replies])
     assert read_replies(body, DEFAULT_LIMITS) == replies
 
@@ -79,7 +98,12 @@ def test_no_bytes_raise_anything_but_malformed(body: bytes) -> None:
         return
 
 
-@given(st.dictionaries(st.sampled_from(["id", "result", "error", "attempts", "worker", "queued_ms", "ran_ms"]), results | st.just(ID)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "result", "error", "attempts", "worker", "queued_ms", "ran_ms"]),
+        results | st.just(ID),
+    )
+)
 def test_no_map_raises_anything_but_malformed(table: dict[str, Any]) -> None:
     try:
         [reply] = read_replies(encode(table, DEFAULT_LIMITS), DEFAULT_LIMITS)
@@ -89,7 +113,9 @@ def test_no_map_raises_anything_but_malformed(table: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("attempt", [True, False, 0, -1, "2", None, 10**7, [1], 2.0])
-def test_a_requester_of_a_message_with_a_strange_attempt_still_gets_a_reply_that_it_can_read(attempt: object) -> None:
+def test_a_requester_of_a_message_with_a_strange_attempt_still_gets_a_reply_that_it_can_read(
+    attempt: object,
+) -> None:
     properties = received({"message_id": ID, "reply_to": ADDRESS, "headers": {"attempt": attempt}})
     requester = read_requester(properties)
     assert requester is not None

@@ -43,7 +43,9 @@ def test_a_result_is_answered_whatever_the_attempt_or_the_time() -> None:
 
 def test_a_rejection_buries_at_the_first_attempt_with_its_own_code() -> None:
     outcome = Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", "text")
-    assert settle(outcome, task(), RETRY, now_ms=NOW, chance=0) == Bury(ErrorCode.BAD_ARGUMENTS, "TypeError", "text")
+    assert settle(outcome, task(), RETRY, now_ms=NOW, chance=0) == Bury(
+        ErrorCode.BAD_ARGUMENTS, "TypeError", "text"
+    )
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(1, 5), (2, 10), (3, 20)])

@@ -21,7 +21,14 @@ times = st.integers(0, 10**13)
 counts = st.integers(0, 1_000_000)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 attempts = st.builds(
-    Attempt, attempt=st.integers(1, 10**6), error=text, text=text, worker=text, started_ms=times, ran_ms=times, retry_in_ms=times
+    Attempt,
+    attempt=st.integers(1, 10**6),
+    error=text,
+    text=text,
+    worker=text,
+    started_ms=times,
+    ran_ms=times,
+    retry_in_ms=times,
 )
 tasks = st.builds(
     Task,
@@ -41,15 +48,33 @@ tasks = st.builds(
 )
 #: Everything that pika may hand over as a field of a table.
 fields = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9) | st.binary(max_size=9) | st.datetimes(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.binary(max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=9)
+    | st.datetimes(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.binary(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 known = st.sampled_from(
     ["v", "attempt", "sent_at", "expires_at", "resent", "replay", "batch", "history", "traceparent", "tracestate"]
 )
 properties = st.sampled_from(
-    ["content_type", "content_encoding", "type", "message_id", "correlation_id", "reply_to", "timestamp", "headers"]
+    [
+        "content_type",
+        "content_encoding",
+        "type",
+        "message_id",
+        "correlation_id",
+        "reply_to",
+        "timestamp",
+        "headers",
+    ]
 )
 
 
@@ -105,7 +130,9 @@ def test_an_empty_reply_to_is_none_at_all() -> None:
     assert read_task(received({**GOOD, "reply_to": ""}), b"\x80", DEFAULT_LIMITS).reply_to is None
 
 
-@pytest.mark.parametrize("name", ["type", "message_id", "correlation_id", "reply_to", "content_type", "content_encoding"])
+@pytest.mark.parametrize(
+    "name", ["type", "message_id", "correlation_id", "reply_to", "content_type", "content_encoding"]
+)
 def test_a_short_string_that_is_not_utf8_is_refused(name: str) -> None:
     with pytest.raises(Malformed) as refusal:
         read_task(received({**GOOD, name: b"\xff"}), b"\x80", DEFAULT_LIMITS)
