@@ -77,14 +77,19 @@ class Wire(AsyncioConnection):
 def _broken_header(data: bytes) -> tuple[int, frame.Header] | None:
     """The header frame at the start of ``data`` without its field table; None if it is no header frame."""
     kind, channel, size = _FRAME_HEAD.unpack_from(data)
-    if kind != spec.FRAME_HEADER:
+    if kind != spec.FRAME_HEADER or data[_FRAME_HEAD.size + size] != spec.FRAME_END:
         return None
     payload = data[_FRAME_HEAD.size : _FRAME_HEAD.size + size]
     _class, _weight, body_size, flags = _CONTENT_HEAD.unpack_from(payload)
     properties = BrokenProperties()
     try:
-        _read_short_strings(properties, flags, payload, _CONTENT_HEAD.size)
-    except (IndexError, struct.error):
+        # A set lowest bit announces further flags, which AMQP 0-9-1 has no properties for.
+        at, more = _CONTENT_HEAD.size, flags & 1
+        while more:
+            more = payload[at + 1] & 1
+            at += 2
+        _read_short_strings(properties, flags, payload, at)
+    except IndexError:
         properties = BrokenProperties()
     return _FRAME_HEAD.size + size + spec.FRAME_END_SIZE, frame.Header(channel, body_size, properties)
 

@@ -52,12 +52,14 @@ async def ends(
         launch(request, on_end)
 
     async def feed() -> None:
+        await room.acquire()
         async for line, value in inputs:
-            await room.acquire()
             try:
                 start(line, build(value))
             except GlassrabbitError as error:
                 ended.put_nowait(Ended(line, "", error))
+            await room.acquire()
+        room.release()
         # Room for all of them again: every one has ended.
         for _ in range(window):
             await room.acquire()

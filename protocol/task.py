@@ -6,6 +6,7 @@ A copy is built from these fields alone. Whatever else a message carried (``x-de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from protocol.addresses import reply_kind
@@ -150,7 +151,7 @@ def read_task(properties: ReceivedProperties, body: bytes, limits: Limits) -> Ta
         replay=headers.integer("replay", 0, 0, _MANY),
         batch=headers.integer("batch", 0, 0, _MANY),
         history=tuple(_read_attempt(entry, limits) for entry in headers.array("history", limits.history_entries)),
-        trace={key: _trace(headers, key) for key in _TRACE_HEADERS if key in headers},
+        trace=_read_trace(properties.headers),
     )
 
 
@@ -167,11 +168,10 @@ def _read_attempt(table: object, limits: Limits) -> Attempt:
     )
 
 
-def _trace(headers: Reader, key: str) -> str:
-    value = headers.text(key)
-    if len(value) > _TRACE_BYTES:
-        raise bad(f"headers.{key} is longer than {_TRACE_BYTES} characters")
-    return value
+def _read_trace(headers: Mapping[str, object] | None) -> dict[str, str]:
+    """Trace headers are passed through where they are sound; a task is not refused over one that is not."""
+    found = {key: (headers or {}).get(key) for key in _TRACE_HEADERS}
+    return {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= _TRACE_BYTES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Attempts:
         self._executors = executors
         self._outbox = outbox
         self._slots = slots
-        self._replies = Replies(outbox, identity, self._limits)
+        self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
         limits = settings.limits
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
         self.counts: Counter[str] = Counter()

@@ -23,6 +23,9 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 #: The broker's reply code when a forged reply address crashes its channel (RabbitMQ 3.10 and 4.0).
 _INTERNAL_ERROR = 541
+#: Refused by closing the channel: no right, no such exchange, a property that the broker does not take. A new
+#: channel alone mends none of these.
+_OURS_TO_WAIT_FOR = (403, 404, 406)
 
 
 class Undeliverable(PublishError):
@@ -72,7 +75,7 @@ class Outbox:
                 problem = await self._problem(message, give_up_unroutable)
                 if problem is None:
                     return True
-                if isinstance(problem, ConfirmLost):
+                if isinstance(problem, ConfirmLost) and problem.code not in _OURS_TO_WAIT_FOR:
                     # The link comes back by itself; the next attempt waits for that and for nothing else.
                     continue
                 if not told:

@@ -22,10 +22,12 @@ log = logging.getLogger("glassrabbit.worker")
 class Replies:
     """Sends replies and dead letters by the outbox, confirmed."""
 
-    def __init__(self, outbox: Outbox, worker: str, limits: Limits) -> None:
+    def __init__(self, outbox: Outbox, worker: str, limits: Limits, *, mailboxes_only: bool) -> None:
+        """``mailboxes_only`` (``replies: mailbox``): nothing is ever published to the default exchange."""
         self._outbox = outbox
         self._worker = worker
         self._limits = limits
+        self._mailboxes_only = mailboxes_only
 
     async def answer(
         self, reply_to: str | None, reply: PackedReply, queue: str, *, now_ms: int, wanted: Callable[[], bool]
@@ -36,6 +38,8 @@ class Replies:
         it is not lost. A direct address that the broker chokes on is given up.
         """
         match reply_kind(reply_to):
+            case ReplyKind.DIRECT if self._mailboxes_only:
+                log.warning("task %s: no reply, since this installation answers to mailboxes only", reply.id)
             case ReplyKind.DIRECT:
                 await self._answer_directly(str(reply_to), reply, wanted)
             case ReplyKind.MAILBOX:

@@ -171,6 +171,7 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
     (tmp_path / "config.yml").write_text(
         "queues: {loud: {}}\ntasks: {shout: {queue: loud, handler: jobs:shout}}\n"
     )
+    config = str(tmp_path / "config.yml")
     with private_node(bind=_gateway()) as node:
         own = node.info.url
         away = own.replace(node.info.host, "host.docker.internal")
@@ -181,7 +182,7 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
         try:
             call = subprocess.run(
                 [sys.executable, "-m", "dispatcher", "call", "shout", "-a", "text=hello", "-o", "json"],
-                cwd=_ROOT, env={**os.environ, "BROKER_URL": own, "GLASSRABBIT_CONFIG": str(tmp_path / "config.yml")},
+                cwd=_ROOT, env={**os.environ, "BROKER_URL": own, "GLASSRABBIT_CONFIG": config},
                 capture_output=True, text=True, timeout=90,
             )  # fmt: skip
             assert call.returncode == 0, call.stderr + _docker("logs", worker)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-import msgpack
 import pytest
 
 from broker.errors import ConnectionLost, Refused
@@ -15,24 +14,9 @@ from dispatcher.errors import BadRequest, NoReply, ReplyUnreadable, TaskFailed, 
 from protocol.codec import NotEncodable
 from protocol.errors import ExitCode
 from protocol.names import new_id
+from tests.support.by_hand import answer, reply
 from tests.support.installation import Install, Installation
-from tests.support.vhost import Letter, Vhost
 from tests.support.waiting import eventually, run
-
-RUN = {"attempts": 1, "worker": "by-hand:1", "queued_ms": 0, "ran_ms": 0}
-
-
-def answer(vhost: Vhost, letter: Letter, *bodies: bytes) -> None:
-    """Publish replies to the address that a task carries, as a worker would."""
-    with vhost.channel() as channel:
-        for body in bodies:
-            properties = type(letter.properties)(correlation_id=letter.properties.correlation_id)
-            channel.basic_publish("", letter.properties.reply_to, body, properties)
-
-
-def reply(task_id: str, result: object = None) -> bytes:
-    packed: bytes = msgpack.packb({"id": task_id, "result": result, **RUN})
-    return packed
 
 
 @pytest.mark.every_broker
@@ -98,7 +82,7 @@ def test_a_task_that_no_queue_is_bound_for_is_unknown_and_the_known_ones_are_tol
     with vhost.channel() as channel:
         channel.queue_unbind("queue_b", "tasks", "note_b")
     for name in ("task_c", "Not A Name", "note_b"):
-        with pytest.raises(UnknownTask, match=r"ask_for_retry, crash, .*task_a, task_b") as unknown:
+        with pytest.raises(UnknownTask, match=r"ask_for_retry, bear_and_hold, .*task_a, task_b") as unknown:
             caller.ask(name)
         assert unknown.value.exit_code is ExitCode.UNROUTABLE
     # The line would take it: what is delayed is checked against the configuration first.
@@ -170,20 +154,6 @@ def test_a_delayed_call_is_never_early_and_hardly_late(installation: Installatio
     assert caller.ask("note", {"journal": str(journal)}, delay_s=delay_s, expires_s=30).result == 1
     late_s = journal.entries[0]["at"] - sent_at - delay_s
     assert 0 <= late_s < 0.5
-
-
-def test_a_delayed_task_that_finds_no_worker_before_it_expires_is_told_to_be_expired(
-    installation: Installation,
-) -> None:
-    caller, journal = installation.caller(), installation.journal()
-    # A worker buries what is more than 2 s past its time: only that late can it be sure of its clock.
-    asking = caller.asking("note", {"journal": str(journal)}, delay_s=0.2, expires_s=0.2)
-    over_s = time.monotonic() + 2.6
-    eventually(lambda: time.monotonic() > over_s, "the end of its time")
-    installation.worker()
-    failure = asking.result(10).failure
-    assert failure is not None
-    assert (failure.code, journal.entries) == ("expired", [])
 
 
 @pytest.mark.every_broker

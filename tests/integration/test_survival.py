@@ -59,7 +59,7 @@ def test_2000_tasks_survive_workers_killed_in_turns_and_a_broker_killed_once(
             thread.join(10)
 
     told = [json.loads(line) for line in replies]
-    assert {line: 1 for line in range(1, TASKS + 1)} == Counter(reply["line"] for reply in told)
+    assert dict.fromkeys(range(1, TASKS + 1), 1) == Counter(reply["line"] for reply in told)
     assert [reply for reply in told if "error" in reply] == []
     assert code == 0, "".join(complaints)
     assert installation.vhost.ready("queue_a.dead") == 0
