@@ -10,6 +10,8 @@ NEED ?= private
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+NO_INDEX := echo 'the Python packages of pyproject.toml are missing and could not be installed (see above):' \
+  'pip needs a package index, or PIP_FIND_LINKS=folder with their wheels; then run make again' >&2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
@@ -41,12 +43,12 @@ clean: ## remove what make made here: .venv, caches, build output
 # The stamps are older than pyproject.toml when dependencies may have changed.
 $(VENV)/.runtime: pyproject.toml | $(RUN)
 	@echo 'installing into $(VENV)' >&2
-	@$(PIP) install --editable .
+	@$(PIP) install --editable . || { $(NO_INDEX); exit 1; }
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(RUN)
 	@echo 'installing into $(VENV), with the tools for tests' >&2
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --editable '.[dev]' || { $(NO_INDEX); exit 1; }
 	@touch $(VENV)/.runtime $@
 
 # Debian and Ubuntu keep ensurepip in a package of its own, and without it `venv` fails half-way.
