@@ -1,0 +1,37 @@
+"""Maps many no-op tasks from a generator, in a process of its own, and tells how its memory grew.
+
+    python -m tests.support.mapper COUNT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from pathlib import Path
+
+from broker.config import load
+from dispatcher.client import Dispatcher
+from protocol.reply import Reply
+
+_WARM_UP = 5_000
+_PAGE_BYTES = resource.getpagesize()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+async def main(count: int) -> None:
+    done = before = 0
+    async with Dispatcher(load()) as dispatcher:
+        async for ended in dispatcher.map("echo", ({"value": number} for number in range(count))):
+            done += isinstance(ended.end, Reply) and ended.end.failure is None
+            if done == _WARM_UP:
+                before = resident_bytes()
+    print(json.dumps({"done": done, "grown_bytes": resident_bytes() - before}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
