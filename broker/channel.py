@@ -37,7 +37,8 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        return not self.closed.done()
+        """False as soon as it is closing: nothing can be settled on it any more."""
+        return not self.closed.done() and bool(self._channel.is_open)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         resolve(self.closed, lost_error(error, "the channel"))

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from broker.contradictions import dangling, too_slow
+from broker.document import Draft, Loc, Reader, dotted
 from broker.endpoint import is_plain, shown, split_urls
 from broker.errors import ConfigError
-from broker.settings import Loc, Settings, dangling, too_slow, with_example
+from broker.settings import Settings, with_example
 
 _LARGEST_FILE = 1024 * 1024
-_DEEPEST = 32
 _PREFIX = "GLASSRABBIT__"
 
 #: pydantic's error types in our words. ``{shown}`` is what was given, the rest is pydantic's context.
@@ -44,30 +42,6 @@ _SENTENCES = {
 }
 
 
-@dataclass(slots=True)
-class _Draft:
-    """What was read so far: plain values, where each was written, and what is wrong."""
-
-    tree: dict[str, Any] = field(default_factory=dict)
-    places: dict[Loc, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def written(self, loc: Loc) -> Loc:
-        """The nearest place at or above ``loc`` that somebody wrote."""
-        while loc and loc not in self.places:
-            loc = loc[:-1]
-        return loc
-
-    def forget(self, loc: Loc) -> None:
-        """Something else is about to stand at ``loc``."""
-        self.places = {at: place for at, place in self.places.items() if at[: len(loc)] != loc}
-
-    def report(self, loc: Loc, text: str) -> None:
-        loc = self.written(loc)
-        parts = [self.places.get(loc, ""), _dotted(loc), text]
-        self.problems.append(": ".join(part for part in parts if part))
-
-
 def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read ``path``, else the file that GLASSRABBIT_CONFIG names, else ``./config.yml`` if there is one.
 
@@ -76,7 +50,7 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
     Touches nothing but that file.
     """
     file = _file(path, environ)
-    draft = _Draft() if file is None else _read(file)
+    draft = Draft() if file is None else _read(file)
     draft.tree = with_example(draft.tree)
     _overlay(draft, environ)
     settings = _settle(draft)
@@ -92,95 +66,7 @@ def _file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
     return Path("config.yml") if os.path.exists("config.yml") else None
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values only: null, true, false, numbers, text, lists, mappings. ``yes`` and dates stay text."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise _refused(
-                "anchors, aliases and tags (& * !) have no meaning here", "Write it out, or quote it", event
-            )
-        if self.depth >= _DEEPEST:
-            raise _refused(f"more than {_DEEPEST} levels are nested", "Flatten it", event)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _refused(problem: str, cure: str, event: yaml.Event) -> yaml.MarkedYAMLError:
-    mark: Any = event.start_mark
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark, note=cure)
-
-
-_Loader.yaml_implicit_resolvers = {}
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9_]{0,30})", list("-+0123456789")),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Turns YAML text into values of a draft. ``place`` names a line and column."""
-
-    draft: _Draft
-    place: Callable[[int, int], str]
-
-    def read(self, text: str, loc: Loc) -> Any:
-        """The value of ``text``, to stand at ``loc``. Raises ConfigError for what is not YAML."""
-        try:
-            node = _Loader(text).get_single_node()
-        # Without a cause: PyYAML's errors quote the line, and the line may hold a password.
-        except yaml.MarkedYAMLError as error:
-            problem = re.sub(r"^but | '!.*", "", error.problem or "it cannot be read")
-            cure = error.note or "Check the indentation, quotes and colons around here"
-            raise ConfigError([f"{self._at(error.problem_mark)}: not valid YAML: {problem}. {cure}."]) from None
-        except yaml.reader.ReaderError as error:
-            where = self.place(text.count("\n", 0, error.position) + 1, 1)
-            raise ConfigError([f"{where}: a control character is not allowed in YAML. Remove it."]) from None
-        return None if node is None else self._value(node, loc)
-
-    def _at(self, mark: yaml.Mark | None) -> str:
-        return self.place(mark.line + 1, mark.column + 1) if mark else self.place(1, 1)
-
-    def _value(self, node: yaml.Node, loc: Loc) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, loc)
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self.draft.places[(*loc, index)] = self._at(item.start_mark)
-            return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
-        return yaml.constructor.SafeConstructor().construct_object(node)
-
-    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for key, value in node.value:
-            here = (*loc, key.value) if key.tag == "tag:yaml.org,2002:str" else None
-            if here is None:
-                parts = [self._at(key.start_mark), _dotted(loc), "a key is not text. Put quotes around it."]
-                self.draft.problems.append(": ".join(part for part in parts if part))
-                continue
-            if key.value in values:
-                first = self.draft.places[here]
-                self.draft.forget(here)
-                self.draft.problems.append(
-                    f"{self._at(key.start_mark)}: {_dotted(here)}: this key stands twice, first at {first}. "
-                    "Remove one of them."
-                )
-            self.draft.places[here] = self._at(key.start_mark)
-            values[key.value] = self._value(value, here)
-        return values
-
-
-def _read(file: Path) -> _Draft:
+def _read(file: Path) -> Draft:
     try:
         with file.open("rb") as stream:
             raw = stream.read(_LARGEST_FILE + 1)
@@ -194,8 +80,8 @@ def _read(file: Path) -> _Draft:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{file}:{line}: is not UTF-8 text. Save it as UTF-8."]) from None
-    draft = _Draft()
-    tree = _Reader(draft, lambda line, column: f"{file}:{line}:{column}").read(text, ())
+    draft = Draft()
+    tree = Reader(draft, lambda line, column: f"{file}:{line}:{column}").read(text, ())
     if not isinstance(tree, dict | None):
         raise ConfigError([f"{file}:1:1: is not a mapping. Write sections such as worker: with keys below them."])
     draft.tree = tree or {}
@@ -203,7 +89,7 @@ def _read(file: Path) -> _Draft:
     return draft
 
 
-def _overlay(draft: _Draft, environ: Mapping[str, str]) -> None:
+def _overlay(draft: Draft, environ: Mapping[str, str]) -> None:
     known: dict[str, list[Loc]] = {}
     for loc in _leaves(Settings, draft.tree, ()):
         known.setdefault(_PREFIX + "__".join(map(str, loc)).replace(".", "_").upper(), []).append(loc)
@@ -218,7 +104,7 @@ def _overlay(draft: _Draft, environ: Mapping[str, str]) -> None:
         _put(draft, ("broker", "url"), "BROKER_URL", environ["BROKER_URL"])
 
 
-def _put(draft: _Draft, loc: Loc, variable: str, text: str) -> None:
+def _put(draft: Draft, loc: Loc, variable: str, text: str) -> None:
     parent: Any = draft.tree
     for depth, part in enumerate(loc[:-1], start=1):
         if parent.get(part) is None:
@@ -234,21 +120,21 @@ def _put(draft: _Draft, loc: Loc, variable: str, text: str) -> None:
         draft.places |= {(*loc, index): variable for index in range(len(parent[loc[-1]]))}
         return
     try:
-        parent[loc[-1]] = _Reader(draft, lambda *_: variable).read(text, loc)
+        parent[loc[-1]] = Reader(draft, lambda *_: variable).read(text, loc)
     except ConfigError as error:
         draft.problems += error.problems
 
 
 def _no_variable(variable: str, locs: list[Loc], known: Iterable[str]) -> str:
     if locs:
-        return f"stands for {' and '.join(map(_dotted, locs))}. Set these in the file."
+        return f"stands for {' and '.join(map(dotted, locs))}. Set these in the file."
     # A high bar, since what the names share is most of them.
     close = difflib.get_close_matches(variable.upper(), known, 1, 0.85)
     cure = f"Did you mean {close[0]}?" if close else f"Write {_PREFIX}SECTION__KEY with a key of the file."
     return f"there is no such setting. {cure}"
 
 
-def _settle(draft: _Draft) -> Settings | None:
+def _settle(draft: Draft) -> Settings | None:
     """The settings of what is right in the draft. What is wrong is reported and left out."""
     tree, cut = deepcopy(draft.tree), set[Loc]()
     while True:
@@ -284,7 +170,7 @@ def _unknown_names(tree: Mapping[str, Any]) -> Iterable[tuple[Loc, str]]:
 
 
 def _wrong(
-    draft: _Draft, tree: Mapping[str, Any], errors: Iterable[ErrorDetails], cut: Collection[Loc]
+    draft: Draft, tree: Mapping[str, Any], errors: Iterable[ErrorDetails], cut: Collection[Loc]
 ) -> Iterator[Loc]:
     """Report pydantic's errors in our words, and yield what to leave out for each."""
     for error in errors:
@@ -356,13 +242,3 @@ def _whole(loc: Loc) -> Loc:
 def _prune(tree: Any, wrong: Iterable[Loc]) -> None:
     for *above, last in sorted(wrong, key=len, reverse=True):
         del _at(tree, tuple(above))[last]
-
-
-def _dotted(loc: Loc) -> str:
-    text = ""
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part if is_plain(part) else shown(part)}"
-    return text.removeprefix(".")

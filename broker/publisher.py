@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from pika import spec
@@ -95,8 +96,8 @@ class Publisher:
         method = frame.method
         nacked = isinstance(method, spec.Basic.Nack)
         if method.multiple:
-            # Confirms may skip about, but a multiple one covers everything up to its tag.
-            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+            # Confirms may skip about, but a multiple one covers everything up to its tag; the table is in order.
+            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
         else:
             tags = [method.delivery_tag]
         for tag in tags:

@@ -6,9 +6,8 @@ Every unit is in the name of its key; a key with nothing behind it (null) has it
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
@@ -26,15 +25,9 @@ from pydantic import (
 )
 
 from broker.delay import LONGEST_S
-from broker.endpoint import Endpoint, is_plain, parse_endpoint, shown
+from broker.endpoint import Endpoint, parse_endpoint, shown
 from protocol.limits import Limits
 from protocol.names import is_mailbox_name, is_task_name
-
-#: RabbitMQ takes a delivery back that is unacknowledged for so long (its ``consumer_timeout``).
-ACKNOWLEDGEMENT_TIMEOUT_S = 1800
-
-#: A place in the configuration, such as ``("tasks", "task_a", "queue")``.
-Loc = tuple[str | int, ...]
 
 EXAMPLE: dict[str, Any] = {
     "queues": {"queue_a": {}, "queue_b": {}},
@@ -228,7 +221,7 @@ class WorkItem(Section):
 class Settings(Section):
     """The whole configuration. Without queues and tasks it is the example (queue_a, queue_b, task_a, task_b).
 
-    ``contradictions`` says what does not fit together across sections; ``broker.config.load`` asks it.
+    What does not fit together across sections is told by ``broker.contradictions``, which ``load`` asks.
     """
 
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
@@ -285,51 +278,3 @@ def _merged(defaults: dict[str, Any], task: object) -> object:
 def effective_prefetch(queue: QueueSettings, worker: WorkerSettings) -> int:
     """How many unacknowledged deliveries of ``queue`` one worker holds at most."""
     return queue.prefetch or worker.concurrency + 2
-
-
-def contradictions(settings: Settings) -> list[tuple[Loc, str]]:
-    """What does not fit together across sections: the place, and a sentence that ends with what to do."""
-    goes_to = {name: task.queue for name, task in settings.tasks.items()}
-    sent = [item.task for item in settings.workload]
-    return [*dangling(settings.queues, goes_to, sent), *too_slow(settings)]
-
-
-def dangling(
-    queues: Collection[str], tasks: Mapping[str, object], workload: Iterable[object]
-) -> Iterator[tuple[Loc, str]]:
-    """Names that nothing declares: ``tasks`` maps a task to its queue, ``workload`` lists tasks."""
-    if not queues:
-        yield ("queues",), "there is no queue. Add at least one."
-    for name, queue in tasks.items():
-        if isinstance(queue, str) and queue not in queues:
-            yield ("tasks", name, "queue"), _unknown(queue, "queues", queues)
-    for index, task in enumerate(workload):
-        if isinstance(task, str) and task not in tasks:
-            yield ("workload", index, "task"), _unknown(task, "tasks", tasks)
-
-
-def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:
-    """Tasks that the broker may take back while they wait or run.
-
-    Its acknowledgement timeout counts from delivery, so the wait behind other prefetched tasks is included.
-    """
-    for name, task in settings.tasks.items():
-        queue = settings.queues.get(task.queue)
-        if queue is None:
-            continue
-        prefetch, concurrency = effective_prefetch(queue, settings.worker), settings.worker.concurrency
-        rounds = math.ceil(prefetch / concurrency)
-        if task.timeout_s * rounds > ACKNOWLEDGEMENT_TIMEOUT_S:
-            text = (
-                f"with prefetch {prefetch} and concurrency {concurrency}, {name} can take {rounds} × "
-                f"{task.timeout_s:g} s; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. Use "
-                f"at most {ACKNOWLEDGEMENT_TIMEOUT_S / rounds:g}, or a smaller prefetch for {task.queue}."
-            )
-            yield ("tasks", name, "timeout_s"), text
-
-
-def _unknown(name: str, section: str, known: Collection[str]) -> str:
-    names = sorted(filter(is_plain, known))
-    some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-    listed = f" ({some}). Use one of these, or add it" if known else ", for there are none. Add it"
-    return f"{shown(name)} is not one of the {section}{listed} under {section}."

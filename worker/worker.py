@@ -59,6 +59,7 @@ class Worker:
         self._handling: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
+        self._defect: BaseException | None = None
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -93,6 +94,8 @@ class Worker:
             told.cancel()
             await self._stop()
             await asyncio.gather(*links)
+        if self._defect is not None:
+            raise self._defect
 
     @property
     def is_draining(self) -> bool:
@@ -142,7 +145,8 @@ class Worker:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""
         self._handling.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("stopping: a delivery could not be handled", exc_info=error)
+            log.critical("stopping at once, everything goes back: a delivery could not be handled")
+            self._defect = error
             self.abort()
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from broker.config import load
+from broker.contradictions import contradictions
 from broker.delay import LONGEST_S
 from broker.endpoint import parse_endpoint
 from broker.errors import ConfigError
@@ -25,7 +26,6 @@ from broker.settings import (
     TaskSettings,
     WorkerSettings,
     WorkItem,
-    contradictions,
     effective_prefetch,
 )
 from protocol.limits import DEFAULT_LIMITS

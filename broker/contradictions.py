@@ -1,0 +1,61 @@
+"""What does not fit together across sections of a configuration. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from broker.document import Loc
+from broker.endpoint import is_plain, shown
+from broker.settings import Settings, effective_prefetch
+
+#: RabbitMQ takes a delivery back that is unacknowledged for so long (its ``consumer_timeout``).
+ACKNOWLEDGEMENT_TIMEOUT_S = 1800
+
+
+def contradictions(settings: Settings) -> list[tuple[Loc, str]]:
+    """What does not fit together across sections: the place, and a sentence that ends with what to do."""
+    goes_to = {name: task.queue for name, task in settings.tasks.items()}
+    sent = [item.task for item in settings.workload]
+    return [*dangling(settings.queues, goes_to, sent), *too_slow(settings)]
+
+
+def dangling(
+    queues: Collection[str], tasks: Mapping[str, object], workload: Iterable[object]
+) -> Iterator[tuple[Loc, str]]:
+    """Names that nothing declares: ``tasks`` maps a task to its queue, ``workload`` lists tasks."""
+    if not queues:
+        yield ("queues",), "there is no queue. Add at least one."
+    for name, queue in tasks.items():
+        if isinstance(queue, str) and queue not in queues:
+            yield ("tasks", name, "queue"), _unknown(queue, "queues", queues)
+    for index, task in enumerate(workload):
+        if isinstance(task, str) and task not in tasks:
+            yield ("workload", index, "task"), _unknown(task, "tasks", tasks)
+
+
+def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:
+    """Tasks that the broker may take back while they wait or run.
+
+    Its acknowledgement timeout counts from delivery, so the wait behind other prefetched tasks is included.
+    """
+    for name, task in settings.tasks.items():
+        queue = settings.queues.get(task.queue)
+        if queue is None:
+            continue
+        prefetch, concurrency = effective_prefetch(queue, settings.worker), settings.worker.concurrency
+        rounds = math.ceil(prefetch / concurrency)
+        if task.timeout_s * rounds > ACKNOWLEDGEMENT_TIMEOUT_S:
+            text = (
+                f"with prefetch {prefetch} and concurrency {concurrency}, {name} can take {rounds} × "
+                f"{task.timeout_s:g} s; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. Use "
+                f"at most {ACKNOWLEDGEMENT_TIMEOUT_S / rounds:g}, or a smaller prefetch for {task.queue}."
+            )
+            yield ("tasks", name, "timeout_s"), text
+
+
+def _unknown(name: str, section: str, known: Collection[str]) -> str:
+    names = sorted(filter(is_plain, known))
+    some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    listed = f" ({some}). Use one of these, or add it" if known else ", for there are none. Add it"
+    return f"{shown(name)} is not one of the {section}{listed} under {section}."

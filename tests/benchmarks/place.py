@@ -1,0 +1,123 @@
+"""The broker that is measured on: the one of ``BROKER_URL``, else a private node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import click
+import pika
+import pika.exceptions
+import yaml
+
+from broker.config import load
+from broker.connection import connect
+from broker.declare import declare
+from broker.endpoint import Endpoint, parse_endpoint, split_urls
+from broker.errors import ConfigError
+from broker.node import private_node
+from broker.topology import topology_of
+from protocol.names import dead_queue
+from tests.benchmarks.contestants import ALL, configuration
+from tests.support.management import Management, ManagementError
+
+_MANAGEMENT_PORT = 15672
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A broker with our topology. ``environment`` is what every measured process gets."""
+
+    where: str
+    version: str
+    #: The broker's process, if it is known and on this machine.
+    pid: int | None
+    environment: dict[str, str] = field(repr=False)
+
+
+@contextlib.contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """A place for the length of a ``with`` block; ``folder`` gets the configuration. Nothing is left of it on
+    a broker whose management API we may use. Raises what ``connect`` and ``private_node`` do."""
+    urls = split_urls(os.environ.get("BROKER_URL", ""))
+    if urls:
+        with _vhost(_endpoint(urls[0])) as endpoint:
+            yield _prepared(endpoint, None, folder)
+    else:
+        with private_node() as node:
+            yield _prepared(parse_endpoint(node.info.url), node.info.pid, folder)
+
+
+def _endpoint(url: str) -> Endpoint:
+    try:
+        return parse_endpoint(url)
+    except ValueError as error:
+        raise ConfigError([f"BROKER_URL: {error}"]) from error
+
+
+def _prepared(endpoint: Endpoint, pid: int | None, folder: Path) -> Place:
+    path = folder / "config.yml"
+    path.write_text(yaml.safe_dump(configuration()))
+    others = {key: value for key, value in os.environ.items() if not key.upper().startswith("GLASSRABBIT")}
+    environment = {**others, "GLASSRABBIT_CONFIG": str(path), "BROKER_URL": _url(endpoint)}
+    settings = load(None, environment)
+
+    async def make() -> str:
+        connection = await connect(endpoint, name="benchmark", heartbeat_s=30, timeout_s=_TIMEOUT_S)
+        try:
+            await declare(connection, topology_of(settings))
+            return connection.server_version
+        finally:
+            await connection.close()
+
+    return Place(endpoint.redacted, asyncio.run(make()), pid, environment)
+
+
+@contextlib.contextmanager
+def _vhost(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """A vhost of our own; without the management API the one that the URL names."""
+    management = Management(endpoint.host, _management_port(), endpoint.username, endpoint.password)
+    name = f"bench-{secrets.token_hex(4)}"
+    try:
+        management.add_vhost(name)
+    except (OSError, http.client.HTTPException, ManagementError):
+        click.echo(f"no management API at {management.url}: measuring in the vhost of BROKER_URL", err=True)
+        try:
+            yield endpoint
+        finally:
+            _delete_queues(endpoint)
+        return
+    try:
+        yield replace(endpoint, vhost=name)
+    finally:
+        management.remove_vhost(name)
+
+
+def _management_port() -> int:
+    url = os.environ.get("GLASSRABBIT__BROKER__MANAGEMENT_URL", "")
+    return urlsplit(url).port or _MANAGEMENT_PORT
+
+
+def _delete_queues(endpoint: Endpoint) -> None:
+    """The queues that only we use; exchanges and the delay line are those of any installation."""
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(_url(endpoint)))) as connection:
+        channel = connection.channel()
+        for one in ALL:
+            channel.queue_delete(one.queue)
+            channel.queue_delete(dead_queue(one.queue))
+
+
+def _url(endpoint: Endpoint) -> str:
+    user, password, vhost = (
+        quote(part, safe="") for part in (endpoint.username, endpoint.password, endpoint.vhost)
+    )
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{endpoint.scheme}://{user}:{password}@{host}:{endpoint.port}/{vhost}"
