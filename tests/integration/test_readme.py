@@ -37,6 +37,7 @@ def shape(line: str) -> str:
 
 
 def block_with(command: str) -> str:
+    block: str
     [block] = [block for block in BLOCKS if any(line.startswith(command) for line in commands_of(block))]
     return block
 

@@ -36,13 +36,22 @@ def test_2000_tasks_survive_workers_killed_in_turns_and_a_broker_killed_once(
     installation.declare()
     lines = "".join(json.dumps({"seconds": SECONDS}) + "\n" for _ in range(TASKS))
     command = [sys.executable, "-m", "dispatcher", "map", "task_a", "--timeout", str(TIMEOUT_S), "--window", "300"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
     with (
         workers_killed_in_turns(installation),
-        subprocess.Popen(command, cwd=ROOT, env=installation.environment, text=True, **pipes) as dispatcher,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=installation.environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as dispatcher,
     ):
-        assert dispatcher.stdin and dispatcher.stdout and dispatcher.stderr
+        assert dispatcher.stdin
+        assert dispatcher.stdout
+        assert dispatcher.stderr
         replies: list[str] = []
         complaints: list[str] = []
         threads = [
