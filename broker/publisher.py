@@ -37,6 +37,7 @@ class Message:
 class _Unconfirmed:
     message: Message
     accepted: asyncio.Future[None]
+    since_s: float
     returned: bool = False
 
 
@@ -45,6 +46,7 @@ class Publisher:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self._loop = asyncio.get_running_loop()
         self._sequence = 0
         self._unconfirmed: dict[int, _Unconfirmed] = {}
         channel.closed.add_done_callback(self._on_closed)
@@ -60,10 +62,16 @@ class Publisher:
     def unconfirmed(self) -> int:
         return len(self._unconfirmed)
 
+    @property
+    def oldest_s(self) -> float:
+        """When the message that has waited longest for its confirm was sent, by the loop's clock; now if none."""
+        first = next(iter(self._unconfirmed.values()), None)
+        return self._loop.time() if first is None else first.since_s
+
     def publish(self, message: Message) -> asyncio.Future[None]:
         """Send a message. The future ends with None once it is accepted, or with a ``PublishError``:
         ``Unroutable``, ``Refused`` (both: it is stored nowhere), ``ConfirmLost`` (nobody knows)."""
-        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        accepted: asyncio.Future[None] = self._loop.create_future()
         try:
             self.channel.publish(
                 message.exchange,
@@ -76,7 +84,7 @@ class Publisher:
             accepted.set_exception(_lost(error))
             return accepted
         self._sequence += 1
-        self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted)
+        self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted, self._loop.time())
         return accepted
 
     def _on_return(self, method: Any, properties: Any) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -207,9 +208,11 @@ class Dispatcher:
             try:
                 assert self._connection is not None
                 left = None if count is None else count - given
-                async for reply in box.read(self._connection, left, deadline_s):
-                    yield reply
-                    given += 1
+                # Closed here and now: whoever stops early gets back at once what it did not take.
+                async with aclosing(box.read(self._connection, left, deadline_s)) as replies:
+                    async for reply in replies:
+                        yield reply
+                        given += 1
             except ConnectionLost:
                 await self._link.wait_open(max(0.0, deadline_s - time.monotonic()))
                 continue

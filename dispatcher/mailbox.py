@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from broker.channel import Channel
@@ -34,7 +34,9 @@ class Mailbox:
         self._limits = limits
         self._seen: set[str] = set()
 
-    async def read(self, connection: Connection, count: int | None, deadline_s: float) -> AsyncIterator[Reply]:
+    async def read(
+        self, connection: Connection, count: int | None, deadline_s: float
+    ) -> AsyncGenerator[Reply, None]:
         """Replies that were not given before: what is there, or up to ``count`` of them until the deadline.
 
         The message is acked when the next reply is asked for. Raises ``NoMailbox``, ``ConnectionLost``.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -29,6 +30,8 @@ class ThreadExecutor:
         self._handlers: dict[str, Handler] = {}
         self._limits = limits
         self._calls: SimpleQueue[Callable[[], bool] | None] = SimpleQueue()
+        self._ended: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
+        self._woken = False
 
     async def start(self) -> None:
         self._handlers = {task: load(path) for task, path in self._paths.items()}
@@ -38,23 +41,41 @@ class ThreadExecutor:
     async def run(self, call: Call) -> Outcome:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
-        handler = self._handlers[call.context.task]
         abandoned = threading.Event()
+        handler = self._handlers[call.context.task]
 
         def work() -> bool:
-            outcome = _guarded(handler, call, self._limits)
-            # RuntimeError: the loop has ended, and with it everyone who waited.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(resolve, ended, outcome)
+            self._hand_over(loop, ended, _guarded(handler, call, self._limits))
             return not abandoned.is_set()
 
-        self._calls.put(work)
-        try:
-            return await asyncio.wait_for(ended, call.timeout_s)
-        except TimeoutError:
+        def give_up() -> None:
             abandoned.set()
             self._add_thread()
-            return _timed_out(call, "its thread cannot be stopped and goes on")
+            resolve(ended, _timed_out(call, "its thread cannot be stopped and goes on"))
+
+        self._calls.put(work)
+        limit = loop.call_later(call.timeout_s, give_up)
+        try:
+            return await ended
+        finally:
+            limit.cancel()
+
+    def _hand_over(
+        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Outcome], outcome: Outcome
+    ) -> None:
+        """Called in a handler's thread. One wake-up of the loop serves all outcomes that have gathered."""
+        self._ended.append((ended, outcome))
+        if not self._woken:
+            self._woken = True
+            # RuntimeError: the loop has ended, and with it everyone who waited.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._take_over)
+
+    def _take_over(self) -> None:
+        # First the flag: whoever appends from now on wakes the loop again.
+        self._woken = False
+        while self._ended:
+            resolve(*self._ended.popleft())
 
     async def stop(self) -> None:
         for _ in range(self._size):

@@ -27,8 +27,8 @@ _CALLS = 100
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--rounds", "count", type=click.IntRange(min=1), default=5, help="Rounds that count.")
-@click.option("--tasks", type=click.IntRange(min=1), default=3000, help="Tasks of each contestant in a round.")
+@click.option("--rounds", "count", type=click.IntRange(min=1), default=7, help="Rounds that count.")
+@click.option("--tasks", type=click.IntRange(min=1), default=6000, help="Tasks of each contestant in a round.")
 @click.option("--window", type=click.IntRange(min=2), default=500, help="Tasks under way at a time.")
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path), default=Path("bench.json"))
 @told
@@ -41,9 +41,11 @@ def main(count: int, tasks: int, window: int, path: Path) -> None:
         ready_s = ready_times(where)
         samples = rounds(where, plan, started_s, lambda number: _tell(_round(number, count)))
     lines = report.lines(samples, ready_s)
-    print_table(report.HEAD, [report.row(line) for line in lines])
+    print_table(report.RATE_HEAD, [report.rate_row(line) for line in lines])
+    print_table(report.REST_HEAD, [report.rest_row(line) for line in lines])
+    done, took_s = len(samples) // len(ALL), time.monotonic() - started_s
     _tell(
-        f"rounds: {len(samples) // len(ALL)} of {count}, {tasks} tasks each, in {time.monotonic() - started_s:.0f} s"
+        f"{done} of {count} rounds of {tasks} tasks each, in {took_s:.0f} s; ratios are to bare, in the same round"
     )
     figures = [report.to_map(line) for line in lines]
     raw = {"ready_s": ready_s, "samples": [asdict(sample) for sample in samples]}

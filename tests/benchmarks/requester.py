@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -39,4 +40,4 @@ async def _measure(requester: Requester, *, tasks: int, window: int) -> list[flo
         for _ in range(tasks):
             await requester.one()
             times.append(time.perf_counter())
-    return [end - start for start, end in zip(times, times[1:], strict=False)]
+    return [end - start for start, end in itertools.pairwise(times)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from dispatcher.errors import NoMailbox, NoReply, Overdue, TaskFailed, UnknownTa
 from protocol.reply import Reply
 from tests.support.brokers import free_port
 from tests.support.installation import Install, Installation
+from tests.support.workers import ROOT
 
 TIMEOUT_S = 15.0
 
@@ -88,12 +91,28 @@ def test_a_slow_input_does_not_hold_up_the_results(installation: Installation) -
     assert waited == [True]
 
 
+CALLS_WITHIN_INPUTS = """
+from broker.config import load
+from dispatcher.blocking import BlockingDispatcher
+
+with BlockingDispatcher(load(None)) as dispatcher:
+    inputs = ({"value": dispatcher.call("echo", {"value": value})} for value in (1, 2))
+    print(sorted(ended.end.result for ended in dispatcher.map("echo", inputs)))
+"""
+
+
 def test_inputs_may_come_from_calls_of_the_same_dispatcher(installation: Installation) -> None:
     installation.worker()
-    with BlockingDispatcher(installation.settings) as dispatcher, ThreadPoolExecutor(1) as threads:
-        inputs = ({"value": dispatcher.call("echo", {"value": value}, timeout_s=3)} for value in (1, 2))
-        ends = threads.submit(lambda: list(dispatcher.map("echo", inputs))).result(TIMEOUT_S)
-        assert sorted(one.end.result for one in ends if isinstance(one.end, Reply)) == [1, 2]
+    # In a process of its own, which can be ended if the two wait for one another.
+    ended = subprocess.run(
+        [sys.executable, "-c", CALLS_WITHIN_INPUTS],
+        cwd=ROOT,
+        env=installation.environment,
+        capture_output=True,
+        timeout=10,
+        check=True,
+    )
+    assert ended.stdout.split() == [b"[1,", b"2]"]
 
 
 def test_a_map_that_is_left_early_leaves_a_dispatcher_that_works(installation: Installation) -> None:

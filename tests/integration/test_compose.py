@@ -54,10 +54,17 @@ class Project:
     def dispatcher(self, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
         """What the dispatcher's container prints. Wide, so that no column of a table is folded."""
         given = [f"--env={key}={value}" for key, value in {"COLUMNS": "200", **(environ or {})}.items()]
-        return self.compose("run", "--rm", "--no-TTY", *given, "dispatcher", *arguments)
+        return self.compose("run", "--rm", "-T", *given, "dispatcher", *arguments)
 
     def containers(self, service: str) -> list[str]:
         return self.compose("ps", "--all", "--quiet", service).split()
+
+    def host_address(self) -> str:
+        """The address of this machine that containers reach as host.docker.internal."""
+        if sys.platform == "darwin":  # Docker Desktop leads them to loopback.
+            return "127.0.0.1"
+        asked = self.compose("exec", "-T", "worker-b", "getent", "hosts", "host.docker.internal")
+        return asked.split()[0]
 
     def up(self, *arguments: str) -> None:
         """Start what is not running yet, and wait until it is healthy."""
@@ -86,6 +93,16 @@ def test_every_port_is_published_on_loopback_only(project: Project) -> None:
     assert {port["target"] for port in ports} == {5672, 15672}
 
 
+def test_a_login_of_ones_own_reaches_rabbitmq_and_its_clients() -> None:
+    project = Project()
+    project.environ |= {"RABBITMQ_DEFAULT_USER": "someone", "RABBITMQ_DEFAULT_PASS": "secret"}
+    services = json.loads(project.compose("--profile", "dispatcher", "config", "--format", "json"))["services"]
+    server = services.pop("rabbitmq")["environment"]
+    assert server == {"RABBITMQ_DEFAULT_USER": "someone", "RABBITMQ_DEFAULT_PASS": "secret"}
+    urls = {service["environment"]["BROKER_URL"] for service in services.values()}
+    assert urls == {"amqp://someone:secret@rabbitmq:5672/"}
+
+
 def test_the_image_is_not_root_and_looks_for_a_broker_on_the_host(project: Project) -> None:
     config = _inspect(project.name)["Config"]
     assert re.fullmatch(r"[1-9]\d+", config["User"])
@@ -95,11 +112,11 @@ def test_the_image_is_not_root_and_looks_for_a_broker_on_the_host(project: Proje
 
 def test_a_worker_cannot_change_its_own_code(project: Project) -> None:
     writable = "find /app /usr/local/bin -writable; id -u"
-    assert project.compose("exec", "--no-TTY", "worker-a", "sh", "-c", writable).split() == ["10001"]
+    assert project.compose("exec", "-T", "worker-a", "sh", "-c", writable).split() == ["10001"]
 
 
 def test_the_image_holds_the_packages_and_the_configuration_alone(project: Project) -> None:
-    found = set(project.compose("exec", "--no-TTY", "worker-a", "ls", "-A", "/app").split())
+    found = set(project.compose("exec", "-T", "worker-a", "ls", "-A", "/app").split())
     assert found == {"protocol", "broker", "worker", "dispatcher", "config.yml", "pyproject.toml"}
 
 
@@ -145,7 +162,7 @@ def test_tasks_wait_on_the_volume_while_the_container_of_rabbitmq_is_renewed(pro
 def test_a_stopped_worker_finishes_its_task_and_exits_with_0(project: Project) -> None:
     project.up("--scale", "worker-a=1")
     (worker,) = project.containers("worker-a")
-    with socket.create_server((_gateway(), 0)) as web:
+    with socket.create_server((project.host_address(), 0)) as web:
         web.settimeout(_SIGNAL_S)
         address = f"http://host.docker.internal:{web.getsockname()[1]}/"
         task = project.dispatcher("submit", "http.fetch", "-a", f"url={address}", "--mailbox", "stopped").strip()
@@ -172,7 +189,8 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
         "queues: {loud: {}}\ntasks: {shout: {queue: loud, handler: jobs:shout}}\n"
     )
     config = str(tmp_path / "config.yml")
-    with private_node(bind=_gateway()) as node:
+    project.up()
+    with private_node(bind=project.host_address()) as node:
         own = node.info.url
         away = own.replace(node.info.host, "host.docker.internal")
         worker = project.compose(
@@ -212,13 +230,6 @@ def _inspect(name: str) -> dict[str, Any]:
     (found,) = json.loads(_docker("inspect", name))
     assert isinstance(found, dict)
     return found
-
-
-def _gateway() -> str:
-    """The address of this machine that containers reach as host.docker.internal."""
-    if sys.platform == "darwin":  # Docker Desktop leads them to loopback
-        return "127.0.0.1"
-    return _docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
 
 
 def _await_log(container: str, text: str) -> None:

@@ -14,6 +14,7 @@ from dispatcher.errors import BadRequest, NoReply, ReplyUnreadable, TaskFailed, 
 from protocol.codec import NotEncodable
 from protocol.errors import ExitCode
 from protocol.names import new_id
+from tests.support.administrator import limit_length
 from tests.support.by_hand import answer, reply
 from tests.support.installation import Install, Installation
 from tests.support.waiting import eventually, run
@@ -97,8 +98,7 @@ def test_a_task_that_no_queue_is_bound_for_is_unknown_and_the_known_ones_are_tol
 @pytest.mark.every_broker
 def test_a_full_queue_refuses_and_map_waits_until_there_is_room(installation: Installation) -> None:
     vhost, caller = installation.vhost, installation.caller()
-    limit = {"pattern": "^queue_a$", "definition": {"max-length": 2}, "apply-to": "queues"}
-    vhost.broker.management.request("PUT", "policies", vhost.name, "limit", body=limit)
+    limit_length(vhost, "queue_a", 2)
 
     def is_full() -> bool:
         try:

@@ -14,6 +14,7 @@ from dispatcher.errors import NoReply, UnknownTask
 from dispatcher.window import Ended
 from protocol.codec import NotEncodable
 from protocol.reply import Reply
+from tests.support.administrator import limit_length
 from tests.support.by_hand import answer
 from tests.support.installation import Installation
 from tests.support.waiting import eventually, run
@@ -168,6 +169,7 @@ def test_a_map_that_is_left_early_takes_no_more_inputs_and_disturbs_nobody(insta
             mapping = dispatcher.map("echo", inputs(), window=5)
             assert isinstance((await anext(mapping)).end, Reply)
             await mapping.aclose()  # type: ignore[attr-defined]
+            assert await dispatcher.call("echo", {"value": "after"}) == "after"
             until = len(taken)
             for number in range(5):
                 assert await dispatcher.call("echo", {"value": number}) == number
@@ -191,10 +193,9 @@ def test_an_error_of_the_inputs_reaches_the_caller(installation: Installation) -
     run(scenario())
 
 
-def test_a_refused_input_is_told_of_once_its_own_timeout_is_over(installation: Installation) -> None:
+def test_an_input_that_is_refused_for_as_long_as_its_timeout_ends_then(installation: Installation) -> None:
     vhost, caller = installation.vhost, installation.caller()
-    limit = {"pattern": "^queue_a$", "definition": {"max-length": 1}, "apply-to": "queues"}
-    vhost.broker.management.request("PUT", "policies", vhost.name, "limit", body=limit)
+    limit_length(vhost, "queue_a", 1)
 
     def is_full() -> bool:
         try:
@@ -206,7 +207,7 @@ def test_a_refused_input_is_told_of_once_its_own_timeout_is_over(installation: I
     eventually(is_full, "the refusal")
 
     async def mapped() -> list[Ended]:
-        return [one async for one in caller.dispatcher.map("echo", [{}] * 2, timeout_s=1.0)]
+        async with asyncio.timeout(5):
+            return [one async for one in caller.dispatcher.map("echo", [{}] * 2, timeout_s=1.0)]
 
-    ends = caller.start(mapped()).result(10)
-    assert sorted(ended.line for ended in ends) == [1, 2]
+    assert sorted(ended.line for ended in caller.run(mapped())) == [1, 2]

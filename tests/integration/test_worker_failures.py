@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from tests.support.installation import Install, Installation
@@ -100,8 +103,13 @@ def test_a_crash_is_noticed_although_a_fork_of_the_handler_lives_on(install: Ins
     installation = install(defaults={"retry": {"max_retries": 0}})
     installation.worker()
     journal = installation.journal()
-    reply = installation.caller().ask("fork_and_crash", {"journal": str(journal)}, timeout_s=10)
-    assert reply.failure is not None
-    assert reply.failure.code == "worker_lost"
-    (entry,) = journal.entries
-    eventually(lambda: not is_running(entry["grandchild"]), "the end of the fork")
+    asking = installation.caller().asking("fork_and_crash", {"journal": str(journal)}, timeout_s=10)
+    (entry,) = journal.wait()
+    try:
+        failure = asking.result(15).failure
+        assert failure is not None
+        assert failure.code == "worker_lost"
+        eventually(lambda: not is_running(entry["grandchild"]), "the end of the fork")
+    finally:
+        if is_running(entry["grandchild"]):
+            os.kill(entry["grandchild"], signal.SIGKILL)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pika.exceptions
 import pytest
 
 from tests.support.installation import Install, Installation
-from tests.support.vhost import body, task
+from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
 
 
@@ -16,6 +17,14 @@ def test_a_worker_consumes_soon_after_its_start(installation: Installation) -> N
     print(f"ready after {worker.ready_after_s:.2f} s")
     assert worker.ready_after_s < 3
     assert (installation.vhost.consumers("queue_a"), installation.vhost.consumers("queue_b")) == (1, 1)
+
+
+def test_a_dispatcher_that_comes_while_the_first_worker_declares_finds_every_task(
+    installation: Installation,
+) -> None:
+    installation.worker(ready=False)
+    eventually(lambda: _has_exchange(installation.vhost, "tasks"), "the first sign of the topology")
+    assert installation.caller().ask("note").result == 1
 
 
 def test_a_worker_runs_only_what_is_routed_to_its_queues(installation: Installation) -> None:
@@ -115,3 +124,12 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_yet(installation: Install
     broker.restart()
     worker.wait_ready()
     assert installation.caller().ask("note").result == 1
+
+
+def _has_exchange(vhost: Vhost, name: str) -> bool:
+    try:
+        with vhost.channel() as channel:
+            channel.exchange_declare(name, passive=True)
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    return True

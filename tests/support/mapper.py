@@ -1,6 +1,6 @@
 """Maps many no-op tasks from a generator, in a process of its own, and tells how its memory grew.
 
-    python -m tests.support.mapper COUNT
+python -m tests.support.mapper COUNT
 """
 
 from __future__ import annotations

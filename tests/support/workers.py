@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 _END_S = 10.0
+_LAST_WORDS_S = 5.0
 
 
 class WorkerProcess:
@@ -84,22 +85,23 @@ class WorkerProcess:
             code = self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the worker did not end within {within_s:g} s:\n{self.log}") from None
-        self._reader.join(_END_S)
+        self._reader.join(_LAST_WORDS_S)
         return code
 
     def stop(self) -> None:
+        """End it. Bounded even if something that it started lives on and holds its standard error."""
         if self.is_alive:
             self.sigkill()
         self.wait()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        assert not self._reader.is_alive(), f"something that the worker started outlives it:\n{self.log}"
 
     def _read(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            with self._news:
-                self._lines.append(line.rstrip("\n"))
-                self._news.notify_all()
+        with self._process.stderr as stream:
+            for line in stream:
+                with self._news:
+                    self._lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
         with self._news:
             self._ended = True
             self._news.notify_all()
