@@ -7,13 +7,13 @@ and closes the channel, naming one argument; this module goes on with a new chan
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from broker.channel import Channel
 from broker.connection import Connection
 from broker.errors import AccessRefused, ConnectionLost, TopologyDrift
 from broker.topology import Binding, Exchange, Mailbox, Queue, Topology
-from protocol.names import TASKS
+from protocol.names import REPLIES
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 #: RabbitMQ's sentence of a 406, the same from 3.10 to 4.3.
@@ -44,12 +44,8 @@ async def declare(connection: Connection, topology: Topology) -> None:
             drifts.append(_explain(str(error)))
             channel = await connection.channel()
 
-    for exchange in topology.exchanges:
-        await make(_exchange_step(exchange))
-    for queue in topology.queues:
-        await make(_queue_step(queue))
-    for binding in topology.bindings:
-        await make(_binding_step(binding))
+    for step in _in_order(topology):
+        await make(step)
     await channel.close()
     if drifts:
         raise TopologyDrift("\n".join(drifts))
@@ -84,13 +80,14 @@ async def probe(connection: Connection, topology: Topology) -> list[str]:
 
 
 async def ensure(connection: Connection, topology: Topology) -> bool:
-    """Make the topology if it is not there at all and this user may; True if it was made.
+    """Make the topology if it is not all there and this user may; True if it was made.
 
-    One passive declare decides, so that a start costs a round trip and not a hundred.
+    One passive declare decides, so that a start costs a round trip and not a hundred: what is declared last is
+    there only if everything else is.
     """
     channel = await connection.channel()
     try:
-        await channel.require_exchange(TASKS)
+        await channel.require_exchange(REPLIES)
     except ConnectionLost as error:
         if error.code == _NOT_FOUND:
             await declare(connection, topology)
@@ -117,6 +114,16 @@ async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:
             return error.code == _ACCESS_REFUSED
         await channel.close()
     return True
+
+
+def _in_order(topology: Topology) -> Iterator[Callable[[Channel], Awaitable[None]]]:
+    """Everything, and last the exchange of the mailboxes, which nothing else needs: it tells ``ensure`` that a
+    declaration has come to its end."""
+    yield from (_exchange_step(exchange) for exchange in topology.exchanges if exchange.name != REPLIES)
+    yield from (_queue_step(queue) for queue in topology.queues)
+    yield from (_binding_step(binding) for binding in topology.bindings if binding.source != REPLIES)
+    yield from (_exchange_step(exchange) for exchange in topology.exchanges if exchange.name == REPLIES)
+    yield from (_binding_step(binding) for binding in topology.bindings if binding.source == REPLIES)
 
 
 def _exchange_step(exchange: Exchange) -> Callable[[Channel], Awaitable[None]]:

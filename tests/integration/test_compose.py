@@ -198,6 +198,7 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
             "--workdir=/jobs", "worker-a", "worker", "loud",
         ).strip()  # fmt: skip
         try:
+            _await_log(worker, "ready")
             call = subprocess.run(
                 [sys.executable, "-m", "dispatcher", "call", "shout", "-a", "text=hello", "-o", "json"],
                 cwd=_ROOT, env={**os.environ, "BROKER_URL": own, "GLASSRABBIT_CONFIG": config},
