@@ -139,11 +139,11 @@ class Link:
         if self._connection is not None:
             self._connection.fail(reason)
 
-    async def stop(self) -> None:
+    async def stop(self, timeout_s: float = 2.0) -> None:
         """Close the connection and end ``run``. May be called at any time, and again."""
         self._stopping.set()
         if self._connection is not None:
-            await self._connection.close()
+            await self._connection.close(timeout_s)
         async with self._changed:
             self._changed.notify_all()
 

@@ -64,6 +64,8 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, exceptions.ConnectionWrongStateError | exceptions.ChannelWrongStateError):
+        return "it was closed before"
     code = _code(error)
     if code:
         return f"{code} {getattr(error, 'reply_text', '')}".strip()

@@ -21,6 +21,11 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     """
     import asyncio
     import os
+    import signal
+    import sys
+
+    # Whoever is told to stop before there is anything to stop has stopped as told.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
     from broker import logs
     from broker.config import load

@@ -29,6 +29,7 @@ from worker.admission import admit
 from worker.context import Current
 from worker.delivery import Delivery
 from worker.executor import Executor
+from worker.failpoint import failpoint
 from worker.handler import Call
 from worker.ledger import Finished, Key, Ledger, Running
 from worker.outbox import Outbox
@@ -99,7 +100,7 @@ class Attempts:
             await self._reply(requester.reply_to, reply, verdict.queue)
         self.counts["obituaries"] += 1
         log.info("task %s: told its requester: %s", obituary.properties.message_id, verdict.code)
-        obituary.ack()
+        self._settle(obituary)
 
     async def _run(self, key: Key, running: Running) -> None:
         task = running.task
@@ -112,6 +113,7 @@ class Attempts:
                     settlement: Settlement = Bury(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
                 else:
                     outcome = await self._execute(task, settings)
+                    failpoint("after_work")
                     settlement = settle(outcome, task, settings.retry, now_ms=_now_ms(), chance=random.random())
                 ran_ms = round((time.monotonic() - started) * 1000)
             await self._carry_out(settlement, key, running, started_ms, ran_ms)
@@ -174,6 +176,7 @@ class Attempts:
             if running.reply_to == reply_to:
                 break
         self._ledger.finish(key, running, reply, time.monotonic())
+        failpoint("after_remember")
         self._ack(running)
 
     async def _retry(self, running: Running, settlement: RetryIn, last: Attempt) -> None:
@@ -188,6 +191,7 @@ class Attempts:
             properties=task_properties(copy),
         )
         if await self._outbox.send(message, lambda: running.is_live):
+            failpoint("after_retry_confirm")
             self.counts["retried"] += 1
             log.info(
                 "task %s (%s) attempt %d failed (%s), again in %.1f s",
@@ -246,6 +250,7 @@ class Attempts:
 
     async def _reply(self, reply_to: str | None, reply: PackedReply, queue: str) -> None:
         await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), wanted=lambda: True)
+        failpoint("after_reply_confirm")
 
     def _ack(self, running: Running) -> None:
         for delivery in running.deliveries:
@@ -254,6 +259,7 @@ class Attempts:
     def _settle(self, delivery: Delivery) -> None:
         if not delivery.ack():
             self.counts["stale"] += 1
+        failpoint("after_ack")
 
 
 def _headers(delivery: Delivery) -> dict[str, object] | None:

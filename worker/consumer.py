@@ -83,7 +83,6 @@ class Consumer:
         if self._cancelled:
             return
         channel = await connection.channel()
-        channel.closed.add_done_callback(self._on_channel_closed)
         channel.on_cancel(self._on_cancel)
         self._channel = channel
         self._tags = [
@@ -98,6 +97,8 @@ class Consumer:
                 OBITUARIES, on_obituary, prefetch=OBITUARY_PREFETCH, tag=f"{self._name}.obituaries"
             )
         )
+        # Only now: while the consumers are being made, a closed channel is for ``_set_up`` to deal with.
+        channel.closed.add_done_callback(self._on_channel_closed)
 
     def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Callable[[Any, Any, bytes], None]:
         def on_delivery(method: Any, properties: Any, body: bytes) -> None:
@@ -136,6 +137,7 @@ class Consumer:
         except ConnectionLost:
             return
 
-    async def stop(self) -> None:
-        """Close the connection: whatever is unacked goes back to its queue."""
-        await self.link.stop()
+    async def stop(self, timeout_s: float) -> None:
+        """Close the connection, waiting at most ``timeout_s`` for the broker's answer: from the call on nothing
+        can be settled, and whatever is unacked goes back to its queue."""
+        await self.link.stop(timeout_s)

@@ -27,6 +27,14 @@ class Delivery:
     def is_live(self) -> bool:
         return not self.is_settled and self.channel.is_open
 
+    @property
+    def returned(self) -> int:
+        """How often the broker took it back after a failure. Believed only of what it marks as redelivered: there
+        the header is the broker's own."""
+        headers = self.properties.headers
+        count = headers.get("x-delivery-count") if self.redelivered and isinstance(headers, dict) else None
+        return count if isinstance(count, int) else 0
+
     def ack(self) -> bool:
         """Settle for good; False if it was settled before or its channel is gone."""
         return self._settle() and self.channel.ack(self.tag)

@@ -16,6 +16,7 @@ from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
 from broker.lifecycle import State
 from broker.link import Link, LinkSettings
 from broker.publisher import Message, Publisher
+from worker.failpoint import failpoint
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -64,8 +65,8 @@ class Outbox:
             if loop.time() - self._publisher.oldest_s > self._confirm_timeout_s:
                 self.link.fail(ConnectionLost(f"no confirm within {self._confirm_timeout_s:g} s"))
 
-    async def stop(self) -> None:
-        await self.link.stop()
+    async def stop(self, timeout_s: float) -> None:
+        await self.link.stop(timeout_s)
 
     async def _set_up(self, connection: Connection) -> None:
         self._publisher = await Publisher.open(connection)
@@ -127,7 +128,9 @@ class Outbox:
             if not alone:
                 await self._calm.wait()
         assert self._publisher is not None
-        await self._publisher.publish(message)
+        accepted = self._publisher.publish(message)
+        failpoint("after_publish")
+        await accepted
 
     async def _send_alone(self, message: Message) -> None:
         """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""

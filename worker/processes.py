@@ -44,6 +44,7 @@ class Child:
         self.process = process
         self._reader = reader
         self._writer = writer
+        self._watch = asyncio.create_task(self._hang_up_when_gone())
 
     @classmethod
     async def start(cls, setup: list[object]) -> Child:
@@ -76,6 +77,11 @@ class Child:
             await child.kill()
             raise ConfigError([str(problem) for problem in problems])
         return child
+
+    async def _hang_up_when_gone(self) -> None:
+        """The end of the process ends the conversation, even if a fork of it holds its end of the pair."""
+        await self.process.wait()
+        self._writer.transport.abort()
 
     async def ask(self, value: list[object]) -> list[object]:
         """Send one frame and wait for the answer. Raises ``ChildLost`` if the child ends before it."""

@@ -14,6 +14,7 @@ from protocol.limits import Limits
 from protocol.names import DEAD, REPLIES, mailbox_of
 from protocol.properties import Properties
 from protocol.reply import PackedReply
+from worker.failpoint import failpoint
 from worker.outbox import Outbox, Undeliverable
 
 log = logging.getLogger("glassrabbit.worker")
@@ -93,4 +94,6 @@ class Replies:
             limits=self._limits,
         )
         message = Message(exchange=DEAD, routing_key=queue, body=body, properties=properties)
-        return await self._outbox.send(message, wanted)
+        buried = await self._outbox.send(message, wanted)
+        failpoint("after_letter_confirm")
+        return buried

@@ -119,8 +119,8 @@ class AsyncExecutor:
             if limit.expired():
                 return _timed_out(call, "it was cancelled")
             raise
-        except asyncio.CancelledError as error:
-            return Failed(ErrorCode.RETRIES_EXHAUSTED, "CancelledError", safe_text(error))
+        except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
+            return Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
 
     async def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -20,12 +21,15 @@ from worker.executor import Executor
 from worker.outbox import Outbox
 from worker.processes import ProcessExecutor
 from worker.slots import Slots
+from worker.suspects import Suspects
 from worker.threads import AsyncExecutor, ThreadExecutor
 
 log = logging.getLogger("glassrabbit.worker")
 
-#: How long the stop may still take after everything was given back.
-CLOSE_TIMEOUT_S = 5.0
+#: How long a broker may take to answer when we close a connection, or cancel a consumer.
+CLOSE_TIMEOUT_S = 2.0
+#: The same when we were told twice to stop.
+ABORT_TIMEOUT_S = 0.5
 
 
 class Worker:
@@ -48,12 +52,14 @@ class Worker:
         self._slots = Slots(settings.worker.concurrency)
         self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
         self._attempts = Attempts(settings, self.identity, _by_task(self._executors), self._outbox, self._slots)
+        limits = {queue: settings.queues[queue].delivery_limit for queue in self.queues}
+        self._suspects = Suspects(limits, self._attempts.handle)
         self._consumer = Consumer(
             link,
             name,
             {queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues},
             topology_of(settings),
-            lambda delivery: self._spawn(self._attempts.handle(delivery)),
+            lambda delivery: self._spawn(self._suspects.take(delivery)),
             lambda delivery: self._spawn(self._attempts.tell(delivery)),
         )
         self._handling: set[asyncio.Task[None]] = set()
@@ -123,18 +129,22 @@ class Worker:
         await asyncio.gather(aborted, drained, return_exceptions=True)
 
     async def _finish_what_runs(self) -> None:
-        await self._consumer.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._consumer.cancel(), CLOSE_TIMEOUT_S)
         self._slots.close()
         while self._handling:
             await asyncio.wait(self._handling)
 
     async def _stop(self) -> None:
         """First the consume link, so that nothing can be settled any more; then what still runs."""
-        await self._consumer.stop()
+        timeout_s = ABORT_TIMEOUT_S if self._aborting.is_set() else CLOSE_TIMEOUT_S
+        closing = asyncio.create_task(self._consumer.stop(timeout_s))
+        await asyncio.sleep(0)
         for task in self._handling:
             task.cancel()
         await asyncio.gather(*self._handling, return_exceptions=True)
-        await asyncio.gather(self._outbox.stop(), *(executor.stop() for executor, _ in self._executors))
+        stops = [executor.stop() for executor, _ in self._executors]
+        await asyncio.gather(closing, self._outbox.stop(timeout_s), *stops)
 
     def _spawn(self, handling: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(handling)

@@ -28,7 +28,8 @@ from protocol.names import dead_queue
 from tests.benchmarks.contestants import ALL, configuration
 from tests.support.management import Management, ManagementError
 
-_MANAGEMENT_PORT = 15672
+_MANAGEMENT_URL = "GLASSRABBIT__BROKER__MANAGEMENT_URL"
+_AMQP_PORT, _MANAGEMENT_PORT = 5672, 15672
 _TIMEOUT_S = 10.0
 
 
@@ -84,35 +85,48 @@ def _prepared(endpoint: Endpoint, pid: int | None, folder: Path) -> Place:
 @contextlib.contextmanager
 def _vhost(endpoint: Endpoint) -> Iterator[Endpoint]:
     """A vhost of our own; without the management API the one that the URL names."""
-    management = Management(endpoint.host, _management_port(), endpoint.username, endpoint.password)
-    name = f"bench-{secrets.token_hex(4)}"
+    management, name = _management(endpoint), f"bench-{secrets.token_hex(4)}"
     try:
-        management.add_vhost(name)
+        if management is not None:
+            management.add_vhost(name)
     except (OSError, http.client.HTTPException, ManagementError):
-        click.echo(f"no management API at {management.url}: measuring in the vhost of BROKER_URL", err=True)
-        try:
-            yield endpoint
-        finally:
-            _delete_queues(endpoint)
-        return
+        management = None
+    if management is None:
+        click.echo("no management API: measuring in the vhost of BROKER_URL", err=True)
     try:
-        yield replace(endpoint, vhost=name)
+        yield endpoint if management is None else replace(endpoint, vhost=name)
     finally:
-        management.remove_vhost(name)
+        if management is None:
+            _delete_queues(endpoint)
+        else:
+            management.remove_vhost(name)
 
 
-def _management_port() -> int:
-    url = os.environ.get("GLASSRABBIT__BROKER__MANAGEMENT_URL", "")
-    return urlsplit(url).port or _MANAGEMENT_PORT
+def _management(endpoint: Endpoint) -> Management | None:
+    """The API at GLASSRABBIT__BROKER__MANAGEMENT_URL. Without that only a broker on the usual port is asked:
+    beside any other there may be the API of a stranger."""
+    url = os.environ.get(_MANAGEMENT_URL)
+    if url is None and endpoint.port != _AMQP_PORT:
+        return None
+    place = urlsplit(url or f"http://{endpoint.host}:{_MANAGEMENT_PORT}")
+    return Management(
+        place.hostname or endpoint.host,
+        place.port or _MANAGEMENT_PORT,
+        endpoint.username,
+        endpoint.password,
+    )
 
 
 def _delete_queues(endpoint: Endpoint) -> None:
     """The queues that only we use; exchanges and the delay line are those of any installation."""
-    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(_url(endpoint)))) as connection:
-        channel = connection.channel()
-        for one in ALL:
-            channel.queue_delete(one.queue)
-            channel.queue_delete(dead_queue(one.queue))
+    # What kept us from measuring may keep us from cleaning up, and is told by its own error.
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        connection = pika.BlockingConnection(pika.URLParameters(_url(endpoint)))
+        with contextlib.closing(connection):
+            channel = connection.channel()
+            for one in ALL:
+                channel.queue_delete(one.queue)
+                channel.queue_delete(dead_queue(one.queue))
 
 
 def _url(endpoint: Endpoint) -> str:

@@ -24,8 +24,8 @@ def results(ends: list[Ended]) -> dict[int, Any]:
     """The result of each line, every one of which must have one."""
     found = {}
     for ended in ends:
-        assert isinstance(ended.end, Reply) and ended.end.failure is None, ended
-        assert ended.end.id == ended.id
+        assert isinstance(ended.end, Reply), ended
+        assert (ended.end.failure, ended.end.id) == (None, ended.id)
         found[ended.line] = ended.end.result
     assert len(found) == len(ends)
     return found

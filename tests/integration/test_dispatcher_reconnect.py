@@ -156,7 +156,8 @@ def test_a_connection_that_falls_silent_is_given_up_by_its_heartbeats(install: I
         asking = caller.asking("echo", {"value": 1})
         eventually(lambda: vhost.ready("queue_a") == 1, "the task")
         proxy.lose_answers()
-        eventually(lambda: proxy.accepted == 2, "another connection", 10)
+        # pika looks every heartbeat + 5 s, and gives up at the second look.
+        eventually(lambda: proxy.accepted == 2, "another connection", 20)
         proxy.cut()
         installation.worker()
         assert asking.result(15).result == 1

@@ -65,7 +65,7 @@ def test_properties_that_cannot_be_decoded_never_cost_the_connection(installatio
         RawTable(hostile.nested_tables(1500), **fields),
         task(b"\xff\xfe"),  # type: ignore[arg-type]
         task("note", correlation_id=b"\xff\xfe"),
-        task("note", headers={"v": 1, "traceparent": b"\xff\xfe"}),
+        task("note", headers={"v": 1, "history": [{"error": b"\xff\xfe"}]}),
     ]
     contents = [body(value=number) for number in range(len(broken))]
     for content, properties in zip(contents, broken, strict=True):

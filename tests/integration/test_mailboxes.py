@@ -8,7 +8,7 @@ import time
 import pytest
 
 from dispatcher.client import Dispatcher
-from dispatcher.errors import NoMailbox, Overdue
+from dispatcher.errors import NoMailbox
 from protocol.errors import ExitCode
 from protocol.names import new_id
 from tests.support.administrator import close_connections
@@ -84,7 +84,8 @@ def test_more_than_the_count_stays(installation: Installation) -> None:
     ended = command(installation.environment, "dispatcher", "collect", "box", "-n", "120")
     assert [one["id"] for one in ended.objects] == ids[:120]
     ended = command(installation.environment, "dispatcher", "collect", "box")
-    assert [one["id"] for one in ended.objects] == ids[120:]
+    # What was prefetched comes back to the queue in any order.
+    assert sorted(one["id"] for one in ended.objects) == sorted(ids[120:])
 
 
 @pytest.mark.every_broker
@@ -195,10 +196,10 @@ def test_a_reply_that_was_not_dealt_with_stays(installation: Installation) -> No
 
     async def scenario() -> None:
         async with Dispatcher(installation.settings) as dispatcher:
-            with pytest.raises(Overdue):
-                async for one in dispatcher.collect("box", count=3):
-                    raise Overdue(f"stopped at {one.id}")
-        async with Dispatcher(installation.settings) as dispatcher:
+            for _ in range(2):
+                replies = dispatcher.collect("box", count=3)
+                assert (await anext(replies)).id == ids[0]
+                await replies.aclose()  # type: ignore[attr-defined]
             assert [one.id async for one in dispatcher.collect("box")] == ids
 
     run(scenario())

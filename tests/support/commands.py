@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -52,17 +53,23 @@ def piped(environment: Mapping[str, str], line: str, within_s: float = _WITHIN_S
 
 def _run(words: list[str], environment: Mapping[str, str], stdin: str | bytes, within_s: float) -> Ended:
     started_s = time.monotonic()
-    ended = subprocess.run(
+    process = subprocess.Popen(
         words,
         cwd=ROOT,
         env=dict(environment),
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        timeout=within_s,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A group of its own, so that the deadline ends what a shell has started, too.
+        start_new_session=True,
     )
-    out, err = ended.stdout.decode(), ended.stderr.decode()
-    return Ended(ended.returncode, out, err, time.monotonic() - started_s)
+    with process:
+        try:
+            out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, within_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Ended(process.returncode, out.decode(), err.decode(), time.monotonic() - started_s)
 
 
 class Running:
@@ -85,7 +92,8 @@ class Running:
         self._news = threading.Condition()
         self._out: list[str] = []
         self._err: list[str] = []
-        assert self._process.stdout and self._process.stderr
+        assert self._process.stdout
+        assert self._process.stderr
         self._readers = [
             threading.Thread(target=self._read, args=pair, daemon=True)
             for pair in ((self._process.stdout, self._out), (self._process.stderr, self._err))

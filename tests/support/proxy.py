@@ -1,72 +1,182 @@
-"""A TCP proxy on loopback between us and a broker, which can lose what the broker says, cut, and be silent."""
+"""A network that a test can spoil: a TCP proxy on loopback, switched while it runs.
+
+Each direction is slow, dear, cut into bytes, silent or short as its ``Way`` says; connections are reset, closed
+slowly, accepted and left alone, or refused. What passes is decoded (``tests.support.frames``) and noted in ``log``
+in the order in which the client sees it: what it says when it is taken, what it hears when it is given.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import random
 import socket
 import threading
-from types import TracebackType
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
 
-_CHUNK = 65536
+from tests.support.frames import Event
+from tests.support.link import CLEAR, SILENT, Link, Way
+
+T = TypeVar("T")
+
+#: What becomes of a new connection: passed on, accepted and left alone, refused by the kernel.
+Welcome = Literal["pass", "hang", "refuse"]
+
+_LOOPBACK = "127.0.0.1"
+_WITHIN_S = 10.0
 
 
 class Proxy:
-    """``with Proxy(host, port) as proxy``: connections to ``proxy.port`` are passed on."""
+    """``with Proxy(host, port) as proxy``: connections to ``proxy.port`` are passed on. Usable from any thread."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
+        """``seed`` decides the jitter."""
+        self.port = 0
+        #: What passed, on all connections, oldest first.
+        self.log: list[Event] = []
+        #: Every connection that was accepted, the ended ones included.
+        self.links: list[Link] = []
+        #: Called on the proxy's own thread with each event, before what the client said is passed on. It may
+        #: change the ways of the link (``link.to_broker.become(SILENT)``) or reset it, and must not wait.
+        self.on_event: Callable[[Event, Link], None] | None = None
         self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        #: Connections that were accepted so far.
-        self.accepted = 0
-        self._loses_answers = False
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
+        self._to_broker = self._to_client = CLEAR
+        self._welcome: Welcome = "pass"
+        self._chance = random.Random(seed)
+        self._listening: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
     def __enter__(self) -> Proxy:
-        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+        self._thread.start()
+        self._do(self._listen())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    def __exit__(self, *_: object) -> None:
+        self._do(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_WITHIN_S)
+        self._loop.close()
+
+    @property
+    def accepted(self) -> int:
+        """Connections so far."""
+        return len(self.links)
+
+    @property
+    def live(self) -> list[Link]:
+        """Connections that nobody has ended."""
+        return [link for link in list(self.links) if link.is_open]
+
+    @property
+    def bytes_to_broker(self) -> int:
+        return sum(link.to_broker.passed for link in list(self.links))
+
+    @property
+    def bytes_to_client(self) -> int:
+        return sum(link.to_client.passed for link in list(self.links))
+
+    def events(self, kind: str, **fields: Any) -> list[Event]:
+        """The events of one kind whose fields have these values."""
+        wanted = fields.items()
+        return [
+            event
+            for event in list(self.log)
+            if event.kind == kind and all(getattr(event, key) == value for key, value in wanted)
+        ]
+
+    def spoil(
+        self, *, to_broker: Way | None = None, to_client: Way | None = None, names: str | None = None
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
+        """From now on this happens on every connection, those to come included. With ``names``: only on those that
+        are there and have it in their names. None: as it is."""
+        self._do(self._spoil(to_broker, to_client, names))
+
+    def heal(self) -> None:
+        """Be a good network again, for every connection. What was held arrives."""
+        self.spoil(to_broker=CLEAR, to_client=CLEAR)
+
+    def welcome(self, how: Welcome) -> None:
+        """What becomes of new connections from now on. Those that were left alone stay so."""
+        self._do(self._set_welcome(how))
+
+    def reset(self, names: str = "") -> int:
+        """Reset (RST to both sides) the connections that have ``names`` in their names; how many there were."""
+        return self._do(self._reset(names))
 
     def lose_answers(self) -> None:
-        """From now on nothing that the broker says on these connections arrives; what is said to it does."""
-        self._loses_answers = True
+        """From now on nothing that the broker says arrives; what is said to it does."""
+        self.spoil(to_client=SILENT)
 
     def cut(self) -> None:
-        """End all connections. New ones are passed on again."""
-        with self._lock:
-            sockets, self._sockets = self._sockets, []
-            self._loses_answers = False
-        for one in sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        """End all connections, what was held is lost; be a good network to new ones."""
+        self.reset()
+        self.heal()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._target, timeout=5)
-            except OSError:
-                return
-            server.settimeout(None)
-            with self._lock:
-                self.accepted += 1
-                self._sockets += [client, server]
-            threading.Thread(target=self._pass_on, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True).start()
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_WITHIN_S)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(_CHUNK):
-                if not (is_answer and self._loses_answers):
-                    target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+    async def _listen(self) -> None:
+        listener = socket.create_server((_LOOPBACK, self.port), backlog=1000)
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        self._listening = asyncio.create_task(self._accept(listener))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                client, _address = await asyncio.get_running_loop().sock_accept(listener)
+                task = asyncio.create_task(self._pass_on(client))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _refuse(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+            self._listening = None
+
+    async def _pass_on(self, client: socket.socket) -> None:
+        link = Link(len(self.links), *await asyncio.open_connection(sock=client), self._note, self._chance)
+        self.links.append(link)
+        link.to_broker.become(self._to_broker)
+        link.to_client.become(self._to_client)
+        await (link.hang() if self._welcome == "hang" else link.pass_on(*self._target))
+
+    def _note(self, event: Event, link: Link) -> None:
+        self.log.append(event)
+        if self.on_event is not None:
+            self.on_event(event, link)
+
+    async def _spoil(self, to_broker: Way | None, to_client: Way | None, names: str | None) -> None:
+        if names is None:
+            self._to_broker, self._to_client = to_broker or self._to_broker, to_client or self._to_client
+        for link in self.live if names is not None else self.links:
+            if names is None or names in link.name:
+                if to_broker is not None:
+                    link.to_broker.become(to_broker)
+                if to_client is not None:
+                    link.to_client.become(to_client)
+
+    async def _set_welcome(self, how: Welcome) -> None:
+        self._welcome = how
+        if how == "refuse":
+            await self._refuse()
+        elif self._listening is None:
+            await self._listen()
+
+    async def _reset(self, names: str) -> int:
+        chosen = [link for link in self.live if names in link.name]
+        for link in chosen:
+            link.reset()
+        return len(chosen)
+
+    async def _close(self) -> None:
+        await self._refuse()
+        for link in self.links:
+            link.reset()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,122 @@
+"""What is said last is lost: acks, confirms, replies. What they were about comes again and is known by its id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.distant import Distant
+from tests.support.frames import Event
+from tests.support.honest import honest
+from tests.support.link import SILENT, Link
+from tests.support.waiting import eventually
+
+WINDOW = 40
+
+
+@pytest.mark.timeout(60)
+def test_when_acks_are_lost_the_redelivery_is_answered_from_memory(distant: Callable[..., Distant]) -> None:
+    site = distant()
+    worker = site.worker()
+
+    def lose(event: Event, link: Link) -> None:
+        if event.kind == "ack":
+            link.to_broker.become(SILENT)
+
+    site.workers.on_event = lose
+    # As many as the worker takes without an ack: its prefetch.
+    load = site.load(site.caller(), 4)
+    eventually(lambda: len(load.ends) == 4, "the replies")
+    eventually(lambda: len(site.workers.events("ack")) == 4, "the acks, which go nowhere")
+    site.workers.on_event = None
+    assert site.workers.reset("consume") == 1
+    eventually(lambda: len(site.workers.events("ack")) == 8, "the acks of the redeliveries")
+    verdict = site.verdict(load, worker)
+    verdict.check()
+    assert (verdict.duplicated, verdict.delivered_again) == (0, 4)
+    assert [event.redelivered for event in site.workers.events("deliver", type="step")] == [False] * 4 + [True] * 4
+    assert worker.lines("answered_again 4")
+    assert no_channel_was_closed_by_the_broker(site)
+
+
+@pytest.mark.timeout(60)
+def test_what_ends_after_its_connection_is_not_acked_on_the_next_one(distant: Callable[..., Distant]) -> None:
+    site = distant()
+    worker, caller = site.worker(), site.caller()
+    journal, gate = site.installation.journal(), site.installation.gate()
+    asking = [caller.asking("hold", {"gate": str(gate), "journal": str(journal)}) for _ in range(4)]
+    journal.wait(2)
+    eventually(lambda: len(site.workers.events("deliver")) == 4, "the deliveries")
+    site.workers.reset("consume")
+    eventually(lambda: len(site.workers.events("deliver", redelivered=True)) == 4, "the redeliveries")
+    gate.touch()
+    assert [one.result(20).result for one in asking] == [1] * 4
+    eventually(lambda: len(site.workers.events("ack")) == 4, "the acks")
+    worker.sigterm()
+    assert worker.wait(20) == 0
+    assert Counter(journal.ids) == Counter(set(journal.ids))
+    assert honest(site.workers.log) == []
+    assert {event.connection for event in site.workers.events("ack")} == {site.workers.links[-1].number}
+    assert no_channel_was_closed_by_the_broker(site)
+    assert site.vhost.ready("queue_a") == 0
+
+
+@pytest.mark.timeout(60)
+def test_when_confirms_of_replies_are_lost_they_are_sent_again_before_any_ack(
+    distant: Callable[..., Distant],
+) -> None:
+    site = distant()
+    worker, caller = site.worker(), site.caller()
+
+    def lose(event: Event, link: Link) -> None:
+        if event.kind == "publish":
+            link.to_client.become(SILENT)
+
+    site.workers.on_event = lose
+    load = site.load(caller, WINDOW, window=WINDOW)
+    eventually(lambda: len(load.ends) >= 4, "replies of which the worker does not know that they arrived")
+    site.workers.on_event = None
+    assert site.workers.events("ack") == []
+    assert site.workers.reset("publish") == 1
+    verdict = site.verdict(load, worker)
+    verdict.check()
+    replies = Counter(event.id for event in site.workers.events("publish", exchange=""))
+    twice = sum(count - 1 for count in replies.values())
+    print(f"replies sent again {twice}, dropped by the dispatcher {caller.dispatcher.duplicates}")
+    assert 1 <= twice <= 4
+    assert caller.dispatcher.duplicates == twice
+    assert verdict.duplicated == 0
+
+
+@pytest.mark.timeout(60)
+def test_when_confirms_of_tasks_are_lost_the_same_ids_are_sent_again(distant: Callable[..., Distant]) -> None:
+    site = distant()
+    worker, caller = site.worker(), site.caller()
+    journal = site.installation.journal()
+
+    def lose(event: Event, link: Link) -> None:
+        if event.kind == "publish":
+            link.to_client.become(SILENT)
+
+    site.dispatchers.on_event = lose
+    submitting = [caller.start(caller.dispatcher.submit("note", {"journal": str(journal)})) for _ in range(WINDOW)]
+    journal.wait(WINDOW)
+    assert not any(one.done() for one in submitting)
+    site.dispatchers.on_event = None
+    site.dispatchers.reset()
+    ids = [one.result(20) for one in submitting]
+    sent = Counter(event.id for event in site.dispatchers.events("publish"))
+    assert sent == Counter(dict.fromkeys(ids, 2))
+    eventually(lambda: len(site.workers.events("ack")) == 2 * WINDOW, "the acks of both copies")
+    worker.sigterm()
+    assert worker.wait(20) == 0
+    print(f"submitted {WINDOW}, sent {sum(sent.values())}, run {len(journal.ids)}")
+    assert Counter(journal.ids) == Counter(ids)
+    assert honest(site.workers.log) == []
+    assert site.vhost.ready("queue_a") == site.vhost.ready("queue_a.dead") == 0
+
+
+def no_channel_was_closed_by_the_broker(site: Distant) -> bool:
+    return not [event for kind in ("channel_close", "close") for event in site.workers.events(kind, by="broker")]

@@ -1,0 +1,65 @@
+"""A network that passes nothing, in one direction or both: noticed by heartbeats, given up, made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.distant import Distant
+from tests.support.link import CLEAR, SILENT, Way
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
+
+HEARTBEAT_S = 4
+#: The broker looks twice a heartbeat and gives up after two in vain.
+BROKER_NOTICES_S = 3 * HEARTBEAT_S
+#: pika looks every heartbeat + 5 s, and gives up after an interval in vain.
+PIKA_NOTICES_S = 2 * (HEARTBEAT_S + 5)
+RECOVERY_S = 10.0
+_SLACK_S = 1.0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("to_broker", "to_client", "within_s"),
+    [
+        pytest.param(SILENT, CLEAR, BROKER_NOTICES_S, id="client to broker"),
+        pytest.param(CLEAR, SILENT, PIKA_NOTICES_S, id="broker to client"),
+        pytest.param(SILENT, SILENT, PIKA_NOTICES_S, id="both"),
+    ],
+)
+def test_silence_is_noticed_by_worker_and_dispatcher_and_costs_nothing(
+    distant: Callable[..., Distant], to_broker: Way, to_client: Way, within_s: float
+) -> None:
+    site = distant(broker={"heartbeat_s": HEARTBEAT_S})
+    worker, caller = site.worker(), site.caller()
+    load = site.load(caller, window=20, seconds=0.02)
+    load.progress()
+    started = time.monotonic()
+    present = {proxy: [link.number for link in proxy.live] for proxy in site.proxies}
+    assert [len(numbers) for numbers in present.values()] == [2, 1]
+    for proxy in site.proxies:
+        proxy.spoil(to_broker=to_broker, to_client=to_client)
+    eventually(
+        lambda: all(ends(proxy).keys() >= set(numbers) for proxy, numbers in present.items()),
+        "the end of all connections that were there",
+        within_s + _SLACK_S,
+    )
+    noticed = {
+        who: max(ends(proxy)[number] for number in present[proxy]) - started
+        for who, proxy in (("worker", site.workers), ("dispatcher", site.dispatchers))
+    }
+    for proxy in site.proxies:
+        proxy.heal()
+    recovery_s = load.progress(since_s=time.monotonic(), within_s=RECOVERY_S)
+    verdict = site.verdict(load, worker)
+    print(", ".join(f"{who} noticed after {seconds:.1f} s" for who, seconds in noticed.items()), end=", ")
+    print(f"recovery {recovery_s:.2f} s")
+    verdict.check()
+
+
+def ends(proxy: Proxy) -> dict[int, float]:
+    """When each connection ended for the client."""
+    return {event.connection: event.at for event in proxy.events("end")}

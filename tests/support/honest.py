@@ -1,0 +1,291 @@
+"""Whether what passed on the wire keeps the promises about acks. Knows AMQP and the names of exchanges, no code.
+
+A worker is what shares a connection name but for its last word (``worker-host-7 consume``, ``… publish``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tests.support.frames import Event
+
+T = TypeVar("T")
+
+_DIRECT = "amq.rabbitmq.reply-to"
+_MAILBOX = "mailbox."
+_INTERNAL_ERROR = 541
+_ID = re.compile("[0-9a-f]{32}")
+
+
+def honest(log: Iterable[Event]) -> list[str]:
+    """The violations in a wire log, in order; empty if there are none.
+
+    An ack, by a consumer that acks, of a message that wants a reply must follow the confirm of that reply (to its
+    address, or to one under which the task came again), or of a retry copy, or of a dead letter to which no reply
+    can be sent; all of them published by the same worker, confirmed and not returned. Of a message that wants
+    none: the confirm of whatever the worker published for it. Once every delivery of a task is acked its worker
+    publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver it. No consumer
+    holds more unacked messages than its prefetch.
+    """
+    judge = Judge()
+    for event in log:
+        judge.take(event)
+    return judge.violations
+
+
+@dataclass(slots=True)
+class _Delivery:
+    id: str
+    reply_to: str
+    order: int
+    consumer: str
+    #: False for what is read from a mailbox: nothing depends on its ack.
+    is_task: bool
+
+
+@dataclass(slots=True)
+class _Publication:
+    id: str
+    exchange: str
+    routing_key: str
+    returned: bool = False
+
+
+@dataclass(slots=True)
+class _Consumer:
+    queue: str
+    prefetch: int
+    no_ack: bool
+    unacked: int = 0
+
+
+@dataclass(slots=True)
+class _Channel:
+    #: The broker has closed it: what the client says until it hears of that is ignored.
+    is_closed: bool = False
+    prefetch: int = 0
+    highest: int = 0
+    consumers: dict[str, _Consumer] = field(default_factory=dict)
+    unacked: OrderedDict[int, _Delivery] = field(default_factory=OrderedDict)
+    unconfirmed: OrderedDict[int, _Publication] = field(default_factory=OrderedDict)
+
+
+@dataclass(slots=True)
+class _Task:
+    """What one worker did about one id."""
+
+    #: Deliveries that are not acked, on connections that live.
+    held: int = 0
+    is_over: bool = False
+    #: The addresses it came with, and the order of the newest delivery that had each.
+    addresses: dict[str, int] = field(default_factory=dict)
+    #: Where a reply was accepted.
+    answered: set[str] = field(default_factory=set)
+    #: A reply that cannot be delivered: its mailbox is missing, or its address ends the connection.
+    unanswerable: bool = False
+    #: Order of the last publish of anything, of a reply; of the last accepted retry copy, dead letter, anything.
+    published: int = 0
+    replied: int = 0
+    retried: int = 0
+    buried: int = 0
+    accepted: int = 0
+
+
+class Judge:
+    """``take`` each event; ``violations`` grows."""
+
+    def __init__(self) -> None:
+        self.violations: list[str] = []
+        self._names: dict[int, str] = {}
+        self._channels: dict[tuple[int, int], _Channel] = {}
+        self._tasks: dict[tuple[str, str], _Task] = {}
+        self._ended: set[int] = set()
+        self._order = 0
+        self._steps = {
+            "hello": self._on_hello,
+            "qos": self._on_qos,
+            "consume": self._on_consume,
+            "deliver": self._on_deliver,
+            "get_ok": self._on_get_ok,
+            "ack": self._on_ack,
+            "nack": self._on_given_back,
+            "reject": self._on_given_back,
+            "publish": self._on_publish,
+            "return": self._on_return,
+            "confirm": self._on_confirm,
+            "refuse": self._on_refuse,
+            "channel_open": self._on_channel_open,
+            "channel_close": self._on_channel_close,
+            "close": self._on_close,
+            "end": self._on_end,
+        }
+
+    def take(self, event: Event) -> None:
+        self._order += 1
+        step = self._steps.get(event.kind)
+        if step is not None and event.connection not in self._ended:
+            step(event)
+
+    def _on_hello(self, event: Event) -> None:
+        owner, _, _last = event.name.rpartition(" ")
+        self._names[event.connection] = owner or f"{event.name}#{event.connection}"
+
+    def _on_qos(self, event: Event) -> None:
+        if not event.whole_channel:
+            self._channel(event).prefetch = event.prefetch
+
+    def _on_consume(self, event: Event) -> None:
+        channel = self._channel(event)
+        channel.consumers[event.name] = _Consumer(event.queue, channel.prefetch, event.no_ack)
+
+    def _on_deliver(self, event: Event) -> None:
+        channel = self._channel(event)
+        channel.highest = max(channel.highest, event.tag)
+        consumer = channel.consumers.get(event.name)
+        if consumer is None or consumer.no_ack:
+            return
+        delivery = _Delivery(
+            event.id, event.reply_to, self._order, event.name, not consumer.queue.startswith(_MAILBOX)
+        )
+        channel.unacked[event.tag] = delivery
+        if delivery.is_task:
+            task = self._task(event, event.id)
+            task.held += 1
+            task.is_over = False
+            task.addresses[event.reply_to] = self._order
+        consumer.unacked += 1
+        if consumer.prefetch and consumer.unacked > consumer.prefetch:
+            self._violation(event, f"{consumer.unacked} unacked, prefetch {consumer.prefetch}: {event.name}")
+
+    def _on_get_ok(self, event: Event) -> None:
+        channel = self._channel(event)
+        channel.highest = max(channel.highest, event.tag)
+        channel.unacked[event.tag] = _Delivery(event.id, event.reply_to, self._order, "", is_task=False)
+
+    def _on_ack(self, event: Event) -> None:
+        for delivery in self._settled(event):
+            if delivery.is_task:
+                task = self._task(event, delivery.id)
+                if not _may_ack(task, delivery):
+                    self._violation(event, f"acked before the confirm that it depends on: {_shown(delivery)}")
+                task.held -= 1
+                task.is_over = task.held == 0
+
+    def _on_given_back(self, event: Event) -> None:
+        for delivery in self._settled(event):
+            if delivery.is_task:
+                self._task(event, delivery.id).held -= 1
+
+    def _on_publish(self, event: Event) -> None:
+        task = self._task(event, event.id)
+        task.published = self._order
+        if _is_reply(event):
+            task.replied = self._order
+        if task.is_over:
+            self._violation(event, f"published for {event.id} after its last delivery was acked")
+        if event.tag:
+            publication = _Publication(event.id, event.exchange, event.routing_key)
+            self._channel(event).unconfirmed[event.tag] = publication
+
+    def _on_return(self, event: Event) -> None:
+        for publication in self._channel(event).unconfirmed.values():
+            place = (publication.id, publication.exchange, publication.routing_key)
+            if not publication.returned and place == (event.id, event.exchange, event.routing_key):
+                publication.returned = True
+                return
+
+    def _on_confirm(self, event: Event) -> None:
+        for publication in _taken(self._channel(event).unconfirmed, event):
+            task = self._task(event, publication.id)
+            address = publication.routing_key if publication.exchange == "" else _MAILBOX + publication.routing_key
+            if publication.returned:
+                task.unanswerable |= _is_reply(publication)
+                continue
+            task.accepted = self._order
+            if _is_reply(publication):
+                task.answered.add(address)
+            elif publication.exchange.startswith("tasks.delay."):
+                task.retried = self._order
+            elif publication.exchange == "tasks.dead":
+                task.buried = self._order
+
+    def _on_refuse(self, event: Event) -> None:
+        _taken(self._channel(event).unconfirmed, event)
+
+    def _on_close(self, event: Event) -> None:
+        if event.by == "broker" and event.code == _INTERNAL_ERROR:
+            for key, channel in self._channels.items():
+                for publication in channel.unconfirmed.values() if key[0] == event.connection else ():
+                    self._task(event, publication.id).unanswerable |= publication.exchange == ""
+
+    def _on_channel_open(self, event: Event) -> None:
+        self._drop((event.connection, event.channel))
+
+    def _on_channel_close(self, event: Event) -> None:
+        self._drop((event.connection, event.channel))
+        self._channel(event).is_closed = True
+
+    def _on_end(self, event: Event) -> None:
+        self._ended.add(event.connection)
+        for key in [key for key in self._channels if key[0] == event.connection]:
+            self._drop(key)
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        channel = self._channels.pop(key, None)
+        for delivery in channel.unacked.values() if channel is not None else ():
+            if delivery.is_task:
+                self._tasks[self._names.get(key[0], ""), delivery.id].held -= 1
+
+    def _settled(self, event: Event) -> list[_Delivery]:
+        channel = self._channel(event)
+        settled = _taken(channel.unacked, event)
+        if not settled and not channel.is_closed:
+            what = "a second time" if event.tag <= channel.highest else "on a channel that did not deliver it"
+            self._violation(event, f"tag {event.tag} is settled {what}")
+        for delivery in settled:
+            if delivery.consumer in channel.consumers:
+                channel.consumers[delivery.consumer].unacked -= 1
+        return settled
+
+    def _channel(self, event: Event) -> _Channel:
+        return self._channels.setdefault((event.connection, event.channel), _Channel())
+
+    def _task(self, event: Event, task_id: str) -> _Task:
+        return self._tasks.setdefault((self._names.get(event.connection, ""), task_id), _Task())
+
+    def _violation(self, event: Event, what: str) -> None:
+        name = self._names.get(event.connection, "?")
+        self.violations.append(f"{event.at:.3f} {name}, connection {event.connection}: {event.kind}: {what}")
+
+
+def _taken(table: OrderedDict[int, T], event: Event) -> list[T]:
+    """What an ack, nack or confirm is about, taken out of the table. A multiple one covers all up to its tag."""
+    if not event.multiple:
+        return [table.pop(event.tag)] if event.tag in table else []
+    # Tag 0 means all.
+    return [table.pop(tag) for tag in list(table) if tag <= event.tag or not event.tag]
+
+
+def _is_reply(what: Event | _Publication) -> bool:
+    return what.exchange in ("", "replies")
+
+
+def _may_ack(task: _Task, delivery: _Delivery) -> bool:
+    since = delivery.order
+    if not (_ID.fullmatch(delivery.id) and delivery.reply_to.startswith((_DIRECT, _MAILBOX))):
+        return task.published < since or task.accepted > since
+    addresses = {address for address, order in task.addresses.items() if order >= since}
+    return (
+        bool(addresses & task.answered)
+        or task.retried > since
+        or (task.buried > since and (task.replied < since or task.unanswerable))
+        or (task.unanswerable and delivery.reply_to.startswith(_DIRECT))
+    )
+
+
+def _shown(delivery: _Delivery) -> str:
+    return f"{delivery.id} (reply to {delivery.reply_to[:40] or 'nobody'})"

@@ -1,0 +1,248 @@
+"""The judge of wire logs, on logs made by hand: what it must let pass, and what it must find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.frames import By, Event
+from tests.support.honest import honest
+
+ID = "0123456789abcdef" * 2
+OTHER = "f" * 32
+DIRECT = "amq.rabbitmq.reply-to.abc.def"
+CONSUME, PUBLISH = 0, 1
+
+
+def event(kind: str, by: By = "client", connection: int = CONSUME, channel: int = 1, **fields: Any) -> Event:
+    return Event(kind=kind, by=by, connection=connection, channel=channel, **fields)
+
+
+def started(prefetch: int = 2, consume: int = CONSUME, publish: int = PUBLISH) -> list[Event]:
+    """A worker with its two connections."""
+    return [
+        event("hello", connection=consume, name="worker-h-1 consume"),
+        event("channel_open", connection=consume),
+        event("qos", connection=consume, prefetch=prefetch),
+        event("consume", connection=consume, queue="queue_a", name="tag"),
+        event("hello", connection=publish, name="worker-h-1 publish"),
+        event("confirm_select", connection=publish),
+    ]
+
+
+def deliver(tag: int = 1, task_id: str = ID, reply_to: str = DIRECT, connection: int = CONSUME) -> Event:
+    return event("deliver", "broker", connection, tag=tag, name="tag", id=task_id, reply_to=reply_to)
+
+
+def publish(seq: int = 1, exchange: str = "", routing_key: str = DIRECT, task_id: str = ID) -> Event:
+    return event("publish", connection=PUBLISH, tag=seq, exchange=exchange, routing_key=routing_key, id=task_id)
+
+
+def confirm(seq: int = 1, multiple: bool = False) -> Event:
+    return event("confirm", "broker", PUBLISH, tag=seq, multiple=multiple)
+
+
+def returned(exchange: str, routing_key: str, task_id: str = ID) -> Event:
+    return event("return", "broker", PUBLISH, exchange=exchange, routing_key=routing_key, id=task_id)
+
+
+def refused(seq: int = 1) -> Event:
+    return event("refuse", "broker", PUBLISH, tag=seq)
+
+
+def ack(tag: int = 1, connection: int = CONSUME, channel: int = 1, multiple: bool = False) -> Event:
+    return event("ack", connection=connection, channel=channel, tag=tag, multiple=multiple)
+
+
+def ended(connection: int) -> Event:
+    return event("end", "proxy", connection)
+
+
+RETRY = ("tasks.delay.03", "1.0.note")
+DEAD = ("tasks.dead", "queue_a")
+BOX = ("replies", "box")
+
+HONEST: dict[str, list[Event]] = {
+    "a direct reply": [deliver(), publish(), confirm(), ack()],
+    "a reply into a mailbox": [deliver(reply_to="mailbox.box"), publish(1, *BOX), confirm(), ack()],
+    "a retry": [deliver(), publish(1, *RETRY), confirm(), ack()],
+    "a task that comes again after its retry": [
+        deliver(),
+        publish(1, *RETRY),
+        confirm(),
+        ack(),
+        deliver(2),
+        publish(2),
+        confirm(2),
+        ack(2),
+    ],
+    "a dead letter, then the reply": [deliver(), publish(1, *DEAD), confirm(), publish(2), confirm(2), ack()],
+    "a dead letter for one that cannot be told": [deliver(), publish(1, *DEAD), confirm(), ack()],
+    "a missing mailbox": [
+        deliver(reply_to="mailbox.box"),
+        publish(1, *BOX),
+        returned(*BOX),
+        confirm(),
+        publish(2, *DEAD),
+        confirm(2),
+        ack(),
+    ],
+    "no reply wanted": [deliver(reply_to=""), ack()],
+    "no reply wanted, a retry": [deliver(reply_to=""), publish(1, *RETRY), confirm(), ack()],
+    "one confirm for several": [
+        deliver(),
+        deliver(2, OTHER),
+        publish(1),
+        publish(2, task_id=OTHER),
+        confirm(2, multiple=True),
+        ack(2),
+        ack(1),
+    ],
+    "refused, and sent again": [deliver(), publish(1, *RETRY), refused(), publish(2, *RETRY), confirm(2), ack()],
+    "given back": [deliver(), event("nack", tag=1, requeue=True)],
+    "lost with its connection, redelivered, answered from memory": [
+        deliver(reply_to="mailbox.box"),
+        publish(1, *BOX),
+        confirm(),
+        ended(CONSUME),
+        *started(consume=2, publish=3)[:4],
+        deliver(1, reply_to="mailbox.box", connection=2),
+        publish(2, *BOX),
+        confirm(2),
+        ack(1, 2),
+    ],
+    "joined: one reply to the newest address, two acks": [
+        deliver(),
+        deliver(2, reply_to=DIRECT + "2"),
+        publish(1, routing_key=DIRECT + "2"),
+        confirm(),
+        ack(1),
+        ack(2),
+    ],
+    "an address that ends the connection": [
+        deliver(),
+        publish(),
+        event("close", "broker", PUBLISH, 0, code=541),
+        ended(PUBLISH),
+        ack(),
+    ],
+    "acks that cross with the end of their channel": [
+        deliver(),
+        publish(),
+        confirm(),
+        event("channel_close", "broker", code=406),
+        ack(),
+    ],
+    "acks that cross with the end of their connection": [deliver(), publish(), confirm(), ended(CONSUME), ack()],
+    "a mailbox is read": [
+        event("consume", queue="mailbox.box", name="reader"),
+        event("deliver", "broker", tag=1, name="reader", id=ID, reply_to=""),
+        ack(),
+    ],
+    "a mailbox is fetched from": [event("get_ok", "broker", tag=1, id=ID), ack()],
+    "a consumer without acks may get anything": [
+        event("consume", queue="amq.rabbitmq.reply-to", name="replies", no_ack=True),
+        *(event("deliver", "broker", tag=tag, name="replies", id=ID) for tag in range(1, 9)),
+    ],
+    "as many as the prefetch": [deliver(1), deliver(2, OTHER)],
+}
+
+
+@pytest.mark.parametrize("log", HONEST.values(), ids=HONEST)
+def test_an_honest_worker_is_believed(log: list[Event]) -> None:
+    assert honest([*started(), *log]) == []
+
+
+DISHONEST: dict[str, tuple[str, list[Event]]] = {
+    "before the reply": ("before the confirm", [deliver(), ack()]),
+    "before the confirm of the reply": ("before the confirm", [deliver(), publish(), ack(), confirm()]),
+    "before the confirm of the retry": ("before the confirm", [deliver(), publish(1, *RETRY), ack(), confirm()]),
+    "before the confirm of a retry that nobody waits for": (
+        "before the confirm",
+        [deliver(reply_to=""), publish(1, *RETRY), ack(), confirm()],
+    ),
+    "before the confirm of the dead letter": (
+        "before the confirm",
+        [deliver(reply_to=""), publish(1, *DEAD), ack(), confirm()],
+    ),
+    "after the dead letter and before the confirm of the reply": (
+        "before the confirm",
+        [deliver(), publish(1, *DEAD), confirm(), publish(2), ack(), confirm(2)],
+    ),
+    "a confirm that was a nack": ("before the confirm", [deliver(), publish(1, *RETRY), refused(), ack()]),
+    "a confirm after a return": (
+        "before the confirm",
+        [deliver(), publish(1, *RETRY), returned(*RETRY), confirm(), ack()],
+    ),
+    "a confirm of another task": (
+        "before the confirm",
+        [deliver(), deliver(2, OTHER), publish(1, task_id=OTHER), confirm(), ack(1)],
+    ),
+    "a confirm that the connection took with it": ("before the confirm", [deliver(), publish(), ended(1), ack()]),
+    "the confirm of an earlier attempt": (
+        "before the confirm",
+        [deliver(), publish(1, *RETRY), confirm(), ack(), deliver(2), publish(2, *RETRY), ack(2)],
+    ),
+    "a reply to another address": (
+        "before the confirm",
+        [deliver(), publish(1, routing_key=DIRECT + "2"), confirm(), ack()],
+    ),
+    "first the ack, then the retry, no reply wanted": (
+        "after its last delivery was acked",
+        [deliver(reply_to=""), ack(), publish(1, *RETRY), confirm()],
+    ),
+    "all at once": (
+        "before the confirm",
+        [deliver(), deliver(2, OTHER), publish(), confirm(), ack(2, multiple=True)],
+    ),
+    "acked twice": ("a second time", [deliver(), publish(), confirm(), ack(), ack()]),
+    "acked, then given back": ("a second time", [deliver(reply_to=""), ack(), event("reject", tag=1)]),
+    "on another channel": ("did not deliver", [deliver(), publish(), confirm(), ack(channel=2)]),
+    "with an old tag after a reconnect": (
+        "did not deliver",
+        [deliver(), publish(), confirm(), ended(0), *started(consume=2, publish=3)[:4], ack(1, connection=2)],
+    ),
+    "with an old tag that means another task now": (
+        "before the confirm",
+        [
+            deliver(),
+            publish(),
+            confirm(),
+            ended(0),
+            *started(consume=2, publish=3)[:4],
+            deliver(1, OTHER, connection=2),
+            ack(1, connection=2),
+        ],
+    ),
+    "more than the prefetch": ("3 unacked, prefetch 2", [deliver(1), deliver(2), deliver(3)]),
+}
+
+
+@pytest.mark.parametrize(("expected", "log"), DISHONEST.values(), ids=DISHONEST)
+def test_a_dishonest_worker_is_found(expected: str, log: list[Event]) -> None:
+    (violation, *further) = honest([*started(), *log])
+    assert expected in violation
+    assert further == []
+
+
+def test_what_another_worker_has_confirmed_is_no_excuse() -> None:
+    other = [
+        event("hello", connection=9, name="worker-h-2 publish"),
+        event("confirm_select", connection=9),
+        event("publish", connection=9, tag=1, routing_key=DIRECT, id=ID),
+        event("confirm", "broker", 9, tag=1),
+    ]
+    assert len(honest([*started(), deliver(), *other, ack()])) == 1
+
+
+def test_a_prefetch_holds_for_each_consumer_by_itself() -> None:
+    more = [
+        event("qos", prefetch=1),
+        event("consume", queue="queue_b", name="second"),
+        deliver(1),
+        deliver(2),
+        event("deliver", "broker", tag=3, name="second", id=OTHER),
+    ]
+    assert honest([*started(), *more]) == []
+    assert len(honest([*started(), *more, event("deliver", "broker", tag=4, name="second", id=OTHER)])) == 1
