@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -195,7 +196,7 @@ class LimitsSettings(Section):
     ledger_age_s: Seconds = Field(default=600.0, ge=0)
     ledger_bytes: Whole = Field(default=64 * 1_048_576, ge=0)
 
-    @property
+    @cached_property
     def messages(self) -> Limits:
         """The bounds of one message, as the protocol takes them."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})

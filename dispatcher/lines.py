@@ -75,7 +75,9 @@ async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
 
 async def _of_file(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
     number = 0
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    mode = os.fstat(file.fileno()).st_mode
+    # Files and devices like /dev/null are always ready, and epoll refuses them.
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty()):
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line

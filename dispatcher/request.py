@@ -61,7 +61,9 @@ class Request:
 
     def message(self, *, resent: int = 0) -> Message:
         """The message to publish now. A resend waits only for what is left of the delay."""
-        task, now_ms = replace(self.task, resent=resent), time.time_ns() // 1_000_000
+        task, now_ms = self.task, time.time_ns() // 1_000_000
+        if resent:
+            task = replace(task, resent=resent)
         if self.due_ms > now_ms:
             hop = enter((self.due_ms - now_ms) / 1000, task.name)
             return Message(

@@ -33,7 +33,8 @@ class Suspects:
         One whose channel ended while it waited is left alone: the broker delivers it again.
         """
         if delivery.returned < threshold(self._limits[delivery.queue]):
-            return await self._handle(delivery)
+            await self._handle(delivery)
+            return
         self._waiting.append(delivery)
         async with self._turn:
             await asyncio.sleep(PAUSE_S)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -18,6 +20,7 @@ import click
 
 from broker.shell import told
 from broker.tables import print_table
+from protocol.errors import ExitCode
 from tests.benchmarks import report
 from tests.benchmarks.contestants import ALL, PREFETCH
 from tests.benchmarks.measure import Plan, ready_times, rounds
@@ -34,6 +37,8 @@ _CALLS = 100
 @told
 def main(count: int, tasks: int, window: int, path: Path) -> None:
     """Measure on the broker of BROKER_URL, else on a private node; print a table and write bench.json."""
+    # Told to end, it ends its workers as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
     started_s = time.monotonic()
     plan = Plan(count, tasks, window, _CALLS)
     with tempfile.TemporaryDirectory(prefix="glassrabbit-bench-") as folder, place(Path(folder)) as where:

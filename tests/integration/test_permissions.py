@@ -115,12 +115,14 @@ def test_dispatcher_and_worker_do_all_their_work_with_these_rights(declared: Use
 
 @pytest.mark.every_broker
 def test_a_mailbox_that_is_missing_and_may_not_be_made_ends_with_4(declared: Users) -> None:
-    environment = declared.environment("dispatcher")
-    for words in (["submit", "echo", "--mailbox", "other"], ["collect", "other"], ["collect", "other", "-n", "1"]):
+    vhost, environment = declared.installation.vhost, declared.environment("dispatcher")
+    with vhost.channel() as channel:
+        channel.queue_delete("mailbox.box")
+    for words in (["submit", "echo", "--mailbox", "box"], ["collect", "box"], ["collect", "box", "-n", "1"]):
         ended = command(environment, "dispatcher", *words, within_s=10)
         assert (ended.code, ended.out) == (4, "")
-        assert "there is no mailbox other. Run `python -m broker declare --mailbox other`" in ended.err
-    assert declared.installation.vhost.ready("queue_a") == 0
+        assert "there is no mailbox box. Run `python -m broker declare --mailbox box`" in ended.err
+    assert vhost.ready("queue_a") == 0
 
 
 @pytest.mark.every_broker

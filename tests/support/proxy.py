@@ -29,9 +29,9 @@ _WITHIN_S = 10.0
 class Proxy:
     """``with Proxy(host, port) as proxy``: connections to ``proxy.port`` are passed on. Usable from any thread."""
 
-    def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
-        """``seed`` decides the jitter."""
-        self.port = 0
+    def __init__(self, host: str, port: int, listen: int = 0, *, seed: int = 0) -> None:
+        """``listen``: the port to take connections on (0: any that is free). ``seed`` decides the jitter."""
+        self.port = listen
         #: What passed, on all connections, oldest first.
         self.log: list[Event] = []
         #: Every connection that was accepted, the ended ones included.
@@ -114,6 +114,14 @@ class Proxy:
         self.reset()
         self.heal()
 
+    def refuse(self) -> None:
+        """End all connections and refuse new ones, until ``admit``."""
+        self.welcome("refuse")
+        self.reset()
+
+    def admit(self) -> None:
+        self.welcome("pass")
+
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_WITHIN_S)
 
@@ -131,7 +139,7 @@ class Proxy:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _refuse(self) -> None:
+    async def _stop_listening(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
@@ -162,7 +170,7 @@ class Proxy:
     async def _set_welcome(self, how: Welcome) -> None:
         self._welcome = how
         if how == "refuse":
-            await self._refuse()
+            await self._stop_listening()
         elif self._listening is None:
             await self._listen()
 
@@ -173,7 +181,7 @@ class Proxy:
         return len(chosen)
 
     async def _close(self) -> None:
-        await self._refuse()
+        await self._stop_listening()
         for link in self.links:
             link.reset()
         tasks = list(self._tasks)

@@ -1,0 +1,112 @@
+"""pika's exceptions become ours: each says where, what, and what to check."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import Any
+
+import pytest
+from pika import exceptions
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorAMQPHandshakeError,
+    AMQPConnectorException,
+    AMQPConnectorSocketConnectError,
+    AMQPConnectorStackTimeout,
+)
+
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.translate import connect_error, lost_error
+from protocol.errors import ExitCode
+
+WHERE = "amqp://someone:***@host:5672/vhost"
+
+
+def wrapped(error: BaseException) -> Any:
+    """As pika's connection workflow hands it over."""
+    return AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(error)])
+
+
+def in_handshake(error: BaseException) -> Any:
+    return AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(error)])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (wrapped(ConnectionRefusedError(111, "Connection refused")), Unreachable, "Connection refused"),
+        (wrapped(socket.gaierror(-2, "Name or service not known")), Unreachable, "Name or service not known"),
+        (wrapped(OSError(101, "Network is unreachable")), Unreachable, "Network is unreachable"),
+        (wrapped(TimeoutError()), Unreachable, "took the connection and did not answer"),
+        (AMQPConnectionWorkflowFailed([AMQPConnectorStackTimeout("timeout")]), Unreachable, "did not answer"),
+        (
+            wrapped(ssl.SSLCertVerificationError(1, "certificate verify failed")),
+            Unreachable,
+            "TLS failed .*certificate verify failed",
+        ),
+        (in_handshake(exceptions.IncompatibleProtocolError("0-8")), Unreachable, "does not speak AMQP 0-9-1"),
+        (
+            in_handshake(exceptions.ProbableAuthenticationError("closed")),
+            AccessRefused,
+            "refused the login. Check user and password",
+        ),
+        (
+            in_handshake(exceptions.ConnectionClosedByBroker(403, "ACCESS_REFUSED - Login was refused")),
+            AccessRefused,
+            "refused the login",
+        ),
+        (
+            in_handshake(
+                exceptions.ProbableAccessDeniedError(exceptions.ConnectionClosedByBroker(530, "NOT_ALLOWED"))
+            ),
+            AccessRefused,
+            "refused the virtual host",
+        ),
+        (
+            in_handshake(exceptions.ConnectionClosedByBroker(530, "NOT_ALLOWED - vhost x not found")),
+            AccessRefused,
+            "refused the virtual host .*vhost x not found",
+        ),
+        (AMQPConnectorException(), Unreachable, "cannot be reached"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_a_failed_connection_says_where_and_what_to_check(
+    error: BaseException, kind: type[BrokerError], told: str
+) -> None:
+    found = connect_error(error, WHERE)
+    assert type(found) is kind
+    assert found.exit_code is ExitCode.UNAVAILABLE
+    assert found.retryable is (kind is Unreachable)
+    text = str(found)
+    assert text.startswith(WHERE)
+    assert re.search(told, text)
+    assert "Check " in text
+    assert "\n" not in text
+    assert "()" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (exceptions.ChannelClosedByBroker(404, "NOT_FOUND - no queue"), 404, "404 NOT_FOUND - no queue"),
+        (exceptions.ChannelClosedByBroker(406, "PRECONDITION_FAILED"), 406, "406 PRECONDITION_FAILED"),
+        (exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED"), 320, "320 CONNECTION_FORCED"),
+        (exceptions.StreamLostError("Transport indicated EOF"), 0, "Transport indicated EOF"),
+        (exceptions.StreamLostError(ConnectionResetError(104, "reset by peer")), 0, "reset by peer"),
+    ],
+)
+def test_the_end_of_what_was_open_keeps_the_brokers_code_and_words(
+    error: BaseException, code: int, told: str
+) -> None:
+    found = lost_error(error, "the channel")
+    assert isinstance(found, ConnectionLost)
+    assert (found.code, found.outcome_known, found.retryable) == (code, False, True)
+    assert str(found).startswith("the channel ended: ")
+    assert told in str(found)
+
+
+def test_an_error_without_a_text_is_told_by_its_name() -> None:
+    assert str(lost_error(exceptions.AMQPHeartbeatTimeout(), "the connection")).endswith("AMQPHeartbeatTimeout")
