@@ -41,7 +41,11 @@ class Channel:
         return not self.closed.done() and bool(self._channel.is_open)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        resolve(self.closed, lost_error(error, "the channel"))
+        self.end(lost_error(error, "the channel"))
+
+    def end(self, reason: ConnectionLost) -> None:
+        """It is over, whether or not the broker has answered: what waits for it ends now. Idempotent."""
+        resolve(self.closed, reason)
 
     async def _rpc(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -29,13 +29,9 @@ class Connection:
     def __init__(self, wire: Wire, where: str) -> None:
         self._wire = wire
         self.where = where
+        self._channels: list[Channel] = []
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
         wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
-
-    @property
-    def server_version(self) -> str:
-        properties = self._wire.server_properties or {}
-        return str(properties.get("version", "unknown"))
 
     @property
     def is_open(self) -> bool:
@@ -57,12 +53,13 @@ class Connection:
         await asyncio.wait({opened, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             raise self.closed.result()
-        return Channel(opened.result())
+        channel = Channel(opened.result())
+        self._channels.append(channel)
+        return channel
 
     def fail(self, reason: BrokerError) -> None:
         """End the connection for a reason of ours. Idempotent; everything unacked goes back to its queue."""
-        if not self.closed.done():
-            self.closed.set_result(reason)
+        self._end(reason)
         with contextlib.suppress(pika_errors.ConnectionWrongStateError):
             self._wire.close()
 
@@ -77,8 +74,14 @@ class Connection:
             await asyncio.wait_for(ended.wait(), timeout_s)
 
     def _on_closed(self, error: BaseException) -> None:
-        if not self.closed.done():
-            self.closed.set_result(lost_error(error, f"the connection to {self.where}"))
+        self._end(lost_error(error, f"the connection to {self.where}"))
+
+    def _end(self, reason: BrokerError) -> None:
+        """A silent network may keep pika waiting for an answer; nobody else has to wait with it."""
+        resolve(self.closed, reason)
+        channels, self._channels = self._channels, []
+        for channel in channels:
+            channel.end(ConnectionLost(str(reason), getattr(reason, "code", 0)))
 
 
 async def connect(

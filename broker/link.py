@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import tenacity
 
+from broker.channel import resolve
 from broker.connection import Connection, connect
 from broker.endpoint import Endpoint
-from broker.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost, TopologyDrift, Unreachable
 from broker.lifecycle import Event, State, after
 from broker.settings import Settings, TlsSettings
 
@@ -29,6 +30,8 @@ FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
 #: Spreads the first attempts of many clients that lost the same broker.
 HERD_S = 0.25
+#: What waiting does not mend, for a caller that has a person behind it.
+_FINAL = (AccessRefused, TopologyDrift)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,10 @@ class Link:
         self._setup = setup
         self._tells_first = tells_first
         self._stopping = asyncio.Event()
-        self._changed = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []
         self._connection: Connection | None = None
+        #: Why it could not be made since it was open: each reason is told once.
+        self._told: set[str] = set()
         self.state = State.IDLE
         #: Generations that were open so far; the current one while open.
         self.generation = 0
@@ -97,7 +102,8 @@ class Link:
         return self.state in (State.OPEN, State.BLOCKED)
 
     async def run(self) -> None:
-        """Keep the link up until ``stop``. Never raises for what the broker or the network does."""
+        """Keep the link up until ``stop``. Raises ``TopologyDrift`` from ``setup``, which time does not mend, and
+        nothing else of what the broker or the network does."""
         self._move(Event.START)
         while not self._stopping.is_set():
             connection = await self._open()
@@ -116,18 +122,18 @@ class Link:
         self._move(Event.STOP)
 
     async def wait_open(self, timeout_s: float) -> None:
-        """Return once the link is open. Raises what keeps it from opening: a refused login at once, anything
-        else if it lasts longer than ``timeout_s``."""
-
-        def is_decided() -> bool:
-            return self.is_open or self._stopping.is_set() or isinstance(self.last_error, AccessRefused)
+        """Return once the link is open. Raises what keeps it from opening: a refused login or a different topology
+        at once, anything else if it lasts longer than ``timeout_s``."""
 
         try:
-            async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(is_decided)
+            async with asyncio.timeout(timeout_s):
+                while not (self.is_open or self._stopping.is_set() or isinstance(self.last_error, _FINAL)):
+                    changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiting.append(changed)
+                    await changed
         except TimeoutError as error:
             raise self.last_error or self._silent(timeout_s) from error
-        if isinstance(self.last_error, AccessRefused):
+        if isinstance(self.last_error, _FINAL):
             raise self.last_error
 
     def _silent(self, timeout_s: float) -> Unreachable:
@@ -144,14 +150,15 @@ class Link:
         self._stopping.set()
         if self._connection is not None:
             await self._connection.close(timeout_s)
-        async with self._changed:
-            self._changed.notify_all()
+        self._tell_waiting()
 
     async def _open(self) -> Connection | None:
         """The next open generation; None if the link was stopped before there was one."""
         attempts = tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
-            retry=tenacity.retry_if_exception_type(BrokerError),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, BrokerError) and not isinstance(error, TopologyDrift)
+            ),
             stop=lambda _state: self._stopping.is_set(),
             sleep=self._pause,
             reraise=True,
@@ -195,11 +202,13 @@ class Link:
         if self.last_error is not None and (self._tells_first or self.generation > 1):
             log.warning("%s link up again at %s", self._name, connection.where)
         self.last_error = None
+        self._told.clear()
         self._move(Event.READY)
         return connection
 
     def _failed(self, error: BrokerError, event: Event) -> None:
-        if str(error) != str(self.last_error) and (self._tells_first or self.generation):
+        if str(error) not in self._told and (self._tells_first or self.generation):
+            self._told.add(str(error))
             log.warning("%s link down: %s Trying again until it is back.", self._name, error)
         self.last_error = error
         self._move(event)
@@ -215,11 +224,12 @@ class Link:
 
     def _move(self, event: Event) -> None:
         self.state = after(self.state, event)
-        asyncio.get_running_loop().create_task(self._announce())
+        self._tell_waiting()
 
-    async def _announce(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def _tell_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for changed in waiting:
+            resolve(changed, None)
 
     async def _pause(self, seconds: float) -> None:
         try:

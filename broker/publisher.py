@@ -59,10 +59,6 @@ class Publisher:
         return publisher
 
     @property
-    def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
-
-    @property
     def oldest_s(self) -> float:
         """When the message that has waited longest for its confirm was sent, by the loop's clock; now if none."""
         first = next(iter(self._unconfirmed.values()), None)

@@ -291,14 +291,10 @@ class Dispatcher:
         channel = await connection.channel()
         await channel.consume(DIRECT_REPLY_TO, self._on_reply, auto_ack=True)
         publisher = await Publisher.open(connection, channel)
-        channel.closed.add_done_callback(self._on_channel_closed)
+        channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
         self._connection, self._publisher = connection, publisher
         for call in self._pending.to_ask_again():
             self._publish(publisher, call)
-
-    def _on_channel_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
-        self._publisher = None
-        self._link.fail(closed.result())
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
         try:

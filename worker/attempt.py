@@ -97,7 +97,8 @@ class Attempts:
             failure = Failure(code=verdict.code, type=verdict.code, text=verdict.text)
             run = Run(attempts=requester.attempt, worker=self._identity)
             reply = pack_failed(requester.id, failure, run, self._limits)
-            await self._reply(requester.reply_to, reply, verdict.queue)
+            # The letter is in its dead queue already: nothing but the reply is published from here.
+            await self._reply(requester.reply_to, reply, None)
         self.counts["obituaries"] += 1
         log.info("task %s: told its requester: %s", obituary.properties.message_id, verdict.code)
         self._settle(obituary)
@@ -210,10 +211,10 @@ class Attempts:
             task_properties(letter),
             task.body,
             self._settings.tasks[task.name].queue,
-            settlement.code,
-            settlement.text,
-            _now_ms(),
-            lambda: running.is_live,
+            code=settlement.code,
+            text=settlement.text,
+            now_ms=_now_ms(),
+            wanted=lambda: running.is_live,
         )
         if buried:
             self.counts["dead"] += 1
@@ -226,10 +227,10 @@ class Attempts:
             salvage(delivery.properties),
             delivery.body,
             delivery.queue,
-            refusal.code,
-            refusal.text,
-            _now_ms(),
-            lambda: delivery.is_live,
+            code=refusal.code,
+            text=refusal.text,
+            now_ms=_now_ms(),
+            wanted=lambda: delivery.is_live,
         )
         if not buried:
             return
@@ -248,7 +249,7 @@ class Attempts:
         await self._reply(task.reply_to, reply, delivery.queue)
         self._settle(delivery)
 
-    async def _reply(self, reply_to: str | None, reply: PackedReply, queue: str) -> None:
+    async def _reply(self, reply_to: str | None, reply: PackedReply, queue: str | None) -> None:
         await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), wanted=lambda: True)
         failpoint("after_reply_confirm")
 

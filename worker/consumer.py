@@ -80,25 +80,22 @@ class Consumer:
             log.info("%s may not declare: working on the topology that is there", self._name)
 
     async def _consume(self, connection: Connection) -> None:
-        if self._cancelled:
-            return
         channel = await connection.channel()
-        channel.on_cancel(self._on_cancel)
-        self._channel = channel
-        self._tags = [
-            await channel.consume(
-                queue, self._deliver(channel, queue, self._on_task), prefetch=prefetch, tag=f"{self._name}.{queue}"
-            )
-            for queue, prefetch in self._queues.items()
-        ]
-        on_obituary = self._deliver(channel, OBITUARIES, self._on_obituary)
-        self._tags.append(
-            await channel.consume(
-                OBITUARIES, on_obituary, prefetch=OBITUARY_PREFETCH, tag=f"{self._name}.obituaries"
-            )
-        )
+        channel.on_cancel(lambda tag: connection.fail(_cancelled_by_broker(tag)))
+        self._channel, self._tags = channel, []
+        consumers = [(queue, prefetch, self._on_task) for queue, prefetch in self._queues.items()]
+        consumers.append((OBITUARIES, OBITUARY_PREFETCH, self._on_obituary))
+        for queue, prefetch, handle in consumers:
+            if self._cancelled:
+                break
+            tag = f"{self._name}.{queue}"
+            await channel.consume(queue, self._deliver(channel, queue, handle), prefetch=prefetch, tag=tag)
+            self._tags.append(tag)
+        if self._cancelled:
+            # The stop came while this was going on, and could not know of the latest consumer.
+            await self.cancel()
         # Only now: while the consumers are being made, a closed channel is for ``_set_up`` to deal with.
-        channel.closed.add_done_callback(self._on_channel_closed)
+        channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
 
     def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Callable[[Any, Any, bytes], None]:
         def on_delivery(method: Any, properties: Any, body: bytes) -> None:
@@ -117,14 +114,6 @@ class Consumer:
 
         return on_delivery
 
-    def _on_cancel(self, tag: str) -> None:
-        """After the broker's cancel nothing may be acked here: on 4.3 a late ack revives the consumer."""
-        self.link.fail(ConnectionLost(f"the broker cancelled the consumer {tag}"))
-
-    def _on_channel_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
-        self._tags = []
-        self.link.fail(closed.result())
-
     async def cancel(self) -> None:
         """Take no more deliveries; those that are unacked can still be settled."""
         self._cancelled = True
@@ -141,3 +130,8 @@ class Consumer:
         """Close the connection, waiting at most ``timeout_s`` for the broker's answer: from the call on nothing
         can be settled, and whatever is unacked goes back to its queue."""
         await self.link.stop(timeout_s)
+
+
+def _cancelled_by_broker(tag: str) -> ConnectionLost:
+    """After the broker's cancel nothing may be acked on that channel: on 4.3 a late ack revives the consumer."""
+    return ConnectionLost(f"the broker cancelled the consumer {tag}")

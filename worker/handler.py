@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,11 @@ def load(path: str) -> Handler:
             "Check the name, and that its folder is beside config.yml or the current one."
         )
         raise ConfigError([problem]) from error
+
+
+async def load_all(paths: Mapping[str, str]) -> dict[str, Handler]:
+    """The handlers of several tasks, loaded in a thread: a slow import must not hold up the loop."""
+    return await asyncio.to_thread(lambda: {task: load(path) for task, path in paths.items()})
 
 
 def run(handler: Handler, call: Call, limits: Limits) -> Outcome:

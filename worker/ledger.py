@@ -35,10 +35,6 @@ class Running:
         """Whether any delivery can still be settled. If none can, the broker delivers the task again."""
         return any(delivery.is_live for delivery in self.deliveries)
 
-    def ack(self) -> None:
-        for delivery in self.deliveries:
-            delivery.ack()
-
 
 @dataclass(frozen=True, slots=True)
 class Finished:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from broker.connection import Connection
@@ -44,8 +45,13 @@ class Outbox:
         self._suspects = asyncio.Lock()
         self._calm = asyncio.Event()
         self._calm.set()
-        #: Messages that the next hop does not take at present.
-        self.refused = 0
+        #: How many messages each exchange does not take at present.
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def refused(self) -> int:
+        """Messages that their next hop does not take at present."""
+        return self._refused.total()
 
     async def run(self) -> None:
         watch = asyncio.create_task(self._watch())
@@ -69,13 +75,10 @@ class Outbox:
         await self.link.stop(timeout_s)
 
     async def _set_up(self, connection: Connection) -> None:
-        self._publisher = await Publisher.open(connection)
-        self._publisher.channel.closed.add_done_callback(self._on_channel_closed)
+        publisher = await Publisher.open(connection)
+        publisher.channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
+        self._publisher = publisher
         self._opened.set()
-
-    def _on_channel_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
-        self._opened.clear()
-        self.link.fail(closed.result())
 
     async def send(
         self, message: Message, wanted: Callable[[], bool] = lambda: True, *, give_up_unroutable: bool = False
@@ -96,15 +99,18 @@ class Outbox:
                     continue
                 if not told:
                     told = True
-                    self.refused += 1
-                    log.warning("not accepted, the delivery stays unacked: %s", problem)
+                    self._refused[message.exchange] += 1
+                    # One line for all that wait for the same: it is the exchange that somebody has to look at.
+                    if self._refused[message.exchange] == 1:
+                        log.warning("not accepted, the delivery stays unacked: %s", problem)
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             return False
         finally:
             if told:
-                self.refused -= 1
-                log.warning("no longer waiting for the next hop to take %s", message.routing_key)
+                self._refused[message.exchange] -= 1
+                if not self._refused[message.exchange]:
+                    log.warning("no longer waiting for exchange '%s' to take messages", message.exchange)
 
     async def _problem(self, message: Message, give_up_unroutable: bool) -> PublishError | None:
         """Why the message was not accepted this time, or None if it was."""
@@ -123,14 +129,20 @@ class Outbox:
         return None
 
     async def _attempt(self, message: Message, *, alone: bool = False) -> None:
-        while not (self._opened.is_set() and (alone or self._calm.is_set())):
-            await self._opened.wait()
-            if not alone:
-                await self._calm.wait()
-        assert self._publisher is not None
-        accepted = self._publisher.publish(message)
+        accepted = (await self._open_publisher(alone)).publish(message)
         failpoint("after_publish")
         await accepted
+
+    async def _open_publisher(self, alone: bool) -> Publisher:
+        """Wait for the link, and for calm unless the message is to be sent alone."""
+        while True:
+            if self._publisher is None or not self._publisher.channel.is_open:
+                self._opened.clear()
+                await self._opened.wait()
+            elif not alone and not self._calm.is_set():
+                await self._calm.wait()
+            else:
+                return self._publisher
 
     async def _send_alone(self, message: Message) -> None:
         """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""

@@ -31,12 +31,18 @@ class Replies:
         self._mailboxes_only = mailboxes_only
 
     async def answer(
-        self, reply_to: str | None, reply: PackedReply, queue: str, *, now_ms: int, wanted: Callable[[], bool]
+        self,
+        reply_to: str | None,
+        reply: PackedReply,
+        queue: str | None,
+        *,
+        now_ms: int,
+        wanted: Callable[[], bool],
     ) -> None:
         """Send a reply and wait for its confirm.
 
         A mailbox that does not exist turns the reply into a dead letter of ``queue`` (``no_mailbox``), so that
-        it is not lost. A direct address that the broker chokes on is given up.
+        it is not lost; without a queue it is given up. So is a direct address that the broker chokes on.
         """
         match reply_kind(reply_to):
             case ReplyKind.DIRECT if self._mailboxes_only:
@@ -58,7 +64,7 @@ class Replies:
             log.warning("task %s: %s", reply.id, error)
 
     async def _answer_mailbox(
-        self, address: str, reply: PackedReply, queue: str, now_ms: int, wanted: Callable[[], bool]
+        self, address: str, reply: PackedReply, queue: str | None, now_ms: int, wanted: Callable[[], bool]
     ) -> None:
         message = Message(
             exchange=REPLIES,
@@ -69,15 +75,25 @@ class Replies:
         try:
             await self._outbox.send(message, wanted, give_up_unroutable=True)
         except Unroutable:
-            text = f"{address} does not exist: the reply is the body of this letter"
-            log.warning("task %s: %s", reply.id, text)
-            await self.bury(reply.properties, reply.body, queue, ErrorCode.NO_MAILBOX, text, now_ms, wanted)
+            log.warning("task %s: %s does not exist", reply.id, address)
+            if queue is not None:
+                text = f"{address} does not exist: the reply is the body of this letter"
+                await self.bury(
+                    reply.properties,
+                    reply.body,
+                    queue,
+                    code=ErrorCode.NO_MAILBOX,
+                    text=text,
+                    now_ms=now_ms,
+                    wanted=wanted,
+                )
 
     async def bury(
         self,
         original: Properties,
         body: bytes,
         queue: str,
+        *,
         code: ErrorCode,
         text: str,
         now_ms: int,

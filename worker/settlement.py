@@ -1,6 +1,6 @@
 """What follows from an outcome. Pure: values in, a decision out; time and chance are parameters.
 
-Where an ack happens: nowhere here. ``worker.worker`` carries a settlement out and acks last.
+Where an ack happens: nowhere here. ``worker.attempt`` carries a settlement out and acks last.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from queue import SimpleQueue
 
 from broker.channel import resolve
 from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, load, run, run_async, safe_text
+from worker.handler import Call, Handler, load_all, run, run_async, safe_text
 from worker.outcome import Failed, Outcome
 
 
@@ -30,11 +31,10 @@ class ThreadExecutor:
         self._handlers: dict[str, Handler] = {}
         self._limits = limits
         self._calls: SimpleQueue[Callable[[], bool] | None] = SimpleQueue()
-        self._ended: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
-        self._woken = False
+        self._outcomes = Outcomes()
 
     async def start(self) -> None:
-        self._handlers = {task: load(path) for task, path in self._paths.items()}
+        self._handlers = await load_all(self._paths)
         for _ in range(self._size):
             self._add_thread()
 
@@ -45,7 +45,7 @@ class ThreadExecutor:
         handler = self._handlers[call.context.task]
 
         def work() -> bool:
-            self._hand_over(loop, ended, _guarded(handler, call, self._limits))
+            self._outcomes.hand_over(loop, ended, _guarded(handler, call, self._limits))
             return not abandoned.is_set()
 
         def give_up() -> None:
@@ -59,23 +59,6 @@ class ThreadExecutor:
             return await ended
         finally:
             limit.cancel()
-
-    def _hand_over(
-        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Outcome], outcome: Outcome
-    ) -> None:
-        """Called in a handler's thread. One wake-up of the loop serves all outcomes that have gathered."""
-        self._ended.append((ended, outcome))
-        if not self._woken:
-            self._woken = True
-            # RuntimeError: the loop has ended, and with it everyone who waited.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._take_over)
-
-    def _take_over(self) -> None:
-        # First the flag: whoever appends from now on wakes the loop again.
-        self._woken = False
-        while self._ended:
-            resolve(*self._ended.popleft())
 
     async def stop(self) -> None:
         for _ in range(self._size):
@@ -98,32 +81,67 @@ class AsyncExecutor:
         self._handlers: dict[str, Handler] = {}
         self._limits = limits
         self._loop = asyncio.new_event_loop()
+        self._outcomes = Outcomes()
 
     async def start(self) -> None:
-        self._handlers = {task: load(path) for task, path in self._paths.items()}
+        self._handlers = await load_all(self._paths)
         wrong = [self._paths[task] for task, handler in self._handlers.items() if not handler.is_async]
         if wrong:
             raise ConfigError([f"handler {path!r} must be `async def` for the async executor." for path in wrong])
         threading.Thread(target=self._loop.run_forever, name="async handlers", daemon=True).start()
 
     async def run(self, call: Call) -> Outcome:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Outcome] = loop.create_future()
         handler = self._handlers[call.context.task]
-        future = asyncio.run_coroutine_threadsafe(self._limited(handler, call), self._loop)
-        return await asyncio.wrap_future(future)
+        running: set[asyncio.Task[None]] = set()
 
-    async def _limited(self, handler: Handler, call: Call) -> Outcome:
+        async def work() -> None:
+            try:
+                outcome = await run_async(handler, call, self._limits)
+            except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
+                outcome = Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
+            self._outcomes.hand_over(loop, ended, outcome)
+
+        def begin() -> None:
+            running.add(self._loop.create_task(work(), context=copy_context()))
+
+        def give_up() -> None:
+            # The waiting ends here and now: a coroutine may swallow its cancellation, or not await at all.
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])
+            resolve(ended, _timed_out(call, "it was cancelled, which takes effect at its next await"))
+
+        self._loop.call_soon_threadsafe(begin)
+        limit = loop.call_later(call.timeout_s, give_up)
         try:
-            async with asyncio.timeout(call.timeout_s) as limit:
-                return await run_async(handler, call, self._limits)
-        except TimeoutError:
-            if limit.expired():
-                return _timed_out(call, "it was cancelled")
-            raise
-        except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
-            return Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
+            return await ended
+        finally:
+            limit.cancel()
 
     async def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+class Outcomes:
+    """Hands outcomes from other threads over to the loop; one wake-up serves all that have gathered."""
+
+    def __init__(self) -> None:
+        self._ended: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
+        self._woken = False
+
+    def hand_over(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+        self._ended.append((ended, outcome))
+        if not self._woken:
+            self._woken = True
+            # RuntimeError: the loop has ended, and with it everyone who waited.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._take_over)
+
+    def _take_over(self) -> None:
+        # First the flag: whoever appends from now on wakes the loop again.
+        self._woken = False
+        while self._ended:
+            resolve(*self._ended.popleft())
 
 
 def _guarded(handler: Handler, call: Call, limits: Limits) -> Outcome:

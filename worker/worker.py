@@ -92,16 +92,28 @@ class Worker:
         told = asyncio.create_task(self._draining.wait())
         try:
             # No delivery may come before there is something that can run it.
-            await asyncio.gather(*(executor.start() for executor, _ in self._executors))
-            links.append(asyncio.create_task(self._consumer.run()))
-            await asyncio.wait({told, *links}, return_when=asyncio.FIRST_COMPLETED)
-            await self._drain()
+            if await self._started(told):
+                links.append(asyncio.create_task(self._consumer.run()))
+                await asyncio.wait({told, *links}, return_when=asyncio.FIRST_COMPLETED)
+                await self._drain()
         finally:
             told.cancel()
             await self._stop()
             await asyncio.gather(*links)
         if self._defect is not None:
             raise self._defect
+
+    async def _started(self, told: asyncio.Task[Any]) -> bool:
+        """Start the executors; False if the stop came first. Raises ``ConfigError``."""
+        starts = [asyncio.create_task(executor.start()) for executor, _ in self._executors]
+        started = asyncio.gather(*starts)
+        await asyncio.wait({told, started}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            started.result()
+            return True
+        started.cancel()
+        await asyncio.gather(*starts, return_exceptions=True)
+        return False
 
     @property
     def is_draining(self) -> bool:
@@ -123,7 +135,7 @@ class Worker:
             {aborted, drained}, timeout=self._settings.worker.grace_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not drained.done():
-            log.warning("%d tasks did not end in time and go back to their queues", self._slots.busy)
+            log.warning("%d deliveries were not settled in time and go back to their queues", len(self._handling))
         for task in (aborted, drained):
             task.cancel()
         await asyncio.gather(aborted, drained, return_exceptions=True)

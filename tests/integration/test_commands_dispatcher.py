@@ -20,7 +20,6 @@ def dispatch(
     return command(installation.environment, "dispatcher", *arguments, stdin=stdin, within_s=within_s)
 
 
-@pytest.mark.every_broker
 def test_call_prints_the_result_or_the_whole_reply(installation: Installation) -> None:
     installation.worker()
     for arguments, out in (
@@ -43,7 +42,6 @@ def test_call_prints_the_result_or_the_whole_reply(installation: Installation) -
         assert ended.out.count("\n") == 1 or output == "json"
 
 
-@pytest.mark.every_broker
 def test_a_task_that_failed_is_told_on_standard_error_with_exit_1(installation: Installation) -> None:
     installation.worker()
     ended = dispatch(installation, "call", "reject", "-a", "text=not mine")
@@ -66,7 +64,6 @@ def test_an_unknown_task_ends_with_4_and_the_known_ones(installation: Installati
     assert (ended.code, [one["error"]["code"] for one in ended.objects]) == (4, ["unknown_task"] * 2)
 
 
-@pytest.mark.every_broker
 def test_without_a_worker_the_timeout_ends_with_75(installation: Installation) -> None:
     ended = dispatch(installation, "call", "echo", "--timeout", "0.5")
     assert (ended.code, ended.out) == (75, "")
@@ -83,7 +80,6 @@ def test_an_option_before_the_command_is_not_ignored(installation: Installation)
     assert ended.code in (2, 75)
 
 
-@pytest.mark.every_broker
 def test_submit_prints_the_id_once_the_broker_has_the_task(installation: Installation) -> None:
     ended = dispatch(installation, "submit", "echo", "-a", "value=1")
     (letter,) = installation.vhost.messages("queue_a")
@@ -172,7 +168,6 @@ def test_a_line_without_an_end_in_sight_is_refused_without_a_traceback(installat
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.every_broker
 def test_map_follows_a_slow_pipe_and_prints_each_reply_as_it_comes(installation: Installation) -> None:
     installation.worker()
     with Running(installation.environment, "dispatcher", "map", "echo") as mapping:
@@ -183,7 +178,6 @@ def test_map_follows_a_slow_pipe_and_prints_each_reply_as_it_comes(installation:
         assert mapping.wait(10).code == 0
 
 
-@pytest.mark.every_broker
 def test_a_reader_that_has_enough_ends_map_without_a_traceback(installation: Installation, tmp_path: Path) -> None:
     installation.worker()
     file = tmp_path / "lines.jsonl"
@@ -192,7 +186,6 @@ def test_a_reader_that_has_enough_ends_map_without_a_traceback(installation: Ins
     assert (ended.code, ended.err, ended.out.count("\n")) == (1, "", 1)
 
 
-@pytest.mark.every_broker
 @pytest.mark.parametrize("words", [["call", "echo"], ["map", "echo"], []], ids=["call", "map", "workload"])
 def test_ctrl_c_ends_a_command_promptly_with_130(install: Install, words: list[str]) -> None:
     installation = install(workload=[{"task": "echo"}])
@@ -218,14 +211,26 @@ def test_the_workload_runs_side_by_side_and_the_table_shows_both_workers(install
     assert report["sequence_s"] >= 4
     assert report["wall_s"] <= 0.75 * report["sequence_s"]
     assert "4 of 4 done" in ended.err
+    for worker, task in zip(workers, ("task_a", "task_b"), strict=True):
+        assert [one["worker"].endswith(f":{worker.pid}") for one in report["tasks"] if one["task"] == task] == [
+            True
+        ] * 2
+
+
+def test_each_format_of_the_workload_shows_both_workers(install: Install) -> None:
+    installation = install(workload=[{"task": "note"}, {"task": "note_b", "count": 2}])
+    workers = [installation.worker("queue_a"), installation.worker("queue_b")]
     for output in ("table", "plain", "jsonl"):
         ended = dispatch(installation, "-o", output)
         assert ended.code == 0
         assert all(f":{worker.pid}" in ended.out for worker in workers)
         assert ("speed-up" in ended.out) is (output == "table")
         assert ("speed-up" in ended.err) is (output != "table")
-    lines = dispatch(installation, "-o", "plain").out.splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["task_a", "task_a", "task_b", "task_b"]
+        assert output != "plain" or [line.split("\t")[0] for line in ended.out.splitlines()] == [
+            "note",
+            "note_b",
+            "note_b",
+        ]
 
 
 def test_the_worst_end_of_a_workload_is_its_exit_code(install: Install) -> None:

@@ -17,7 +17,7 @@ from tests.support.commands import Running, command
 from tests.support.installation import Install, Installation
 from tests.support.waiting import eventually
 
-CONNECT_S = 1.0
+CONNECT_S = 0.5
 PASSWORD = "canary-Pa55"
 COMMANDS = [
     ("dispatcher", []),
@@ -175,7 +175,6 @@ def test_help_costs_less_than_a_fifth_of_a_second_of_processor_time(
     assert min(costs) < 0.2, costs
 
 
-@pytest.mark.every_broker
 def test_the_password_is_in_no_output_and_in_no_command_line_of_a_process(install: Install) -> None:
     installation = install(workload=[{"task": "echo"}])
     vhost = installation.vhost

@@ -27,7 +27,7 @@ def test_200_random_delays_are_never_early_and_hardly_ever_a_second_late(install
             assert len(set(await asyncio.gather(*submits))) == COUNT
 
     run(submit())
-    late_s = []
+    late_s: list[float] = []
     with installation.vhost.channel() as channel:
         for method, properties, _ in channel.consume("queue_a", auto_ack=True, inactivity_timeout=10):
             assert method is not None, f"{len(late_s)} of {COUNT} came"

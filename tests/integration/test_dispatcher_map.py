@@ -78,7 +78,6 @@ def test_never_more_than_the_window_is_under_way(installation: Installation) -> 
     assert (len(taken), sorted(ended)) == (total, list(range(1, total + 1)))
 
 
-@pytest.mark.every_broker
 def test_a_slow_input_does_not_hold_up_the_results(installation: Installation) -> None:
     installation.worker()
 
@@ -136,7 +135,6 @@ def test_the_timeout_is_for_each_input_and_makes_room_for_the_next(installation:
     assert installation.vhost.ready("queue_a") == 6
 
 
-@pytest.mark.every_broker
 def test_the_replies_of_concurrent_maps_are_not_mixed(installation: Installation) -> None:
     installation.worker()
 

@@ -57,7 +57,6 @@ def test_200_pending_calls_are_asked_again_and_answered_once_after_an_administra
     assert (caller.dispatcher.duplicates, caller.dispatcher.strangers) == (0, 0)
 
 
-@pytest.mark.every_broker
 def test_what_is_asked_again_has_the_same_id_and_body_and_says_how_often_it_was_sent(
     installation: Installation,
 ) -> None:
@@ -112,7 +111,6 @@ def test_a_delayed_call_is_asked_again_for_what_is_left_of_its_delay(
     assert journal.entries[0]["at"] - sent_at >= 3.0
 
 
-@pytest.mark.every_broker
 def test_calls_submits_and_maps_wait_for_a_connection_that_is_being_made_again(
     installation: Installation, proxy: Proxy
 ) -> None:
@@ -163,7 +161,6 @@ def test_a_connection_that_falls_silent_is_given_up_by_its_heartbeats(install: I
         assert asking.result(15).result == 1
 
 
-@pytest.mark.every_broker
 def test_pending_calls_outlive_a_broker_that_is_killed_and_restarted(installation: Installation) -> None:
     vhost, caller = installation.vhost, installation.caller()
     installation.worker("queue_b")

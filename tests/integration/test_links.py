@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.installation import Install, Installation
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
@@ -61,7 +59,6 @@ def test_a_broker_that_takes_connections_and_never_answers_is_told_once_and_trie
         worker.wait_ready()
 
 
-@pytest.mark.every_broker
 def test_a_refused_login_is_told_once_while_it_is_tried_again(installation: Installation) -> None:
     broker = installation.vhost.broker
     with Proxy(broker.host, broker.port) as proxy:

@@ -43,7 +43,6 @@ def test_a_mailbox_is_made_on_first_use_and_its_replies_outlive_the_dispatcher(
     assert vhost.ready("mailbox.box-1") == vhost.ready("queue_a") == 0
 
 
-@pytest.mark.every_broker
 def test_collect_without_a_count_takes_what_is_there(installation: Installation) -> None:
     vhost, ids = installation.vhost, [new_id() for _ in range(3)]
     _declare_box(installation)
@@ -88,7 +87,6 @@ def test_more_than_the_count_stays(installation: Installation) -> None:
     assert sorted(one["id"] for one in ended.objects) == sorted(ids[120:])
 
 
-@pytest.mark.every_broker
 def test_a_mailbox_that_does_not_exist_is_told(installation: Installation) -> None:
     async def collect(count: int | None) -> None:
         async with Dispatcher(installation.settings) as dispatcher:
@@ -147,7 +145,6 @@ def test_a_collect_that_is_killed_loses_nothing(installation: Installation) -> N
     assert set(printed) & set(left) <= {printed[-1]}
 
 
-@pytest.mark.every_broker
 def test_a_collect_whose_reader_has_enough_keeps_what_was_not_read(installation: Installation) -> None:
     vhost, ids = installation.vhost, [new_id() for _ in range(5)]
     _declare_box(installation)
@@ -160,7 +157,6 @@ def test_a_collect_whose_reader_has_enough_keeps_what_was_not_read(installation:
     assert [one["id"] for one in ended.objects] == ids[1:]
 
 
-@pytest.mark.every_broker
 def test_a_collection_goes_on_after_its_connection_was_lost_and_gives_nothing_twice(
     installation: Installation,
 ) -> None:

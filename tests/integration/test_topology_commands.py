@@ -55,7 +55,6 @@ def test_declaring_twice_changes_nothing_and_leaves_no_differences(install: Inst
     assert (same.code, same.out, same.err) == (0, "no differences\n", "")
 
 
-@pytest.mark.every_broker
 def test_a_dry_run_tells_what_would_be_made_and_changes_nothing(install: Install, vhost: Vhost) -> None:
     installation = with_management(install, vhost)
     there = listing(vhost)
@@ -125,7 +124,6 @@ def test_a_task_that_moved_leaves_bindings_that_diff_finds_and_prune_removes(
     assert vhost.ready("queue_a") == 0
 
 
-@pytest.mark.every_broker
 def test_a_policy_that_bounds_a_work_queue_is_found(install: Install, vhost: Vhost) -> None:
     installation = with_management(install, vhost)
     installation.declare()
