@@ -34,6 +34,11 @@ class Connection:
         wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
 
     @property
+    def server_version(self) -> str:
+        properties = self._wire.server_properties or {}
+        return str(properties.get("version", "unknown"))
+
+    @property
     def is_open(self) -> bool:
         return not self.closed.done()
 

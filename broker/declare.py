@@ -13,7 +13,7 @@ from broker.channel import Channel
 from broker.connection import Connection
 from broker.errors import AccessRefused, ConnectionLost, TopologyDrift
 from broker.topology import Binding, Exchange, Mailbox, Queue, Topology
-from protocol.names import REPLIES
+from protocol.names import REPLIES, TASKS
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 #: RabbitMQ's sentence of a 406, the same from 3.10 to 4.3.
@@ -85,18 +85,23 @@ async def ensure(connection: Connection, topology: Topology) -> bool:
     One passive declare decides, so that a start costs a round trip and not a hundred: what is declared last is
     there only if everything else is.
     """
+    if await _is_there(connection, REPLIES) and await _is_there(connection, TASKS):
+        return False
+    await declare(connection, topology)
+    return True
+
+
+async def _is_there(connection: Connection, exchange: str) -> bool:
+    """Also true if this user may not know: RabbitMQ 4.3 lets one see only what one has some right to."""
     channel = await connection.channel()
     try:
-        await channel.require_exchange(REPLIES)
+        await channel.require_exchange(exchange)
     except ConnectionLost as error:
-        if error.code == _NOT_FOUND:
-            await declare(connection, topology)
-            return True
-        if error.code != _ACCESS_REFUSED:
+        if error.code not in (_NOT_FOUND, _ACCESS_REFUSED):
             raise
-        return False
+        return error.code == _ACCESS_REFUSED
     await channel.close()
-    return False
+    return True
 
 
 async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:

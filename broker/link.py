@@ -90,8 +90,8 @@ class Link:
         self._stopping = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._connection: Connection | None = None
-        #: Why it could not be made since it was open: each reason is told once.
-        self._told: set[str] = set()
+        #: An incident is told once, with its first reason, and once when it is over.
+        self._told = False
         self.state = State.IDLE
         #: Generations that were open so far; the current one while open.
         self.generation = 0
@@ -114,7 +114,7 @@ class Link:
             self.last_error = await connection.closed
             if self._stopping.is_set():
                 break
-            log.warning("%s link down: %s", self._name, self.last_error)
+            self._tell(self.last_error)
             self._move(Event.LOST)
             await self._pause(random.uniform(0, HERD_S))
             if not self._stopping.is_set():
@@ -202,14 +202,17 @@ class Link:
         if self.last_error is not None and (self._tells_first or self.generation > 1):
             log.warning("%s link up again at %s", self._name, connection.where)
         self.last_error = None
-        self._told.clear()
+        self._told = False
         self._move(Event.READY)
         return connection
 
+    def _tell(self, error: BrokerError) -> None:
+        if not self._told and (self._tells_first or self.generation):
+            self._told = True
+            log.warning("%s link down, trying again until it is back: %s", self._name, error)
+
     def _failed(self, error: BrokerError, event: Event) -> None:
-        if str(error) not in self._told and (self._tells_first or self.generation):
-            self._told.add(str(error))
-            log.warning("%s link down: %s Trying again until it is back.", self._name, error)
+        self._tell(error)
         self.last_error = error
         self._move(event)
 

@@ -12,6 +12,22 @@ import click
 
 from protocol.errors import ExitCode, GlassrabbitError
 
+
+class Seconds(click.ParamType[float]):
+    """A finite number of seconds, above zero."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value} is not a finite number of seconds above 0", param, ctx)
+        return seconds
+
+
 config_option = click.option(
     "-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (default: config.yml)."
 )
@@ -28,8 +44,10 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             code = error.exit_code
-        except BrokenPipeError:
-            # Whoever read our output has enough; there is nobody to tell, and nothing more to flush to.
+        except OSError as error:
+            # A pipe whose reader has enough needs no word. Nothing more can be flushed there, either way.
+            if not isinstance(error, BrokenPipeError):
+                click.echo(f"error: {error}", err=True)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.FAILED
         except KeyboardInterrupt:

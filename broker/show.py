@@ -81,7 +81,9 @@ def _arrow(binding: Binding) -> str:
 
 
 def _id(kind: str, name: str) -> str:
-    return f"{kind}_{name.replace('.', '_').replace('-', '_')}"
+    """A Mermaid id, another one for every name: what Mermaid does not take is spelt out."""
+    spelt = "".join(char if char.isalnum() else "__" if char == "_" else f"_{ord(char):02x}" for char in name)
+    return f"{kind}_{spelt}"
 
 
 def _pairs(arguments: object) -> list[str]:

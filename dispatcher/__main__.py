@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from broker.shell import config_option, told
+from broker.shell import Seconds, config_option, told
 from protocol.errors import ExitCode
 
 _timeout = click.option(
@@ -60,6 +60,9 @@ def main(context: click.Context, config: str | None, timeout: float, output: str
     missing mailbox, 75 timed out with unknown outcome, 1 a task failed, 0 ok; 2 usage, 130 interrupted.
     """
     if context.invoked_subcommand is not None:
+        for name in ("timeout", "output"):
+            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                raise click.UsageError(f"give --{name} after the command: {context.invoked_subcommand} --{name} …")
         context.obj = config
         return None
     from dispatcher.commands import run_workload
@@ -152,9 +155,7 @@ def submit(
 @main.command()
 @click.argument("name")
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds to wait."
-)
+@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait.")
 @config_option
 @click.pass_context
 @told

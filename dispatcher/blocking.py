@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -79,7 +80,8 @@ class BlockingDispatcher:
         window: int = DEFAULT_WINDOW,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Iterator[Ended]:
-        return self._iterate(self._dispatcher.map(task, arguments, window=window, timeout_s=timeout_s))
+        inputs = _in_a_thread(arguments)
+        return self._iterate(self._dispatcher.map(task, inputs, window=window, timeout_s=timeout_s))
 
     def submit(
         self,
@@ -127,6 +129,13 @@ class BlockingDispatcher:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _in_a_thread(inputs: Iterable[T]) -> AsyncIterator[T]:
+    """The caller's iterator may be slow, or call this very dispatcher: the loop must not wait for it."""
+    iterator = iter(inputs)
+    while item := await asyncio.to_thread(lambda: list(islice(iterator, 1))):
+        yield item[0]
 
 
 async def _close(items: AsyncIterator[Any]) -> None:

@@ -1,39 +1,26 @@
-"""The dispatcher: sends tasks, matches replies, asks again after a reconnect.
-
-One link, one channel: it consumes ``amq.rabbitmq.reply-to`` and publishes in confirm mode, since a direct reply
-address belongs to the channel that asks (https://www.rabbitmq.com/docs/direct-reply-to). Nothing else is done
-on it: an error there would cost every pending reply.
-"""
+"""The dispatcher: what a program calls. ``dispatcher.asking`` does the asking."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from broker.connection import Connection
-from broker.declare import ensure, ensure_mailbox
-from broker.errors import ConfirmLost, ConnectionLost, Unroutable
-from broker.link import Link, LinkSettings
-from broker.publisher import Publisher
+from broker.declare import ensure_mailbox
+from broker.errors import ConnectionLost
 from broker.settings import Settings
 from broker.topology import mailbox as mailbox_topology
-from broker.topology import topology_of
-from dispatcher.errors import NoMailbox, NoReply, Overdue, ReplyUnreadable, TaskFailed, UnknownTask
+from dispatcher.asking import Asking
+from dispatcher.errors import NoMailbox, Overdue, TaskFailed
 from dispatcher.mailbox import Mailbox
-from dispatcher.pending import Accepted, End, Pending, PendingCalls
+from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
 from dispatcher.window import Ended, ends
-from protocol.errors import Malformed
 from protocol.names import DIRECT_REPLY_TO, mailbox_queue
-from protocol.reply import Reply, read_replies
-
-log = logging.getLogger("glassrabbit.dispatcher")
+from protocol.reply import Reply
 
 T = TypeVar("T")
 
@@ -42,9 +29,6 @@ Arguments = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_WINDOW = 500
-#: How often deadlines are looked at: a call ends at most so much after its deadline.
-SWEEP_S = 0.05
-MARGIN_S = 0.25
 
 
 class Dispatcher:
@@ -57,35 +41,25 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = settings.limits.messages
-        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, tells_first=False)
-        self._connection: Connection | None = None
-        self._publisher: Publisher | None = None
-        self._pending = PendingCalls()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._asking = Asking(settings)
 
     @property
     def duplicates(self) -> int:
         """Replies to calls that had ended."""
-        return self._pending.duplicates
+        return self._asking.pending.duplicates
 
     @property
     def strangers(self) -> int:
         """Replies to ids that were never asked here."""
-        return self._pending.strangers
+        return self._asking.pending.strangers
 
     @property
     def generation(self) -> int:
         """How many connections there were so far."""
-        return self._link.generation
+        return self._asking.generation
 
     async def __aenter__(self) -> Dispatcher:
-        self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
-        try:
-            # A little longer than one attempt may take, so that its own error is the one that is told.
-            await self._link.wait_open(self._settings.broker.connect_timeout_s + MARGIN_S)
-        except BaseException:
-            await self.close()
-            raise
+        await self._asking.open()
         return self
 
     async def __aexit__(
@@ -95,12 +69,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Close the connection. Calls that still wait end with ``ConnectionLost``."""
-        await self._link.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for task_id in list(self._pending.calls):
-            self._pending.end(task_id, ConnectionLost("the dispatcher was closed"))
+        await self._asking.close()
 
     async def call(
         self,
@@ -168,7 +137,8 @@ class Dispatcher:
         async for ended in ends(
             inputs,
             lambda value: self._request(task, read(value), DIRECT_REPLY_TO),
-            lambda request, on_end: self._launch(request, timeout_s, on_end),
+            lambda request, on_end: self._asking.launch(request, timeout_s, on_end, patient=True),
+            self._asking.pending.forget,
             window,
         ):
             yield ended
@@ -188,7 +158,7 @@ class Dispatcher:
         Raises ``NoMailbox``, and what ``call`` raises but for ``TaskFailed``.
         """
         if mailbox is not None:
-            await self._require_mailbox(mailbox)
+            await self._require_mailbox(mailbox, time.monotonic() + timeout_s)
         reply_to = None if mailbox is None else mailbox_queue(mailbox)
         request = self._request(task, arguments, reply_to, delay_s, expires_s)
         await self._end_of(request, timeout_s)
@@ -205,16 +175,17 @@ class Dispatcher:
         deadline_s = time.monotonic() + timeout_s
         box, given = Mailbox(mailbox, self._limits), 0
         while True:
+            connection = await self._asking.connection(max(0.1, deadline_s - time.monotonic()))
+            left = None if count is None else count - given
             try:
-                assert self._connection is not None
-                left = None if count is None else count - given
-                # Closed here and now: whoever stops early gets back at once what it did not take.
-                async with aclosing(box.read(self._connection, left, deadline_s)) as replies:
+                # Closed here and now if the caller leaves: what it did not take goes back at once.
+                async with aclosing(box.read(connection, left, deadline_s)) as replies:
                     async for reply in replies:
                         yield reply
                         given += 1
             except ConnectionLost:
-                await self._link.wait_open(max(0.0, deadline_s - time.monotonic()))
+                if connection.is_open or time.monotonic() > deadline_s:
+                    raise
                 continue
             if count is not None and given < count:
                 raise Overdue(
@@ -243,80 +214,22 @@ class Dispatcher:
             else:
                 ended.set_exception(end)
 
-        self._launch(request, timeout_s, on_end)
+        self._asking.launch(request, timeout_s, on_end)
         try:
             return await ended
         finally:
-            self._pending.forget(request.task.id)
+            self._asking.pending.forget(request.task.id)
 
-    def _launch(self, request: Request, timeout_s: float, on_end: Callable[[End], None]) -> None:
-        call = Pending(
-            request=request,
-            timeout_s=timeout_s,
-            deadline_s=time.monotonic() + timeout_s,
-            on_end=on_end,
-            wants_reply=request.task.reply_to == DIRECT_REPLY_TO,
-        )
-        self._pending.add(call)
-        if self._publisher is not None:
-            self._publish(self._publisher, call)
-
-    def _publish(self, publisher: Publisher, call: Pending) -> None:
-        accepted = publisher.publish(call.request.message(resent=call.sent))
-        call.sent += 1
-        accepted.add_done_callback(partial(self._on_published, call))
-
-    def _on_published(self, call: Pending, accepted: asyncio.Future[None]) -> None:
-        match accepted.exception():
-            case None:
-                call.accepted = True
-                if not call.wants_reply:
-                    self._finish(call, Accepted())
-            case ConfirmLost():
-                return  # The next generation publishes it again, with the same id.
-            case Unroutable():
-                self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
-            case error:
-                assert isinstance(error, Exception)
-                self._finish(call, error)  # type: ignore[arg-type]
-
-    def _finish(self, call: Pending, end: End) -> None:
-        if self._pending.calls.get(call.id) is call:
-            self._pending.end(call.id, end)
-
-    async def _set_up(self, connection: Connection) -> None:
-        """Consume first, then publish; then ask everything again that this channel's predecessor had asked."""
-        if self._link.generation == 0:
-            await ensure(connection, topology_of(self._settings))
-        channel = await connection.channel()
-        await channel.consume(DIRECT_REPLY_TO, self._on_reply, auto_ack=True)
-        publisher = await Publisher.open(connection, channel)
-        channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
-        self._connection, self._publisher = connection, publisher
-        for call in self._pending.to_ask_again():
-            self._publish(publisher, call)
-
-    def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
-        try:
-            replies = read_replies(body, self._limits)
-        except Malformed as error:
-            log.warning("a reply cannot be read: %s", error)
-            self._pending.end(
-                str(properties.correlation_id), ReplyUnreadable(f"the reply cannot be read: {error}")
-            )
-            return
-        for reply in replies:
-            self._pending.end(reply.id, reply)
-
-    async def _sweep(self) -> None:
+    async def _require_mailbox(self, name: str, deadline_s: float) -> None:
         while True:
-            await asyncio.sleep(SWEEP_S)
-            for call in self._pending.overdue(time.monotonic()):
-                self._finish(call, NoReply(call.id, call.timeout_s, accepted=call.accepted))
-
-    async def _require_mailbox(self, name: str) -> None:
-        assert self._connection is not None
-        if not await ensure_mailbox(self._connection, mailbox_topology(name)):
+            connection = await self._asking.connection(max(0.1, deadline_s - time.monotonic()))
+            try:
+                if await ensure_mailbox(connection, mailbox_topology(name)):
+                    return
+            except ConnectionLost:
+                if connection.is_open or time.monotonic() > deadline_s:
+                    raise
+                continue
             raise NoMailbox(name)
 
 

@@ -1,4 +1,4 @@
-"""Looking for one dead letter. (A tool for all of them is another matter.)"""
+"""Taking one dead letter out of its queue."""
 
 from __future__ import annotations
 

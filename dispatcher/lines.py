@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import os
 import stat
 import sys
@@ -43,7 +44,7 @@ def arguments_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
 def read_object(text: str | bytes) -> dict[str, Any]:
     """One JSON object. Raises ``BadLine``."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"no JSON: {error}") from error
     if not isinstance(value, dict):
@@ -53,9 +54,13 @@ def read_object(text: str | bytes) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_constant)
     except ValueError:
         return text
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
 
 
 async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
@@ -64,6 +69,8 @@ async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
     Raises ``OSError``. A pipe is read as it fills, so a slow producer is followed and not waited for.
     """
     if source == "-":
+        if sys.stdin is None:
+            raise BadLine("standard input is closed. Give a file, or lines on standard input.")
         file: BinaryIO = sys.stdin.buffer
         async for item in _of_file(file):
             yield item
@@ -86,12 +93,21 @@ async def _of_file(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     try:
-        while line := await reader.readline():
+        while line := await _line(reader, number + 1):
             number += 1
             if line.strip():
                 yield number, line
     finally:
         transport.close()
+
+
+async def _line(reader: asyncio.StreamReader, number: int) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError as error:
+        raise BadLine(
+            f"line {number} is longer than {_LINE_BYTES >> 20} MiB. Nothing after it was read."
+        ) from error
 
 
 def ended_line(ended: Ended) -> dict[str, Any]:
@@ -117,7 +133,19 @@ def _snake(name: str) -> str:
 
 def dumps(value: object, *, indent: int | None = None) -> str:
     """JSON of what msgpack carried; bytes, which JSON does not have, as base64."""
-    return json.dumps(value, default=_other, ensure_ascii=False, indent=indent)
+    try:
+        return json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """NaN and the infinities, which msgpack carries and JSON does not, by their names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def _other(value: object) -> object:

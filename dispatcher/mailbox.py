@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from broker.channel import Channel
 from broker.connection import Connection
-from broker.errors import ConnectionLost
+from broker.errors import AccessRefused, ConnectionLost
 from dispatcher.errors import NoMailbox
 from protocol.errors import Malformed
 from protocol.limits import Limits
@@ -21,7 +22,9 @@ log = logging.getLogger("glassrabbit.dispatcher")
 
 #: Replies that wait here, unacked, for the caller.
 PREFETCH = 100
-_NOT_FOUND = 404
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
+#: Ids that are remembered to give a reply that came twice once.
+REMEMBERED = 100_000
 
 Message = tuple[Any, Any, bytes]
 
@@ -32,7 +35,7 @@ class Mailbox:
     def __init__(self, name: str, limits: Limits) -> None:
         self._name = name
         self._limits = limits
-        self._seen: set[str] = set()
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def read(
         self, connection: Connection, count: int | None, deadline_s: float
@@ -55,6 +58,10 @@ class Mailbox:
         except ConnectionLost as error:
             if error.code == _NOT_FOUND:
                 raise NoMailbox(self._name) from error
+            if error.code == _ACCESS_REFUSED:
+                raise AccessRefused(
+                    f"this user may not read mailbox {self._name}. Check its permissions."
+                ) from error
             raise
         finally:
             await channel.close()
@@ -66,7 +73,9 @@ class Mailbox:
             log.warning("a message in mailbox %s is no reply and was dropped: %s", self._name, error)
             return []
         new = [reply for reply in replies if reply.id not in self._seen]
-        self._seen.update(reply.id for reply in new)
+        self._seen.update((reply.id, None) for reply in new)
+        while len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
         return new
 
     async def _fetch(self, channel: Channel) -> AsyncIterator[Message]:
@@ -76,6 +85,8 @@ class Mailbox:
     async def _wait(self, channel: Channel, count: int, deadline_s: float) -> AsyncIterator[Message]:
         arrived: asyncio.Queue[Message | None] = asyncio.Queue()
         channel.closed.add_done_callback(lambda _closed: arrived.put_nowait(None))
+        # The broker cancels a consumer whose queue is deleted.
+        channel.on_cancel(lambda _tag: channel.end(ConnectionLost("the mailbox was deleted", _NOT_FOUND)))
         await channel.consume(
             mailbox_queue(self._name),
             lambda method, properties, body: arrived.put_nowait((method, properties, body)),

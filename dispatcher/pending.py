@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from broker.errors import Refused
 from dispatcher.request import Request
 from protocol.errors import GlassrabbitError
 from protocol.reply import Reply
@@ -38,6 +39,10 @@ class Pending:
     on_end: Callable[[End], None]
     #: False: it ends once the broker has accepted it (a mailbox gets the reply, or nobody does).
     wants_reply: bool
+    #: Try a refused publish again until the deadline.
+    patient: bool = False
+    #: The latest refusal of a patient call: what it ends with if none of its publishes is accepted.
+    refusal: Refused | None = None
     #: How often it was published.
     sent: int = 0
     accepted: bool = False

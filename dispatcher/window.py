@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker.errors import Refused
 from dispatcher.pending import End
 from dispatcher.request import Request
 from protocol.errors import GlassrabbitError
-
-#: A task that the broker refused (a full queue) is published again after so long.
-REFUSED_WAIT_S = 0.5
 
 T = TypeVar("T")
 
@@ -31,24 +27,26 @@ async def ends(
     inputs: AsyncIterator[tuple[int, T]],
     build: Callable[[T], Request],
     launch: Callable[[Request, Callable[[End], None]], None],
+    forget: Callable[[str], None],
     window: int,
-) -> AsyncIterator[Ended]:
+) -> AsyncGenerator[Ended, None]:
     """Launch a request for each numbered input, at most ``window`` at a time, and yield their ends as they come.
 
     An input is taken only when there is room for it, so memory does not grow with their number. An input that
     ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs does not
-    hold up the ends of those that are under way.
+    hold up the ends of those that are under way; if the stream fails, they still end before its error is raised.
+    Whoever leaves early is told of no further end: the rest is forgotten.
     """
     ended: asyncio.Queue[Ended | None] = asyncio.Queue()
     room = asyncio.Semaphore(window)
+    under_way: set[str] = set()
 
     def start(line: int, request: Request) -> None:
         def on_end(end: End) -> None:
-            if isinstance(end, Refused):
-                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, start, line, request)
-            else:
-                ended.put_nowait(Ended(line, request.task.id, end))
+            under_way.discard(request.task.id)
+            ended.put_nowait(Ended(line, request.task.id, end))
 
+        under_way.add(request.task.id)
         launch(request, on_end)
 
     async def feed() -> None:
@@ -59,17 +57,17 @@ async def ends(
             except GlassrabbitError as error:
                 ended.put_nowait(Ended(line, "", error))
             await room.acquire()
-        room.release()
-        # Room for all of them again: every one has ended.
-        for _ in range(window):
-            await room.acquire()
 
     feeding = asyncio.create_task(feed())
     feeding.add_done_callback(lambda _task: ended.put_nowait(None))
     try:
-        while (one := await ended.get()) is not None:
-            room.release()
-            yield one
+        while under_way or not feeding.done() or not ended.empty():
+            one = await ended.get()
+            if one is not None:
+                room.release()
+                yield one
         await feeding
     finally:
         feeding.cancel()
+        for task_id in under_way:
+            forget(task_id)

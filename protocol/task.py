@@ -23,6 +23,10 @@ _LATEST_S = _LATEST_MS // 1000
 _NAME_BYTES = 255
 _TRACE_HEADERS = ("traceparent", "tracestate")
 _TRACE_BYTES = 1024
+#: Of a history entry: its keys, numbers and lengths as AMQP encodes them.
+_ENTRY_BYTES = 128
+#: Of a copy: everything but its history, trace included.
+_OTHER_HEADERS_BYTES = 3 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +67,22 @@ class Task:
         return replace(self, attempt=self.attempt + 1, history=self.history_with(last, limits))
 
     def history_with(self, last: Attempt, limits: Limits) -> tuple[Attempt, ...]:
-        """The history and ``last``; beyond the limit the first entry and the latest ones remain."""
+        """The history and ``last``; beyond the limits the first entry and the latest ones remain."""
         entries = (*self.history, last)
         surplus = len(entries) - limits.history_entries
-        return entries if surplus <= 0 else (entries[0], *entries[1 + surplus :])
+        if surplus > 0:
+            entries = (entries[0], *entries[1 + surplus :])
+        while len(entries) > 1 and _header_bytes(entries) > limits.header_bytes - _OTHER_HEADERS_BYTES:
+            entries = (entries[0], *entries[2:])
+        return entries
+
+
+def _header_bytes(history: tuple[Attempt, ...]) -> int:
+    """About as many bytes as AMQP takes for it; never fewer."""
+    return sum(
+        _ENTRY_BYTES + sum(len(text.encode()) for text in (entry.error, entry.text, entry.worker))
+        for entry in history
+    )
 
 
 def task_properties(task: Task, *, expiration_ms: int | None = None) -> Properties:

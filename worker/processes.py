@@ -115,6 +115,7 @@ class Child:
             code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
             code = await self.kill()
+        # What it forked holds the group, and the group its number, until the last of them has ended.
         _kill_group(self.process.pid)
         self._writer.close()
         if code >= 0:

@@ -57,15 +57,15 @@ def test_every_line_of_the_flowchart_is_a_node_or_an_arrow_between_nodes() -> No
 
 def test_the_flowchart_shows_the_way_of_a_task_and_the_delay_line_as_one_node() -> None:
     for line in (
-        "    exchange_tasks -- task_a --> queue_queue_a",
-        "    exchange_tasks_due -- reports.daily --> queue_queue_a",
-        "    delay_line --> exchange_tasks_due",
-        "    exchange_tasks_due -. alternate .-> exchange_tasks_lost",
-        "    queue_queue_a -. dead-letters .-> exchange_tasks_killed",
-        "    exchange_replies -- my-box --> queue_mailbox_my_box",
+        "    exchange_tasks -- task_a --> queue_queue__a",
+        "    exchange_tasks_2edue -- reports.daily --> queue_queue__a",
+        "    delay_line --> exchange_tasks_2edue",
+        "    exchange_tasks_2edue -. alternate .-> exchange_tasks_2elost",
+        "    queue_queue__a -. dead-letters .-> exchange_tasks_2ekilled",
+        "    exchange_replies -- my-box --> queue_mailbox_2emy_2dbox",
     ):
         assert line in MERMAID
-    assert not [line for line in MERMAID if "tasks_delay" in line]
+    assert not [line for line in MERMAID if "tasks_2edelay" in line]
 
 
 def test_two_names_that_differ_in_a_dot_or_a_dash_alone_are_two_nodes() -> None:

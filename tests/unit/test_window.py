@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from broker.errors import Refused
-from dispatcher import window
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
 from dispatcher.window import Ended, ends
@@ -68,7 +66,7 @@ def opened(
     window: int,
 ) -> AsyncGenerator[Ended, None]:
     """The stream of ends, which the story closes itself."""
-    stream = ends(inputs, build, launch, window)
+    stream = ends(inputs, build, launch, lambda _task_id: None, window)
     assert isinstance(stream, AsyncGenerator)
     return stream
 
@@ -84,7 +82,7 @@ async def take(stream: AsyncIterator[Ended], number: int) -> list[Ended]:
 
 def test_no_inputs_give_no_ends() -> None:
     async def story() -> None:
-        assert [ended async for ended in ends(these(), build, Broker().launch, 3)] == []
+        assert [ended async for ended in ends(these(), build, Broker().launch, lambda _task_id: None, 3)] == []
 
     in_a_loop(story)
 
@@ -104,7 +102,7 @@ def test_every_input_ends_once_and_carries_its_line(at_once: bool) -> None:
                 await asyncio.sleep(0)
 
         answering = None if at_once else asyncio.create_task(answer_all())
-        seen.extend([ended async for ended in ends(numbered(20), build, broker.launch, 3)])
+        seen.extend([ended async for ended in ends(numbered(20), build, broker.launch, lambda _task_id: None, 3)])
         if answering is not None:
             await answering
         assert sorted(ended.line for ended in seen) == list(range(1, 21))
@@ -151,27 +149,45 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
     async def story() -> None:
         broker = Broker(at_once=True)
         inputs = these({"n": 1}, {"bad": True}, {"n": 3})
-        seen = {ended.line: ended.end async for ended in ends(inputs, build, broker.launch, 2)}
+        seen = {
+            ended.line: ended.end async for ended in ends(inputs, build, broker.launch, lambda _task_id: None, 2)
+        }
         assert isinstance(seen[2], NotEncodable)
         assert seen[1] == seen[3] == Accepted()
 
     in_a_loop(story)
 
 
-def test_what_the_broker_refuses_is_launched_again_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "REFUSED_WAIT_S", 0)
-
+def test_whoever_leaves_early_is_told_of_no_further_end_and_the_rest_is_forgotten() -> None:
     async def story() -> None:
-        broker = Broker()
-        stream = opened(numbered(2), build, broker.launch, 1)
+        broker, forgotten = Broker(), list[str]()
+        stream = ends(numbered(5), build, broker.launch, forgotten.append, 3)
         first = asyncio.create_task(anext(stream))
         await turns()
-        broker.answer(0, Refused("full"))
+        broker.answer(0)
+        await first
         await turns()
-        assert [task_id for task_id, _ in broker.launched] == ["1", "1"]
-        broker.answer(1)
-        assert (await first).end == Accepted()
         await stream.aclose()
+        assert sorted(forgotten) == sorted(task_id for task_id, _ in broker.launched[1:])
+
+    in_a_loop(story)
+
+
+def test_what_is_under_way_still_ends_when_the_inputs_fail() -> None:
+    async def story() -> None:
+        broker = Broker()
+
+        async def broken() -> AsyncIterator[Input]:
+            yield 1, {"n": 1}
+            raise OSError("the disk is gone")
+
+        stream = ends(broken(), build, broker.launch, lambda _task_id: None, 2)
+        first = asyncio.create_task(anext(stream))
+        await turns()
+        broker.answer(0)
+        assert (await first).line == 1
+        with pytest.raises(OSError, match="the disk is gone"):
+            await anext(stream)
 
     in_a_loop(story)
 
@@ -209,7 +225,7 @@ def test_an_error_of_the_inputs_reaches_whoever_reads_the_ends() -> None:
             raise OSError("the disk is gone")
 
         with pytest.raises(OSError, match="the disk is gone"):
-            async for _ in ends(broken(), build, Broker(at_once=True).launch, 2):
+            async for _ in ends(broken(), build, Broker(at_once=True).launch, lambda _task_id: None, 2):
                 pass
 
     in_a_loop(story)

@@ -1,0 +1,174 @@
+"""Asking: publishing requests and matching what comes back, over as many connections as it takes.
+
+One link, one channel: it consumes ``amq.rabbitmq.reply-to`` and publishes in confirm mode, since a direct reply
+address belongs to the channel that asks (https://www.rabbitmq.com/docs/direct-reply-to). Nothing else is done
+on it: an error there would cost every pending reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from broker.connection import Connection
+from broker.declare import ensure
+from broker.errors import ConfirmLost, ConnectionLost, Refused, Unroutable
+from broker.lifecycle import State
+from broker.link import Link, LinkSettings
+from broker.publisher import Publisher
+from broker.settings import Settings
+from broker.topology import topology_of
+from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
+from dispatcher.pending import Accepted, End, Pending, PendingCalls
+from dispatcher.request import Request
+from protocol.errors import GlassrabbitError, Malformed
+from protocol.names import DIRECT_REPLY_TO
+from protocol.reply import read_replies
+
+log = logging.getLogger("glassrabbit.dispatcher")
+
+#: How often deadlines are looked at: a call ends at most so much after its deadline.
+SWEEP_S = 0.05
+#: A little longer than one attempt to connect may take, so that its own error is the one that is told.
+MARGIN_S = 0.25
+#: A refused publish of a patient call is tried again after so long.
+REFUSED_WAIT_S = 0.5
+
+
+class Asking:
+    """Life: ``open`` → ``launch`` → ``close``. Every call that is launched ends once, by its deadline."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = settings.limits.messages
+        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, tells_first=False)
+        self._connection: Connection | None = None
+        self._publisher: Publisher | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.pending = PendingCalls()
+
+    @property
+    def generation(self) -> int:
+        return self._link.generation
+
+    async def open(self) -> None:
+        """Raises ``Unreachable``, ``AccessRefused`` or ``TopologyDrift`` if it cannot be had."""
+        self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
+        try:
+            await self._link.wait_open(self._settings.broker.connect_timeout_s + MARGIN_S)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection. Calls that still wait end with ``ConnectionLost``."""
+        await self._link.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task_id in list(self.pending.calls):
+            self.pending.end(task_id, ConnectionLost("the dispatcher was closed"))
+
+    async def connection(self, within_s: float) -> Connection:
+        """The open connection, for channels of one's own. Raises what keeps it from being open."""
+        while True:
+            await self._link.wait_open(within_s)
+            if self._connection is not None and self._connection.is_open:
+                return self._connection
+            # It ended in this turn of the loop, and the link has yet to hear of it.
+            await asyncio.sleep(0)
+
+    def launch(
+        self, request: Request, timeout_s: float, on_end: Callable[[End], None], *, patient: bool = False
+    ) -> None:
+        """Send a request, now or as soon as there is a connection, and call back once with how it ended.
+
+        ``patient``: a refused publish is tried again until the deadline.
+        """
+        # What waits in the delay line on purpose does not use up its time.
+        due_s = max(0.0, request.due_ms / 1000 - time.time()) if request.due_ms else 0.0
+        call = Pending(
+            request=request,
+            timeout_s=timeout_s,
+            deadline_s=time.monotonic() + due_s + timeout_s,
+            on_end=on_end,
+            wants_reply=request.task.reply_to == DIRECT_REPLY_TO,
+            patient=patient,
+        )
+        self.pending.add(call)
+        if self._publisher is not None:
+            self._publish(self._publisher, call)
+
+    def _publish(self, publisher: Publisher, call: Pending) -> None:
+        accepted = publisher.publish(call.request.message(resent=call.sent))
+        call.sent += 1
+        accepted.add_done_callback(partial(self._on_published, call))
+
+    def _on_published(self, call: Pending, accepted: asyncio.Future[None]) -> None:
+        match accepted.exception():
+            case None:
+                call.accepted = True
+                if not call.wants_reply:
+                    self._finish(call, Accepted())
+            case ConfirmLost():
+                return  # The next generation publishes it again, with the same id.
+            case Unroutable() | Refused() if call.accepted:
+                return  # A resend only: the broker has the task, and its reply may still come.
+            case Unroutable():
+                self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
+            case Refused() as refusal if call.patient:
+                call.refusal = refusal
+                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, call)
+            case error:
+                assert isinstance(error, GlassrabbitError)
+                self._finish(call, error)
+
+    def _publish_again(self, call: Pending) -> None:
+        if self.pending.calls.get(call.id) is call and self._publisher is not None:
+            self._publish(self._publisher, call)
+
+    def _finish(self, call: Pending, end: End) -> None:
+        if self.pending.calls.get(call.id) is call:
+            self.pending.end(call.id, end)
+
+    async def _set_up(self, connection: Connection) -> None:
+        """Consume first, then publish; then ask everything again that this channel's predecessor had asked."""
+        if self._link.generation == 0:
+            await ensure(connection, topology_of(self._settings))
+        channel = await connection.channel()
+        await channel.consume(DIRECT_REPLY_TO, self._on_reply, auto_ack=True)
+        publisher = await Publisher.open(connection, channel)
+        channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
+        self._connection, self._publisher = connection, publisher
+        for call in self.pending.to_ask_again():
+            self._publish(publisher, call)
+
+    def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
+        try:
+            replies = read_replies(body, self._limits)
+        except Malformed as error:
+            log.warning("a reply cannot be read: %s", error)
+            unreadable = ReplyUnreadable(f"the reply cannot be read: {error}")
+            self.pending.end(str(properties.correlation_id), unreadable)
+            return
+        for reply in replies:
+            self.pending.end(reply.id, reply)
+
+    async def _sweep(self) -> None:
+        """End what is overdue; and a connection whose confirms do not come, so that the next one asks again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for call in self.pending.overdue(time.monotonic()):
+                end = call.refusal or NoReply(call.id, call.timeout_s, accepted=call.accepted)
+                self._finish(call, end)
+            publisher, bound_s = self._publisher, self._settings.broker.confirm_timeout_s
+            # Under an alarm confirms wait on purpose: see the state ``blocked``.
+            if publisher is None or self._link.state is not State.OPEN:
+                continue
+            if loop.time() - publisher.oldest_s > bound_s:
+                self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
