@@ -69,14 +69,17 @@ class Connection:
             self._wire.close()
 
     async def close(self, timeout_s: float = 2.0) -> None:
-        """Close politely and wait for the broker's answer, at most ``timeout_s``."""
+        """Close politely and wait for the broker's answer, at most ``timeout_s``; then drop the socket."""
         ended = asyncio.Event()
         if self._wire.is_closed:
             return
         self._wire.add_on_close_callback(lambda _connection, _reason: ended.set())
         self.fail(ConnectionLost("closed by us"))
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(ended.wait(), timeout_s)
+        except TimeoutError:
+            self._wire.drop()
+            await ended.wait()
 
     def _on_closed(self, error: BaseException) -> None:
         self._end(lost_error(error, f"the connection to {self.where}"))

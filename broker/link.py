@@ -8,6 +8,7 @@ direct reply addresses of the old one are void.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import ssl
@@ -87,11 +88,14 @@ class Link:
         self._name = name
         self._setup = setup
         self._tells_first = tells_first
+        self._hosts = itertools.cycle(random.sample(settings.endpoints, len(settings.endpoints)))
         self._stopping = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._connection: Connection | None = None
-        #: An incident is told once, with its first reason, and once when it is over.
-        self._told = False
+        #: Kinds of reasons that were told of the present incident: a lost connection is told with what keeps the
+        #: next one from being made, and again only when that changes its kind.
+        self._told: set[type[BrokerError]] = set()
+        self._lost: BrokerError | None = None
         self.state = State.IDLE
         #: Generations that were open so far; the current one while open.
         self.generation = 0
@@ -114,7 +118,7 @@ class Link:
             self.last_error = await connection.closed
             if self._stopping.is_set():
                 break
-            self._tell(self.last_error)
+            self._lost = self.last_error
             self._move(Event.LOST)
             await self._pause(random.uniform(0, HERD_S))
             if not self._stopping.is_set():
@@ -154,8 +158,11 @@ class Link:
 
     async def _open(self) -> Connection | None:
         """The next open generation; None if the link was stopped before there was one."""
+        backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+        hosts = len(self._settings.endpoints)
         attempts = tenacity.AsyncRetrying(
-            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            # The pause comes after all hosts were tried.
+            wait=lambda state: 0.0 if state.attempt_number % hosts else backoff(state),
             retry=tenacity.retry_if_exception(
                 lambda error: isinstance(error, BrokerError) and not isinstance(error, TopologyDrift)
             ),
@@ -180,7 +187,7 @@ class Link:
         settings = self._settings
         try:
             connection = await connect(
-                random.choice(settings.endpoints),
+                next(self._hosts),
                 name=self._name,
                 heartbeat_s=settings.heartbeat_s,
                 timeout_s=settings.connect_timeout_s,
@@ -199,17 +206,22 @@ class Link:
             self._failed(error, Event.LOST)
             raise
         self.generation += 1
+        if self._lost is not None:
+            self._tell(self._lost)
         if self.last_error is not None and (self._tells_first or self.generation > 1):
             log.warning("%s link up again at %s", self._name, connection.where)
         self.last_error = None
-        self._told = False
+        self._told.clear()
         self._move(Event.READY)
         return connection
 
     def _tell(self, error: BrokerError) -> None:
-        if not self._told and (self._tells_first or self.generation):
-            self._told = True
-            log.warning("%s link down, trying again until it is back: %s", self._name, error)
+        if type(error) in self._told or not (self._tells_first or self.generation):
+            return
+        self._told.add(type(error))
+        before = f" (before that: {self._lost})" if self._lost not in (None, error) else ""
+        log.warning("%s link down, trying again until it is back: %s%s", self._name, error, before)
+        self._lost = None
 
     def _failed(self, error: BrokerError, event: Event) -> None:
         self._tell(error)

@@ -20,6 +20,12 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
     """What a failed attempt to open a connection means. ``where`` is a URL without its password."""
     root = _root(error)
     text = _text(root)
+    if "StreamLostError" in text:
+        # pika guesses at a refusal when the network fails during the handshake; a broker that refuses says so.
+        return Unreachable(
+            f"{where} ended the connection before it was open: it does not speak AMQP 0-9-1, or the network "
+            "between failed. Check the port, and amqp:// against amqps://."
+        )
     if (
         isinstance(root, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError)
         or _code(root) == 403

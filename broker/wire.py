@@ -46,6 +46,11 @@ class Wire(AsyncioConnection):
 
     _outgoing: list[bytes] | None = None
 
+    def drop(self) -> None:
+        """End a connection whose ``close`` nobody answers: no more words, the socket is closed."""
+        if not self.is_closed:
+            self._terminate_stream(None)
+
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         self.frames_sent += len(marshaled_frames)
         self.bytes_sent += sum(map(len, marshaled_frames))

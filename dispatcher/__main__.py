@@ -12,7 +12,7 @@ from protocol.errors import ExitCode
 
 _timeout = click.option(
     "--timeout",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(),
     default=60.0,
     show_default=True,
     help="Seconds to wait for each task.",

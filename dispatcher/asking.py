@@ -59,7 +59,8 @@ class Asking:
         """Raises ``Unreachable``, ``AccessRefused`` or ``TopologyDrift`` if it cannot be had."""
         self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
         try:
-            await self._link.wait_open(self._settings.broker.connect_timeout_s + MARGIN_S)
+            broker = self._settings.broker
+            await self._link.wait_open(len(broker.endpoints) * broker.connect_timeout_s + MARGIN_S)
         except BaseException:
             await self.close()
             raise

@@ -34,7 +34,7 @@ DEFAULT_WINDOW = 500
 class Dispatcher:
     """``async with Dispatcher(settings) as dispatcher``: open on entry, closed on exit.
 
-    Entering raises ``Unreachable`` or ``AccessRefused`` if no broker is had within ``connect_timeout_s``;
+    Entering raises ``Unreachable`` or ``AccessRefused`` if no host is had within ``connect_timeout_s`` each;
     from then on a lost connection is made again, and calls wait for it until their own deadlines.
     """
 

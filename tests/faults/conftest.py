@@ -29,11 +29,14 @@ def proxies(broker: Broker) -> Iterator[Proxies]:
 @pytest.fixture
 def distant(proxies: Proxies, install: Install) -> Iterator[Callable[..., Distant]]:
     """Makes an installation whose workers and dispatchers each have a network of their own to the broker."""
-    step = {"queue": "queue_a", "handler": "tests.support.network_handlers:step"}
+    tasks = {
+        name: {"queue": "queue_a", "handler": f"tests.support.network_handlers:{name}"}
+        for name in ("step", "hold_and_fail")
+    }
     with contextlib.ExitStack() as stack:
 
         def make(**changes: Any) -> Distant:
-            made = Distant(install(**merged({"tasks": {"step": step}}, changes)), proxies(), proxies())
+            made = Distant(install(**merged({"tasks": tasks}, changes)), proxies(), proxies())
             stack.callback(made.close)
             return made
 

@@ -87,5 +87,5 @@ def ack_timeout(broker: Broker) -> Iterator[None]:
             broker.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
         yield
     finally:
-        for name, value in before.items():
-            broker.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+        for name, usual in before.items():
+            broker.ctl("eval", f"application:set_env(rabbit, {name}, {usual}).")

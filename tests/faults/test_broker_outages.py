@@ -74,9 +74,7 @@ def test_an_outage_is_noticed_and_survived(
     verdict.check()
     for link in ("consume", "publish"):
         assert len(worker.lines(f"{link} link up again")) == 1
-        # That it is down, and then each reason why it cannot be made again, once.
-        reasons = [line.partition(" link down: ")[2] for line in worker.lines(f"{link} link down")]
-        assert len(reasons) == len(set(reasons)) <= 4, reasons
+        assert len(worker.lines(f"{link} link down")) == 1
 
 
 @pytest.mark.timeout(90)

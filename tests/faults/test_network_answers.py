@@ -118,5 +118,33 @@ def test_when_confirms_of_tasks_are_lost_the_same_ids_are_sent_again(distant: Ca
     assert site.vhost.ready("queue_a") == site.vhost.ready("queue_a.dead") == 0
 
 
+@pytest.mark.timeout(60)
+def test_a_retry_that_waits_for_its_connection_is_given_up_when_its_delivery_comes_again(
+    distant: Callable[..., Distant],
+) -> None:
+    site = distant()
+    worker, caller = site.worker(), site.caller()
+    journal, gate = site.installation.journal(), site.installation.gate()
+    asking = caller.asking("hold_and_fail", {"journal": str(journal), "gate": str(gate)})
+    journal.wait(1)
+    # Nothing can be published: of the two links only the one that consumes is left.
+    site.workers.welcome("refuse")
+    site.workers.reset("publish")
+    worker.wait_for("publish link down")
+    gate.touch()
+    worker.wait_for("attempt 1 raised")
+    site.workers.reset("consume")
+    worker.wait_for("consume link down")
+    site.workers.welcome("pass")
+    assert asking.result(30).result == 2
+    worker.sigterm()
+    assert worker.wait(20) == 0
+    retries = [event for event in site.workers.events("publish") if event.exchange.startswith("tasks.delay.")]
+    print(f"runs by attempt {Counter(entry['attempt'] for entry in journal.entries)}, retries {len(retries)}")
+    assert len(retries) == 1
+    assert Counter(entry["attempt"] for entry in journal.entries) == {1: 2, 2: 1}
+    assert honest(site.workers.log) == []
+
+
 def no_channel_was_closed_by_the_broker(site: Distant) -> bool:
     return not [event for kind in ("channel_close", "close") for event in site.workers.events(kind, by="broker")]

@@ -1,4 +1,4 @@
-"""Hosts that take a connection and say nothing, or end it half-way: the next is tried, nobody is blamed."""
+"""Hosts that take a connection and say nothing, or end it half-way: the next is tried, and nobody is blamed."""
 
 from __future__ import annotations
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 import pytest
 
+from broker.errors import ConnectionLost
+from tests.support.caller import Caller
 from tests.support.distant import Distant
 from tests.support.link import CLEAR, SILENT, Way
 from tests.support.proxy import Proxy
@@ -58,6 +61,28 @@ def test_silence_is_noticed_by_worker_and_dispatcher_and_costs_nothing(
     print(", ".join(f"{who} noticed after {seconds:.1f} s" for who, seconds in noticed.items()), end=", ")
     print(f"recovery {recovery_s:.2f} s")
     verdict.check()
+
+
+@pytest.mark.timeout(60)
+def test_a_dispatcher_that_is_closed_on_a_silent_network_leaves_no_socket(
+    distant: Callable[..., Distant],
+) -> None:
+    site = distant()
+    before = sockets()
+    with Caller(site.settings()) as caller:
+        asking = caller.asking("step", {"journal": str(site.installation.journal()), "number": 1})
+        eventually(lambda: site.dispatchers.events("publish"), "the task")
+        site.dispatchers.spoil(to_broker=SILENT, to_client=SILENT)
+    with pytest.raises(ConnectionLost):
+        asking.result(5)
+    site.dispatchers.reset()
+    eventually(lambda: sockets() == before, "as many sockets as before")
+
+
+def sockets() -> int:
+    """Of this process."""
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return sum(os.readlink(link).startswith("socket:") for link in links if os.path.lexists(link))
 
 
 def ends(proxy: Proxy) -> dict[int, float]:

@@ -18,6 +18,7 @@ from tests.support.installation import Install, Installation
 from tests.support.quiet import finish
 from tests.support.vhost import task
 from tests.support.waiting import eventually
+from tests.support.workers import WorkerProcess
 from worker.failpoint import CRASHED, VARIABLE
 
 
@@ -74,11 +75,16 @@ CRASHES = [
 ]
 
 
+def failing(installation: Installation, at: str) -> WorkerProcess:
+    """A worker that will end there."""
+    return installation.worker(ready=True, **{VARIABLE: at})
+
+
 @pytest.mark.parametrize("crash", CRASHES, ids=str)
 def test_a_crash_between_two_effects_loses_nothing_and_copies_only_what_it_must(
     installation: Installation, crash: Crash
 ) -> None:
-    first = installation.worker(**{VARIABLE: crash.at})
+    first = failing(installation, crash.at)
     caller, journal = installation.caller(), installation.journal()
     asking = caller.asking(crash.task, {**crash.arguments, "journal": str(journal)})
     assert first.wait(20) == CRASHED
@@ -105,7 +111,7 @@ def test_whoever_collects_a_mailbox_gets_one_reply_however_often_it_was_posted(
     install: Install, at: str, posted: int
 ) -> None:
     installation = install(mailboxes=["box"])
-    first, vhost = installation.worker(**{VARIABLE: at}), installation.vhost
+    first, vhost = failing(installation, at), installation.vhost
     task_id = installation.caller().submit("note", mailbox="box")
     assert first.wait(20) == CRASHED
     assert finish(vhost, installation.worker()) == 0
@@ -123,7 +129,7 @@ def test_a_message_that_is_refused_is_not_lost_by_a_crash(
     install: Install, at: str, letters: int, posted: int
 ) -> None:
     installation = install(mailboxes=["box"])
-    first, vhost, task_id = installation.worker(**{VARIABLE: at}), installation.vhost, new_id()
+    first, vhost, task_id = failing(installation, at), installation.vhost, new_id()
     vhost.publish("tasks", "note", b"\xc1", task(task_id=task_id, reply_to="mailbox.box"))
     assert first.wait(20) == CRASHED
     assert finish(vhost, installation.worker()) == 0
@@ -134,7 +140,7 @@ def test_a_message_that_is_refused_is_not_lost_by_a_crash(
 
 @pytest.mark.parametrize(("at", "dropped"), [("after_publish", 0), ("after_reply_confirm", 1), ("after_ack", 1)])
 def test_an_obituary_is_told_again_by_the_next_worker(installation: Installation, at: str, dropped: int) -> None:
-    first, vhost, caller = installation.worker(**{VARIABLE: at}), installation.vhost, installation.caller()
+    first, vhost, caller = failing(installation, at), installation.vhost, installation.caller()
     asking = caller.asking("note_b", expires_s=0.2)
     assert first.wait(20) == CRASHED
     second = installation.worker()

@@ -186,4 +186,4 @@ def test_the_mermaid_flowchart_names_every_node_that_it_draws_an_arrow_to(instal
     arrows = [found for line in lines if (found := arrow.fullmatch(line))]
     assert len(nodes) + len(arrows) == len(lines)
     assert {end for found in arrows for end in (found[1], found[3])} <= nodes
-    assert "    exchange_tasks -- note --> queue_queue_a" in lines
+    assert "    exchange_tasks -- note --> queue_queue__a" in lines

@@ -1,10 +1,10 @@
-"""The handler of loads: it notes its number, and may fail its first attempt."""
+"""Handlers for tests of the network: that of loads, and one that fails when it is told to."""
 
 from __future__ import annotations
 
 import time
 
-from tests.support.handlers import note
+from tests.support.handlers import hold, note
 from worker import current
 
 
@@ -15,3 +15,10 @@ def step(journal: str, number: int, seconds: float = 0.0, fails_every: int = 0) 
     if fails_every and number % fails_every == 0 and current().attempt == 1:
         raise RuntimeError("the first attempt fails")
     return number
+
+
+def hold_and_fail(gate: str, journal: str) -> int:
+    """Wait for the gate; the first attempt fails."""
+    if hold(gate, journal) == 1:
+        raise RuntimeError("the first attempt fails")
+    return current().attempt

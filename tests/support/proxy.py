@@ -175,7 +175,7 @@ class Proxy:
             await self._listen()
 
     async def _reset(self, names: str) -> int:
-        chosen = [link for link in self.live if names in link.name]
+        chosen = [link for link in self.links if link.is_alive and names in link.name]
         for link in chosen:
             link.reset()
         return len(chosen)
