@@ -148,6 +148,12 @@ class Channel:
     async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
         await self._rpc(self._channel.queue_declare, name, durable=True, arguments=dict(arguments))
 
+    async def delete_queue(self, name: str) -> None:
+        await self._rpc(self._channel.queue_delete, name)
+
+    async def delete_exchange(self, name: str) -> None:
+        await self._rpc(self._channel.exchange_delete, name)
+
     async def inspect_queue(self, name: str) -> tuple[int, int]:
         """Ready messages and consumers of a queue; if it is missing, the channel ends (404)."""
         frame = await self._rpc(self._channel.queue_declare, name, passive=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from broker.document import Loc
 from broker.endpoint import is_plain, shown
@@ -52,6 +52,20 @@ def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:
                 f"at most {ACKNOWLEDGEMENT_TIMEOUT_S / rounds:g}, or a smaller prefetch for {task.queue}."
             )
             yield ("tasks", name, "timeout_s"), text
+
+
+def too_slow_together(settings: Settings, queues: Sequence[str]) -> Iterator[str]:
+    """The same for one worker of several queues, whose deliveries wait for the same slots."""
+    concurrency = settings.worker.concurrency
+    prefetch = sum(effective_prefetch(settings.queues[queue], settings.worker) for queue in queues)
+    rounds = math.ceil(prefetch / concurrency)
+    longest = max((task.timeout_s for task in settings.tasks.values() if task.queue in queues), default=0.0)
+    if longest * rounds > ACKNOWLEDGEMENT_TIMEOUT_S:
+        yield (
+            f"a worker of {', '.join(queues)} holds up to {prefetch} tasks with concurrency {concurrency}, so one "
+            f"can take {rounds} × {longest:g} s; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. "
+            "Start a worker for fewer queues, raise worker.concurrency, or lower prefetch or timeout_s."
+        )
 
 
 def _unknown(name: str, section: str, known: Collection[str]) -> str:

@@ -51,6 +51,21 @@ async def declare(connection: Connection, topology: Topology) -> None:
         raise TopologyDrift("\n".join(drifts))
 
 
+async def remove(connection: Connection, topology: Topology) -> None:
+    """Delete everything of ``topology`` with all messages. Deleting what is not there is no error to RabbitMQ."""
+    channel = await connection.channel()
+    for queue in topology.queues:
+        await channel.delete_queue(queue.name)
+    for exchange in topology.exchanges:
+        await channel.delete_exchange(exchange.name)
+    await channel.close()
+
+
+async def is_declared(connection: Connection) -> bool:
+    """Whether this vhost has a topology of ours, or might have one that this user cannot see."""
+    return await _is_there(connection, TASKS)
+
+
 async def probe(connection: Connection, topology: Topology) -> list[str]:
     """What of the exchanges and queues is missing or different, a line each; changes nothing.
 

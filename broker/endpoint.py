@@ -39,6 +39,11 @@ class Endpoint:
         user, vhost = quote(self.username, safe=""), "" if self.vhost == "/" else quote(self.vhost, safe="")
         return f"{self.scheme}://{user}:***@{host}:{self.port}/{vhost}"
 
+    @property
+    def secret_url(self) -> str:
+        """The whole URL with its password, for another process's environment and nothing else."""
+        return self.redacted.replace(":***@", f":{quote(self.password, safe='')}@", 1)
+
     def __str__(self) -> str:
         return self.redacted
 

@@ -18,7 +18,7 @@ from broker.endpoint import Endpoint
 from broker.errors import AccessRefused, Unreachable
 
 TIMEOUT_S = 10.0
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,31 @@ class Management:
     def bindings(self) -> list[dict[str, Any]]:
         return self._list("bindings", None)
 
+    def add_vhost(self, name: str) -> None:
+        """Make a vhost; whoever makes it has all permissions on it at once."""
+        self._request("PUT", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
+
+    def remove_vhost(self, name: str) -> None:
+        """Remove a vhost with all that is in it."""
+        self._request("DELETE", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
+
     def _list(self, what: str, columns: str | None) -> list[dict[str, Any]]:
         query = "" if columns is None else "?" + urllib.parse.urlencode({"columns": columns})
-        listed = self._get(f"/api/{what}/{urllib.parse.quote(self.vhost, safe='')}{query}")
+        listed = self._request("GET", f"/api/{what}/{urllib.parse.quote(self.vhost, safe='')}{query}")
         assert isinstance(listed, list)
         return listed
 
-    def _get(self, path: str) -> object:
+    def _request(self, method: str, path: str) -> object:
         """Raises ``Unreachable``, or ``AccessRefused`` if this user has not the tag ``management``."""
         token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
         request = urllib.request.Request(  # noqa: S310 - http or https, checked by the settings
-            self.base_url + path, headers={"Authorization": f"Basic {token}"}
+            self.base_url + path, method=method, headers={"Authorization": f"Basic {token}"}
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                return json.load(answer)
+                return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
-            if error.code in (_UNAUTHORIZED, _NOT_FOUND):
+            if error.code in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
                 raise AccessRefused(
                     f"the management API at {self.base_url} refused user {self.username} (HTTP {error.code}). "
                     "Give it the tag `management`."

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from broker.command import open_once
 from broker.config import load
-from broker.endpoint import parse_endpoints
+from broker.connection import Connection
+from broker.declare import is_declared, remove
+from broker.errors import AccessRefused, Unreachable
 from broker.logs import configure
+from broker.management import Management
 from broker.settings import Settings, WorkItem
 from broker.tables import print_table
+from broker.topology import topology_of
 from dispatcher.client import Dispatcher
 from dispatcher.letters import Letter, take_letter
 from dispatcher.workload import HEAD, send
@@ -51,28 +59,20 @@ def run() -> ExitCode:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glassrabbit-demo-")))
-        environment = dict(os.environ) | {"BROKER_URL": stack.enter_context(_broker())}
         config = folder / "config.yml"
         config.write_text(CONFIG)
+        place = _place_at(load(config)) if os.environ.get("BROKER_URL") else _private_node()
+        environment = {**os.environ, "BROKER_URL": stack.enter_context(place)}
         for queue in ("queue_a", "queue_b"):
             stack.enter_context(_worker(queue, config, environment))
-        settings = load(config, environment)
-        asyncio.run(_story(settings))
+        asyncio.run(_story(load(config, environment)))
         _say("stopping the workers and the broker")
     _say("everything is stopped and removed")
     return ExitCode.OK
 
 
 @contextmanager
-def _broker() -> Iterator[str]:
-    """The URL of BROKER_URL's broker, which is left as it is, or of a private node."""
-    given = os.environ.get("BROKER_URL")
-    if given:
-        _say(
-            f"using {', '.join(str(one) for one in parse_endpoints(given))} (BROKER_URL); the topology stays there"
-        )
-        yield given
-        return
+def _private_node() -> Iterator[str]:
     from broker.node import private_node
 
     _say("starting a private RabbitMQ on free loopback ports")
@@ -80,6 +80,48 @@ def _broker() -> Iterator[str]:
     with private_node() as node:
         _say(f"RabbitMQ answers at {node.info.redacted_url} after {time.monotonic() - started:.1f} s")
         yield node.info.url
+
+
+@contextmanager
+def _place_at(settings: Settings) -> Iterator[str]:
+    """A vhost of its own on BROKER_URL's broker; else its vhost, if that has no topology yet.
+
+    Both are left as they were: the demo's workers must never meet a task of somebody else's.
+    """
+    endpoint = settings.broker.endpoints[0]
+    api = Management.of(endpoint, settings.broker.management_url)
+    name = f"glassrabbit-demo-{secrets.token_hex(4)}"
+    try:
+        api.add_vhost(name)
+    except (Unreachable, AccessRefused):
+        _say(f"using {endpoint} (BROKER_URL), whose vhost has to be without a topology")
+        asyncio.run(_in_vhost(settings, _refuse_topology))
+        try:
+            yield endpoint.secret_url
+        finally:
+            asyncio.run(_in_vhost(settings, lambda connection: remove(connection, topology_of(settings))))
+        return
+    _say(f"using {endpoint} (BROKER_URL) with a vhost of its own, {name}")
+    try:
+        yield replace(endpoint, vhost=name).secret_url
+    finally:
+        api.remove_vhost(name)
+
+
+async def _in_vhost(settings: Settings, step: Callable[[Connection], Awaitable[None]]) -> None:
+    connection = await open_once(settings, "demo")
+    try:
+        await step(connection)
+    finally:
+        await connection.close()
+
+
+async def _refuse_topology(connection: Connection) -> None:
+    if await is_declared(connection):
+        raise DemoFailed(
+            f"{connection.where} has a topology already, and may have tasks. The demo needs a vhost of its own: "
+            "unset BROKER_URL for a private node, or set broker.management_url and a user who may make a vhost."
+        )
 
 
 @contextmanager
@@ -108,11 +150,17 @@ def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[N
 def _wait_ready(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     told = []
-    for line in process.stderr:
-        told.append(line)
-        if "ready: " in line:
-            return line.partition("ready: ")[2].strip()
-    raise DemoFailed("a worker ended before it was ready: " + " ".join(told).strip())
+    # A worker that does not get ready in time is ended, which ends its output as well.
+    bound = threading.Timer(READY_TIMEOUT_S, process.kill)
+    bound.start()
+    try:
+        for line in process.stderr:
+            told.append(line)
+            if "ready: " in line:
+                return line.partition("ready: ")[2].strip()
+    finally:
+        bound.cancel()
+    raise DemoFailed("a worker was not ready in time: " + " ".join(told).strip())
 
 
 async def _story(settings: Settings) -> None:

@@ -13,6 +13,9 @@ from worker.worker import Worker, import_paths
 
 log = logging.getLogger("glassrabbit.worker")
 
+#: How often readiness is looked at.
+READINESS_S = 1.0
+
 
 async def run(settings: Settings, queues: Sequence[str]) -> None:
     """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
@@ -32,8 +35,16 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
 
 
 async def _announce(worker: Worker, concurrency: int) -> None:
+    """Say ``ready`` once it consumes, and from then on when that changes and when it is so again."""
     await worker.wait_ready()
     log.info("ready: %s consumes %s, %d at a time", worker.identity, ", ".join(worker.queues), concurrency)
+    told: str | None = None
+    while not worker.is_draining:
+        await asyncio.sleep(READINESS_S)
+        problem = worker.problem
+        if problem != told:
+            log.warning("not ready: %s", problem) if problem else log.warning("ready again")
+            told = problem
 
 
 def _on_signal(worker: Worker, number: signal.Signals) -> None:

@@ -11,6 +11,10 @@ from worker.outcome import Outcome
 class Executor(Protocol):
     """Life: ``start`` → ``run``, as many at a time as it was made for → ``stop``."""
 
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from running as many as it should, if anything does."""
+
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
 

@@ -28,6 +28,7 @@ log = logging.getLogger("glassrabbit.worker")
 START_TIMEOUT_S = 60.0
 #: After a child that died before it was ready: do not start the next one at once.
 RESTART_WAIT_S = 0.5
+LONGEST_RESTART_WAIT_S = 15.0
 STOP_TIMEOUT_S = 2.0
 
 
@@ -133,6 +134,12 @@ class ProcessExecutor:
         self._children: set[Child] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._stopping = False
+        #: Replacements that failed to start at their latest attempt.
+        self._failing = 0
+
+    @property
+    def problem(self) -> str | None:
+        return "children cannot be started" if self._failing else None
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -181,14 +188,22 @@ class ProcessExecutor:
             task.add_done_callback(self._replacing.discard)
 
     async def _start_another(self) -> None:
-        while True:
-            try:
-                self._add(await Child.start(self._setup))
-            except (ConfigError, ChildLost, OSError) as error:
-                log.error("a child could not be started, trying again: %s", error)
-                await asyncio.sleep(RESTART_WAIT_S)
-            else:
-                return
+        """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
+        wait_s, told = RESTART_WAIT_S, False
+        try:
+            while True:
+                try:
+                    self._add(await Child.start(self._setup))
+                    return
+                except (ConfigError, ChildLost, OSError) as error:
+                    if not told:
+                        told = True
+                        self._failing += 1
+                        log.error("a child cannot be started, trying again until it can: %s", error or "it ended")
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_RESTART_WAIT_S)
+        finally:
+            self._failing -= told
 
 
 async def _started(setup: list[object]) -> Child | ConfigError:

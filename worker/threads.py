@@ -33,6 +33,10 @@ class ThreadExecutor:
         self._calls: SimpleQueue[Callable[[], bool] | None] = SimpleQueue()
         self._outcomes = Outcomes()
 
+    @property
+    def problem(self) -> str | None:
+        return None
+
     async def start(self) -> None:
         self._handlers = await load_all(self._paths)
         for _ in range(self._size):
@@ -83,6 +87,10 @@ class AsyncExecutor:
         self._loop = asyncio.new_event_loop()
         self._outcomes = Outcomes()
 
+    @property
+    def problem(self) -> str | None:
+        return None
+
     async def start(self) -> None:
         self._handlers = await load_all(self._paths)
         wrong = [self._paths[task] for task, handler in self._handlers.items() if not handler.is_async]
@@ -119,7 +127,12 @@ class AsyncExecutor:
             limit.cancel()
 
     async def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        def end() -> None:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.call_soon(self._loop.stop)
+
+        self._loop.call_soon_threadsafe(end)
 
 
 class Outcomes:

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from broker.contradictions import too_slow_together
 from broker.errors import ConfigError
 from broker.link import LinkSettings
 from broker.settings import Settings, effective_prefetch
@@ -36,13 +37,16 @@ class Worker:
     """Life: ``run`` until ``drain`` (finish what runs, give back the rest) or ``abort`` (give back everything)."""
 
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
-        """Raises ``ConfigError`` for a queue that the configuration does not know."""
+        """Raises ``ConfigError`` for a queue that the configuration does not know, and for too many of them."""
         unknown = [queue for queue in queues if queue not in settings.queues]
         if unknown:
             known = ", ".join(settings.queues)
             raise ConfigError(
                 [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
             )
+        slow = list(too_slow_together(settings, queues))
+        if slow:
+            raise ConfigError(slow)
         self._settings = settings
         self.identity = f"{socket.gethostname()}:{os.getpid()}"
         name = f"worker-{self.identity.replace(':', '-')}"
@@ -80,7 +84,9 @@ class Worker:
             return "cannot publish"
         if self._outbox.link.state == "blocked":
             return "blocked: the broker takes no publishes"
-        return "the next hop refuses messages" if self._outbox.refused else None
+        if self._outbox.refused:
+            return "the next hop refuses messages"
+        return next((executor.problem for executor, _ in self._executors if executor.problem), None)
 
     async def wait_ready(self) -> None:
         """Return once every queue is consumed."""

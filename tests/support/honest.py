@@ -122,6 +122,7 @@ class Judge:
             "channel_close": self._on_channel_close,
             "close": self._on_close,
             "end": self._on_end,
+            "garbage": self._on_garbage,
         }
 
     def take(self, event: Event) -> None:
@@ -233,6 +234,11 @@ class Judge:
         self._ended.add(event.connection)
         for key in [key for key in self._channels if key[0] == event.connection]:
             self._drop(key)
+
+    def _on_garbage(self, event: Event) -> None:
+        # What cannot be read cannot be judged; one that never said hello is no worker.
+        if event.connection in self._names:
+            self._violation(event, "the rest of this connection cannot be read")
 
     def _drop(self, key: tuple[int, int]) -> None:
         channel = self._channels.pop(key, None)

@@ -226,6 +226,11 @@ def test_a_dishonest_worker_is_found(expected: str, log: list[Event]) -> None:
     assert further == []
 
 
+def test_a_connection_that_cannot_be_read_is_no_honest_one() -> None:
+    assert honest([event("garbage")]) == []
+    assert len(honest([*started(), event("garbage", "broker", PUBLISH)])) == 1
+
+
 def test_what_another_worker_has_confirmed_is_no_excuse() -> None:
     other = [
         event("hello", connection=9, name="worker-h-2 publish"),
