@@ -63,7 +63,7 @@ def too_slow_together(settings: Settings, queues: Sequence[str]) -> Iterator[str
     if longest * rounds > ACKNOWLEDGEMENT_TIMEOUT_S:
         yield (
             f"a worker of {', '.join(queues)} holds up to {prefetch} tasks with concurrency {concurrency}, so one "
-            f"can take {rounds} × {longest:g} s; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. "
+            f"can take {rounds} × {longest:g} s; the broker takes it back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. "
             "Start a worker for fewer queues, raise worker.concurrency, or lower prefetch or timeout_s."
         )
 

@@ -146,7 +146,8 @@ class Proxy:
             self._listening = None
 
     async def _pass_on(self, client: socket.socket) -> None:
-        link = Link(len(self.links), *await asyncio.open_connection(sock=client), self._note, self._chance)
+        reader, writer = await asyncio.open_connection(sock=client)
+        link = Link(len(self.links), reader, writer, self._note, self._chance)
         self.links.append(link)
         link.to_broker.become(self._to_broker)
         link.to_client.become(self._to_client)

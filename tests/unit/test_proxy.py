@@ -127,6 +127,13 @@ def test_a_clear_network_passes_everything_and_counts_it(proxy: Proxy) -> None:
     assert [event.by for event in proxy.events("end")] == ["client", "client"]
 
 
+def test_connections_that_come_together_are_told_apart(proxy: Proxy) -> None:
+    with contextlib.ExitStack() as stack:
+        for one in [stack.enter_context(client(proxy)) for _ in range(20)]:
+            round_trip(one)
+        assert [link.number for link in proxy.links] == list(range(20))
+
+
 def test_a_close_is_passed_on(proxy: Proxy, echo: Echo) -> None:
     with client(proxy) as connection:
         round_trip(connection)
