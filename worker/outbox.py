@@ -91,7 +91,7 @@ class Outbox:
         wait_s, told = FIRST_WAIT_S, False
         try:
             # Asked again after the wait for the link: meanwhile the delivery may have come again.
-            while wanted() and await self._opened.wait() and wanted():
+            while wanted() and await self._open_publisher(alone=False) and wanted():
                 problem = await self._problem(message, give_up_unroutable)
                 if problem is None:
                     return True

@@ -21,6 +21,8 @@ RECOVERY_S = 10.0
 #: RabbitMQ itself may lose a quorum queue that is killed within a second of its declaration.
 SETTLED_S = 3.0
 SECONDS = 0.02
+#: Of a worker.
+LINKS = 2
 
 Outage = Callable[[Distant], contextlib.AbstractContextManager[None]]
 
@@ -66,7 +68,7 @@ def test_an_outage_is_noticed_and_survived(
     eventually(lambda: time.monotonic() - ready_s > SETTLED_S, "a settled topology")
     load.progress(since_s=time.monotonic())
     with outage(site):
-        worker.wait_for("link down", noticed_s + 1, count=2)
+        eventually(lambda: site.workers.accepted >= 2 * LINKS, "an attempt to connect again", noticed_s + 1)
     recovery_s = load.progress(since_s=time.monotonic(), within_s=RECOVERY_S)
     load.progress(since_s=time.monotonic())
     verdict = site.verdict(load, worker)
@@ -74,7 +76,8 @@ def test_an_outage_is_noticed_and_survived(
     verdict.check()
     for link in ("consume", "publish"):
         assert len(worker.lines(f"{link} link up again")) == 1
-        assert len(worker.lines(f"{link} link down")) == 1
+        # Each kind of reason is told once: lost, unreachable, refused.
+        assert 1 <= len(worker.lines(f"{link} link down")) <= 3
 
 
 @pytest.mark.timeout(90)

@@ -121,3 +121,32 @@ def test_a_reply_to_a_mailbox_that_is_gone_becomes_a_dead_letter_with_the_reply_
 def _code(reply: Reply) -> str:
     assert reply.failure is not None, reply
     return reply.failure.code
+
+
+STUBBORN = """
+import asyncio, time
+
+async def swallow():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def block():
+    time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("name", ["swallow", "block"])
+def test_a_coroutine_that_cannot_be_cancelled_is_not_waited_for(install: Install, name: str) -> None:
+    stubborn = {"queue": "queue_a", "handler": f"stubborn:{name}", "executor": "async", "timeout_s": 0.5}
+    installation = install(tasks={"stubborn": {**stubborn, "retry": {"max_retries": 0}}}, worker={"grace_s": 2})
+    (installation.folder / "stubborn.py").write_text(STUBBORN)
+    worker, caller = installation.worker(), installation.caller()
+    reply = caller.ask("stubborn", timeout_s=10)
+    assert reply.failure is not None
+    assert reply.failure.code == "timed_out"
+    assert caller.ask("echo", {"value": 1}).result == 1
+    worker.sigterm()
+    assert worker.wait(8) == 0

@@ -9,7 +9,7 @@ import pytest
 from broker.delay import due_key
 from protocol.names import DUE, LOST, OBITUARIES
 from tests.support.installation import Install, Installation
-from tests.support.vhost import Vhost
+from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
 
 
@@ -87,3 +87,17 @@ def _takes_and_dies(vhost: Vhost) -> bool:
 
 def _nothing_is_left(vhost: Vhost) -> None:
     assert vhost.ready("queue_a") == vhost.ready("queue_a.dead") == vhost.ready(OBITUARIES) == 0
+
+
+def test_an_obituary_whose_mailbox_is_gone_ends_and_blocks_nobody(installation: Installation) -> None:
+    installation.declare()
+    vhost = installation.vhost
+    for _ in range(25):
+        lost = task("echo", reply_to="mailbox.gone")
+        vhost.publish(LOST, "", body(), lost)
+    installation.worker("queue_b")
+    caller = installation.caller()
+    eventually(lambda: vhost.ready(OBITUARIES) == 0, "the end of all obituaries", 20)
+    reply = caller.ask("echo", expires_s=0.3)
+    assert reply.failure is not None
+    assert reply.failure.code == "expired"

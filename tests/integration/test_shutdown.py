@@ -101,3 +101,15 @@ def test_a_worker_that_is_told_to_stop_while_there_is_no_broker_stops(installati
     worker.wait_for("link down", count=2)
     worker.sigterm()
     assert worker.wait(5) == 0
+
+
+def test_a_stop_while_handlers_are_being_imported_is_obeyed(install: Install) -> None:
+    installation = install(tasks={"late": {"queue": "queue_a", "handler": "late:work"}})
+    started = installation.gate()
+    source = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)\ndef work(): pass\n"
+    (installation.folder / "late.py").write_text(source)
+    worker = installation.worker(ready=False)
+    eventually(started.exists, "the import")
+    worker.sigterm()
+    assert worker.wait(8) == 0
+    assert worker.lines(" ready: ") == []
