@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from broker.config import load
-from broker.contradictions import contradictions
+from broker.contradictions import contradictions, too_slow_together
 from broker.delay import LONGEST_S
 from broker.endpoint import parse_endpoint
 from broker.errors import ConfigError
@@ -843,3 +843,17 @@ def test_importing_the_settings_loads_neither_yaml_nor_pika() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.split() == []
+
+
+def test_a_worker_of_many_queues_may_not_hold_tasks_for_longer_than_the_broker_waits() -> None:
+    queues = [f"queue_{letter}" for letter in "abcdefgh"]
+    settings = Settings.model_validate(
+        {
+            "queues": {queue: {} for queue in queues},
+            "tasks": {"slow": {"queue": "queue_a", "handler": "m:f", "timeout_s": 300}},
+        }
+    )
+    assert list(too_slow_together(settings, queues[:2])) == []
+    (problem,) = too_slow_together(settings, queues)
+    assert "16 × 300 s" in problem
+    assert "1800 s" in problem
