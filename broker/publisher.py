@@ -59,6 +59,11 @@ class Publisher:
         return publisher
 
     @property
+    def unconfirmed(self) -> int:
+        """Messages that were sent and are neither accepted nor refused yet."""
+        return len(self._unconfirmed)
+
+    @property
     def oldest_s(self) -> float:
         """When the message that has waited longest for its confirm was sent, by the loop's clock; now if none."""
         first = next(iter(self._unconfirmed.values()), None)

@@ -25,6 +25,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 #: The broker's reply code when a forged reply address crashes its channel (RabbitMQ 3.10 and 4.0).
 _INTERNAL_ERROR = 541
+#: How often it is looked whether nothing is in flight any more.
+QUIET_S = 0.01
 #: Refused by closing the channel: no right, no such exchange, a property that the broker does not take. A new
 #: channel alone mends none of these.
 _OURS_TO_WAIT_FOR = (403, 404, 406)
@@ -42,7 +44,8 @@ class Outbox:
         self._confirm_timeout_s = confirm_timeout_s
         self._publisher: Publisher | None = None
         self._opened = asyncio.Event()
-        self._suspects = asyncio.Lock()
+        self._suspects = 0
+        self._alone = asyncio.Lock()
         self._calm = asyncio.Event()
         self._calm.set()
         #: How many messages each exchange does not take at present.
@@ -135,11 +138,13 @@ class Outbox:
         await accepted
 
     async def _open_publisher(self, alone: bool) -> Publisher:
-        """Wait for the link, and for calm unless the message is to be sent alone."""
+        """Wait for the link, and for calm; or, for what is to be sent alone, until nothing else is in flight."""
         while True:
             if self._publisher is None or not self._publisher.channel.is_open:
                 self._opened.clear()
                 await self._opened.wait()
+            elif alone and self._publisher.unconfirmed:
+                await asyncio.sleep(QUIET_S)
             elif not alone and not self._calm.is_set():
                 await self._calm.wait()
             else:
@@ -147,9 +152,10 @@ class Outbox:
 
     async def _send_alone(self, message: Message) -> None:
         """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""
-        async with self._suspects:
-            self._calm.clear()
-            try:
+        self._suspects += 1
+        self._calm.clear()
+        try:
+            async with self._alone:
                 while True:
                     try:
                         return await self._attempt(message, alone=True)
@@ -158,5 +164,8 @@ class Outbox:
                             raise Undeliverable(
                                 "the broker closes the connection over this reply address; the reply was dropped"
                             ) from error
-            finally:
+        finally:
+            self._suspects -= 1
+            # Not between two suspects: what waits for calm may be guilty itself, and would be in flight.
+            if not self._suspects:
                 self._calm.set()

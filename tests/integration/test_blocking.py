@@ -24,6 +24,7 @@ TIMEOUT_S = 15.0
 @pytest.mark.every_broker
 def test_every_method_works_without_an_event_loop(installation: Installation) -> None:
     installation.worker()
+    before = _dispatcher_threads()
     with BlockingDispatcher(installation.settings) as dispatcher:
         assert dispatcher.call("echo", {"value": 1}, timeout_s=TIMEOUT_S) == 1
         assert dispatcher.call("note", delay_s=0.2, expires_s=20) == 1
@@ -36,7 +37,7 @@ def test_every_method_works_without_an_event_loop(installation: Installation) ->
         ids = {dispatcher.submit("echo", {"value": number}, mailbox="box") for number in range(3)}
         assert {one.id for one in dispatcher.collect("box", count=3, timeout_s=TIMEOUT_S)} == ids
         assert list(dispatcher.collect("box")) == []
-    assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
+    assert _dispatcher_threads() == before
 
 
 def test_the_errors_are_those_of_the_asynchronous_one(installation: Installation) -> None:
@@ -63,9 +64,10 @@ def test_without_a_broker_opening_fails_and_leaves_no_thread(install: Install) -
             "endpoints": (settings.broker.endpoints[0].__class__("amqp", "127.0.0.1", free_port(), "u", "p", "/"),)
         }
     )
+    before = _dispatcher_threads()
     with pytest.raises(Unreachable), BlockingDispatcher(settings.model_copy(update={"broker": nowhere})):
         pass
-    assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
+    assert _dispatcher_threads() == before
 
 
 def test_threads_may_share_one_dispatcher(installation: Installation) -> None:
@@ -141,3 +143,7 @@ def test_a_collection_that_is_left_early_keeps_what_was_not_taken(installation: 
     assert len(left) == 2
     assert taken[1] in left
     assert taken[0] not in left
+
+
+def _dispatcher_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "dispatcher"}
