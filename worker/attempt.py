@@ -85,9 +85,9 @@ class Attempts:
                 await self._answer_again(delivery, task, reply)
             case Running() as running:
                 self.counts["joined"] += 1
-                running.join(delivery, task.reply_to)
+                running.join(delivery, task)
             case None:
-                await self._run(key, Running(task, [delivery], task.reply_to))
+                await self._run(key, Running(task, [delivery], task.reply_to, task.resent))
 
     async def tell(self, obituary: Delivery) -> None:
         """Tell the requester of a task that the broker buried; publish nothing else. Then ack."""

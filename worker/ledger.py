@@ -23,12 +23,15 @@ class Running:
 
     task: Task
     deliveries: list[Delivery]
-    #: The newest address wins: the older one belongs to a channel that is gone.
+    #: The address that was asked from last wins: an older one belongs to a channel that is gone. What was asked
+    #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
     reply_to: str | None
+    resent: int = 0
 
-    def join(self, delivery: Delivery, reply_to: str | None) -> None:
+    def join(self, delivery: Delivery, task: Task) -> None:
         self.deliveries.append(delivery)
-        self.reply_to = reply_to
+        if task.resent >= self.resent:
+            self.reply_to, self.resent = task.reply_to, task.resent
 
     @property
     def is_live(self) -> bool:

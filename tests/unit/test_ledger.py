@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.reply import PackedReply
 from protocol.task import Task
+from worker.delivery import Delivery
 from worker.ledger import Finished, Key, Ledger, Running
 
 A: Key = ("a", 0)
@@ -114,3 +117,16 @@ def test_the_bounds_hold_whatever_is_finished(
         assert all(now - found.at_s <= age_s for found in held.values())
         assert all((len(found.reply.body), found.at_s) == last[key] for key, found in held.items())
         assert (name in held) is (octets <= size)
+
+
+def test_the_address_that_was_asked_from_last_is_answered_whichever_copy_comes_first() -> None:
+    def copy(resent: int, reply_to: str) -> Task:
+        return Task(id="0" * 32, name="task_a", body=b"\x80", reply_to=reply_to, resent=resent)
+
+    delivery = cast(Delivery, object())
+    late, early = copy(1, "mailbox.live"), copy(0, "mailbox.dead")
+    for first, second in ((late, early), (early, late)):
+        running = Running(first, [delivery], first.reply_to, first.resent)
+        running.join(delivery, second)
+        assert running.reply_to == "mailbox.live"
+        assert len(running.deliveries) == 2
