@@ -222,7 +222,7 @@ class WorkItem(Section):
 class Settings(Section):
     """The whole configuration. Without queues and tasks it is the example (queue_a, queue_b, task_a, task_b).
 
-    What does not fit together across sections is told by ``broker.contradictions``, which ``load`` asks.
+    What does not fit together across sections is told by ``broker.contradictions``.
     """
 
     broker: BrokerSettings = Field(default_factory=BrokerSettings)

@@ -11,12 +11,13 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.every_broker
-def test_a_worker_consumes_soon_after_its_start(installation: Installation) -> None:
+def test_a_worker_consumes_within_a_second_of_its_start(installation: Installation) -> None:
+    """The best of three starts: what else the machine does can only make one slower."""
     installation.declare()
-    worker = installation.worker("queue_a", "queue_b")
-    print(f"ready after {worker.ready_after_s:.2f} s")
-    assert worker.ready_after_s < 3
-    assert (installation.vhost.consumers("queue_a"), installation.vhost.consumers("queue_b")) == (1, 1)
+    workers = [installation.worker("queue_a", "queue_b") for _ in range(3)]
+    print("ready after", ", ".join(f"{worker.ready_after_s:.2f} s" for worker in workers))
+    assert min(worker.ready_after_s for worker in workers) < 1
+    assert (installation.vhost.consumers("queue_a"), installation.vhost.consumers("queue_b")) == (3, 3)
 
 
 def test_a_dispatcher_that_comes_while_the_first_worker_declares_finds_every_task(
