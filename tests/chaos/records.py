@@ -255,4 +255,5 @@ def count(records: Iterable[Record], kind: type[Record]) -> int:
 def _record(values: dict[str, Any]) -> Record:
     kind = _TYPES[values.pop("what")]
     lists = {item.name for item in fields(kind) if str(item.type).startswith("tuple")}
-    return kind(**{key: tuple(value) if key in lists else value for key, value in values.items()})
+    restored: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in values.items()}
+    return kind(**restored)
