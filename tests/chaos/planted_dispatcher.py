@@ -1,0 +1,106 @@
+"""Bugs for a requester or a collector, patched into this process when they are called: see ``planted_worker``."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from broker.errors import ConfirmLost
+from broker.publisher import Message, Publisher
+from dispatcher.asking import Asking
+from dispatcher.errors import UnknownTask
+from dispatcher.mailbox import Mailbox
+from dispatcher.pending import End, Pending, PendingCalls
+from dispatcher.request import Request
+from protocol.names import new_id
+from protocol.reply import Reply
+from tests.chaos.planted_worker import publish_optional, swap
+
+IMPATIENCE_S = 0.5
+
+
+def dispatcher_without_mandatory() -> None:
+    """Tasks are not published ``mandatory``: one that no queue is bound for is confirmed, and gone."""
+    publish_optional()
+
+
+def return_ignored() -> None:
+    """A task that the broker returned is taken for accepted, since its confirm came."""
+    swap(Publisher, "_on_return", lambda self, method, properties: None)
+
+
+def confirm_not_awaited() -> None:
+    """A task is taken for accepted as soon as it was handed to the connection."""
+
+    def accepted(self: Publisher, message: Message) -> asyncio.Future[None]:
+        publish(self, message)
+        at_once: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        at_once.set_result(None)
+        return at_once
+
+    publish = swap(Publisher, "publish", accepted)
+
+
+def lost_confirm_taken_for_return() -> None:
+    """A caller whose confirm was lost is told that the broker does not have its task."""
+
+    def told(self: Asking, call: Pending, accepted: asyncio.Future[None]) -> None:
+        if isinstance(accepted.exception(), ConfirmLost):
+            self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
+        else:
+            on_published(self, call, accepted)
+
+    on_published = swap(Asking, "_on_published", told)
+
+
+def asked_again_as_another() -> None:
+    """What is asked again on a new connection gets a new id."""
+
+    def renamed(self: Request, *, resent: int = 0) -> Message:
+        request = replace(self, task=replace(self.task, id=new_id())) if resent else self
+        again: Message = message(request, resent=resent)
+        return again
+
+    message = swap(Request, "message", renamed)
+
+
+def calls_without_deadline() -> None:
+    """Nobody looks at deadlines: a call whose reply does not come never ends."""
+    swap(PendingCalls, "overdue", lambda self, now_s: [])
+
+
+def replies_in_order() -> None:
+    """A reply ends the oldest call, whatever its id."""
+
+    def oldest(self: PendingCalls, task_id: str, ended: End) -> bool:
+        first = next((call.id for call in self.calls.values() if call.wants_reply), task_id)
+        was_pending: bool = end(self, first if isinstance(ended, Reply) else task_id, ended)
+        return was_pending
+
+    end = swap(PendingCalls, "end", oldest)
+
+
+def replies_not_deduplicated() -> None:
+    """A reply that came to the mailbox twice is given twice."""
+
+    def forgetful(self: Mailbox, body: bytes) -> list[Reply]:
+        self._seen.clear()
+        replies: list[Reply] = read(self, body)
+        return replies
+
+    read = swap(Mailbox, "_read", forgetful)
+
+
+def asked_again_in_impatience() -> None:
+    """A call that waits for its reply is asked again every half a second."""
+
+    def impatient(self: Asking, publisher: Publisher, call: Pending) -> None:
+        publish(self, publisher, call)
+        if call.wants_reply:
+            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, call)
+
+    def again(self: Asking, publisher: Publisher, call: Pending) -> None:
+        if self.pending.calls.get(call.id) is call and self._publisher is publisher:
+            impatient(self, publisher, call)
+
+    publish = swap(Asking, "_publish", impatient)

@@ -1,0 +1,100 @@
+"""What is read off the wire and out of the queues of a stage, as records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgpack
+
+from tests.chaos.records import Letter, Violation, digest
+from tests.support import vhost
+from tests.support.frames import Event
+from tests.support.honest import honest
+from tests.support.vhost import Vhost
+
+#: What says that a violation found by ``honest`` is one of the prefetch.
+_PREFETCH = "unacked, prefetch"
+
+
+class Held:
+    """What workers hold unacked, as an observer of their connections sees it. ``take`` each event, in order."""
+
+    def __init__(self) -> None:
+        self._queues: dict[tuple[int, str], str] = {}
+        self._unacked: dict[tuple[int, int, int], tuple[int, str]] = {}
+        self._numbers: dict[tuple[int, str], int] = defaultdict(int)
+        #: Most that one consumer of a queue ever held.
+        self.most: dict[str, int] = defaultdict(int)
+
+    @property
+    def now(self) -> int:
+        return len(self._unacked)
+
+    def take(self, event: Event) -> None:
+        match event.kind:
+            case "consume":
+                self._queues[event.connection, event.name] = event.queue
+            case "deliver":
+                consumer = (event.connection, event.name)
+                self._unacked[event.connection, event.channel, event.tag] = consumer
+                self._numbers[consumer] += 1
+                queue = self._queues.get(consumer, "")
+                self.most[queue] = max(self.most[queue], self._numbers[consumer])
+            case "ack" | "nack" | "reject":
+                self._drop([(event.connection, event.channel, event.tag)])
+            case "end":
+                self._drop([place for place in self._unacked if place[0] == event.connection])
+
+    def _drop(self, places: Iterable[tuple[int, int, int]]) -> None:
+        for place in places:
+            if place in self._unacked:
+                self._numbers[self._unacked.pop(place)] -= 1
+
+
+def held(log: Iterable[Event]) -> Held:
+    found = Held()
+    for event in log:
+        found.take(event)
+    return found
+
+
+def violations(log: list[Event], prefetch: Mapping[str, int]) -> Iterator[Violation]:
+    """What was read off the wire and breaks a promise. ``prefetch``: of each work queue."""
+    for text in honest(log):
+        yield Violation(rule="prefetch" if _PREFETCH in text else "ack", text=text)
+    most = held(log).most
+    for queue, promised in prefetch.items():
+        if most[queue] > promised:
+            yield Violation(rule="prefetch", text=f"a consumer of {queue} held {most[queue]}, promised {promised}")
+
+
+def letters(place: Vhost, queue: str) -> Iterator[Letter]:
+    """Take the dead letters out of a queue."""
+    for letter in place.messages(queue, count) if (count := place.ready(queue)) else []:
+        yield Letter(
+            queue=queue,
+            id=_text(letter.properties.message_id or letter.properties.correlation_id),
+            key=_key(letter.body),
+            reason=letter.why.code,
+            attempts=_attempts(letter),
+            body=digest(letter.body),
+        )
+
+
+def _attempts(letter: vhost.Letter) -> tuple[int, ...]:
+    history = letter.headers.get("history", [])
+    return tuple(int(entry["attempt"]) for entry in history)
+
+
+def _key(body: bytes) -> str:
+    try:
+        value: Any = msgpack.unpackb(body)
+    except (ValueError, msgpack.UnpackException):
+        return ""
+    return _text(value.get("key")) if isinstance(value, dict) else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

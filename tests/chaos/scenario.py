@@ -1,0 +1,173 @@
+"""What happens on a stage while there is load: each reveals some of the planted bugs, and harms nobody without."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.chaos.checker import Verdict
+from tests.chaos.mutants import Scenario
+from tests.chaos.reading import held
+from tests.chaos.records import Asked, Finished, Record, Told
+from tests.chaos.stage import LAST_WORDS_S, RATE, Stage
+from tests.support.brokers import Broker
+from tests.support.link import CLEAR, SILENT
+from tests.support.waiting import eventually
+from worker.failpoint import VARIABLE
+
+#: Of load.
+SECONDS = 8.0
+#: So long must the load go on after a fault for the checker to see that nothing recovers.
+SECONDS_TO_RECOVER = 16.0
+#: The load flows: so many tasks have finished.
+WARM = 20
+WARM_S = 40.0
+TIMES = 3
+SHORT_S = 2.0
+#: More than a start, ``SHORT_S`` of load, the longest delay, and ``SHORT_S`` again for the last call.
+PATIENCE_S = 15.0
+
+
+def play(scenario: Scenario, broker: Broker, folder: Path, bug: str | None = None) -> Verdict:
+    """Play a scenario, with a bug or without, and judge it."""
+    with Stage(broker, folder, bug) as stage:
+        stage.collector()
+        SCENARIOS[scenario](stage)
+        return stage.verdict()
+
+
+def nothing(stage: Stage) -> None:
+    stage.two_workers()
+    stage.requesters(SECONDS)
+
+
+def hostile(stage: Stage) -> None:
+    stage.two_workers()
+    stage.requester("direct", SECONDS)
+    stage.hostile_publisher(SECONDS, RATE)
+
+
+def worker_killed(stage: Stage) -> None:
+    first, second = stage.two_workers()
+    stage.requesters(SECONDS)
+    warm(stage)
+    for worker in (first, second):
+        holds(stage, 2)
+        with stage.incidents.incident("worker killed", ("workers",), (worker.pid,)):
+            worker.tell(signal.SIGKILL)
+            stage.wait_ready(stage.worker())
+
+
+def crash_after_reply(stage: Stage) -> None:
+    """Each worker ends when some reply to the mailbox has been confirmed, and its task has not been acked."""
+    doomed = [stage.worker(**{VARIABLE: f"after_reply_confirm:{number}"}) for number in (5, 25)]
+    for worker in doomed:
+        stage.wait_ready(worker)
+    stage.requester("mailbox", SECONDS)
+    for worker in doomed:
+        assert worker.ends(WARM_S), f"{worker.name} did not come to its failpoint"
+        with stage.incidents.incident("worker died", ("workers",), (worker.pid,)):
+            stage.wait_ready(stage.worker())
+
+
+def workers_cut_off(stage: Stage) -> None:
+    stage.two_workers()
+    stage.requesters(SECONDS_TO_RECOVER)
+    warm(stage)
+    with stage.incidents.incident("resets", ("workers",)):
+        for _ in range(TIMES):
+            holds(stage, 2)
+            stage.workers_network.reset()
+            more(stage, WARM, Asked)
+
+
+def requesters_cut_off(stage: Stage) -> None:
+    """First what they say is lost with the connection, then what they are told."""
+    stage.two_workers()
+    stage.requesters(SECONDS)
+    warm(stage)
+    network = stage.requesters_network
+    for to_broker, to_client in ((SILENT, CLEAR), (CLEAR, SILENT)):
+        with stage.incidents.incident("silence", ("requesters",)):
+            network.spoil(to_broker=to_broker, to_client=to_client)
+            more(stage, WARM, Asked)
+            network.cut()
+            more(stage, 1, Told)
+
+
+def queue_deleted(stage: Stage) -> None:
+    """While it is empty; and made again at once."""
+    stage.two_workers()
+    first = stage.requester("direct", SHORT_S)
+    assert first.ends(LAST_WORDS_S), "the first load did not end"
+    with stage.incidents.incident("queue deleted", ("workers",)):
+        with stage.vhost.channel() as channel:
+            channel.queue_delete("queue_a")
+        stage.declare()
+        stage.requesters(SECONDS_TO_RECOVER, seed=2)
+        eventually(lambda: stage.count(Told, answer="accepted") > WARM, "more load", WARM_S)
+
+
+def hop_unbound(stage: Stage) -> None:
+    """Where letters go: those that come meanwhile wait."""
+    stage.two_workers()
+    stage.requesters(SECONDS)
+    warm(stage)
+    with stage.incidents.incident("letters unbound", ("workers",)), stage.vhost.channel() as channel:
+        channel.queue_unbind("queue_a.dead", "tasks.dead", "queue_a")
+        more(stage, TIMES, Finished, ending="rejected")
+        channel.queue_bind("queue_a.dead", "tasks.dead", "queue_a")
+
+
+def worker_replaced(stage: Stage) -> None:
+    """A rolling restart: one is told to end while something waits in it, and another one takes its place."""
+    workers = list(stage.two_workers())
+    stage.requesters(SECONDS)
+    warm(stage)
+    for worker in workers:
+        holds(stage, 4)
+        with stage.incidents.incident("worker told to end", ("workers",), (worker.pid,)):
+            worker.tell(signal.SIGTERM)
+            assert worker.ends(LAST_WORDS_S), f"{worker.name} was told to end, and did not"
+            stage.wait_ready(stage.worker())
+
+
+def no_worker(stage: Stage) -> None:
+    """Those that there were are dead for longer than any call waits."""
+    workers = stage.two_workers()
+    with stage.incidents.incident("worker killed", ("workers",), tuple(worker.pid for worker in workers)):
+        for worker in workers:
+            worker.tell(signal.SIGKILL)
+        # Unless its calls never end it is over by then.
+        stage.requester("direct", SHORT_S, within_s=SHORT_S).ends(PATIENCE_S)
+        stage.two_workers()
+
+
+def warm(stage: Stage) -> None:
+    eventually(lambda: stage.count(Finished) >= WARM, "load", WARM_S)
+
+
+def more(stage: Stage, number: int, kind: type[Record], **fields: object) -> None:
+    """Wait until there are so many further records of a kind."""
+    least = stage.count(kind, **fields) + number
+    eventually(lambda: stage.count(kind, **fields) >= least, f"{number} more {kind.__name__}", WARM_S)
+
+
+def holds(stage: Stage, number: int) -> None:
+    """Wait until the workers hold so many deliveries."""
+    eventually(lambda: held(list(stage.workers_network.log)).now >= number, f"{number} deliveries held", WARM_S)
+
+
+SCENARIOS: Mapping[Scenario, Callable[[Stage], None]] = {
+    "nothing": nothing,
+    "hostile": hostile,
+    "worker_killed": worker_killed,
+    "crash_after_reply": crash_after_reply,
+    "workers_cut_off": workers_cut_off,
+    "requesters_cut_off": requesters_cut_off,
+    "queue_deleted": queue_deleted,
+    "hop_unbound": hop_unbound,
+    "worker_replaced": worker_replaced,
+    "no_worker": no_worker,
+}

@@ -1,0 +1,38 @@
+"""What passes between workers and the broker, watched while it passes."""
+
+from __future__ import annotations
+
+from tests.chaos.reading import Held
+from tests.chaos.records import Ledger, Violation
+from tests.support.frames import Event
+from tests.support.honest import Judge
+from tests.support.link import Link
+
+
+class Witness:
+    """Writes down whatever breaks the promises about acks and prefetch. ``take`` is for one proxy's thread."""
+
+    def __init__(self, ledger: Ledger, prefetch: int) -> None:
+        """``prefetch``: what a consumer of a work queue was promised to hold at most."""
+        self._ledger = ledger
+        self._prefetch = prefetch
+        self._judge = Judge()
+        self._held = Held()
+
+    @property
+    def held(self) -> int:
+        """Deliveries that are not settled now."""
+        return self._held.now
+
+    def take(self, event: Event, _link: Link) -> None:
+        known = len(self._judge.violations)
+        self._judge.take(event)
+        self._held.take(event)
+        for text in self._judge.violations[known:]:
+            self._ledger.write(Violation(rule="prefetch" if " unacked, prefetch " in text else "ack", text=text))
+
+    def sum_up(self, queues: list[str]) -> None:
+        for queue in queues:
+            if (most := self._held.most[queue]) > self._prefetch:
+                text = f"a consumer of {queue} held {most}, promised {self._prefetch}"
+                self._ledger.write(Violation(rule="prefetch", text=text))
