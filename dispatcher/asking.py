@@ -116,9 +116,12 @@ class Asking:
                 if not call.wants_reply:
                     self._finish(call, Accepted())
             case ConfirmLost():
+                call.uncertain = True
                 return  # The next generation publishes it again, with the same id.
-            case Unroutable() | Refused() if call.accepted:
-                return  # A resend only: the broker has the task, and its reply may still come.
+            case Unroutable() if call.accepted or call.uncertain:
+                return  # A resend only: the broker may have the task, and its reply may still come.
+            case Refused() if call.accepted or (call.uncertain and not call.patient):
+                return
             case Unroutable():
                 self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
             case Refused() as refusal if call.patient:
@@ -165,7 +168,8 @@ class Asking:
         while True:
             await asyncio.sleep(SWEEP_S)
             for call in self.pending.overdue(time.monotonic()):
-                end = call.refusal or NoReply(call.id, call.timeout_s, accepted=call.accepted)
+                refusal = None if call.uncertain else call.refusal
+                end = refusal or NoReply(call.id, call.timeout_s, accepted=call.accepted)
                 self._finish(call, end)
             publisher, bound_s = self._publisher, self._settings.broker.confirm_timeout_s
             # Under an alarm confirms wait on purpose: see the state ``blocked``.

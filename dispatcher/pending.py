@@ -46,6 +46,8 @@ class Pending:
     #: How often it was published.
     sent: int = 0
     accepted: bool = False
+    #: A publish of it was lost with its confirm: nobody may say that the broker does not have it.
+    uncertain: bool = False
 
     @property
     def id(self) -> str:

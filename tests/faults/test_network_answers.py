@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dispatcher.errors import NoReply
 from tests.support.distant import Distant
 from tests.support.frames import Event
 from tests.support.honest import honest
@@ -116,6 +117,29 @@ def test_when_confirms_of_tasks_are_lost_the_same_ids_are_sent_again(distant: Ca
     assert Counter(journal.ids) == Counter(ids)
     assert honest(site.workers.log) == []
     assert site.vhost.ready("queue_a") == site.vhost.ready("queue_a.dead") == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_resend_that_is_returned_does_not_deny_what_was_sent_first(distant: Callable[..., Distant]) -> None:
+    site = distant()
+    site.installation.declare()
+    caller, vhost = site.caller(), site.vhost
+
+    def lose(event: Event, link: Link) -> None:
+        if event.kind == "publish":
+            link.to_client.become(SILENT)
+
+    site.dispatchers.on_event = lose
+    submitting = caller.start(caller.dispatcher.submit("note", {"journal": "none"}, timeout_s=8))
+    eventually(lambda: vhost.ready("queue_a") == 1, "the task in its queue")
+    site.dispatchers.on_event = None
+    with vhost.channel() as channel:
+        channel.queue_unbind("queue_a", "tasks", "note")
+    site.dispatchers.reset()
+    eventually(lambda: site.dispatchers.events("return"), "the return of the resend")
+    with pytest.raises(NoReply, match="not known"):
+        submitting.result(20)
+    assert vhost.ready("queue_a") == 1
 
 
 @pytest.mark.timeout(60)
