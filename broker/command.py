@@ -50,6 +50,7 @@ async def differences(settings: Settings, topology: Topology) -> tuple[list[str]
     Without it the broker itself is asked: then each line names the first differing argument only, and stale
     bindings stay unseen.
     """
+    LinkSettings.of(settings)  # a file of broker.tls that cannot be used is told before anyone is asked
     try:
         return [str(one) for one in await asyncio.to_thread(_listed, settings, topology)], None
     except (Unreachable, AccessRefused) as error:
@@ -78,7 +79,7 @@ async def declare_all(settings: Settings, topology: Topology, *, prune: bool) ->
 
 
 def _management(settings: Settings) -> Management:
-    return Management.of(settings.broker.endpoints[0], settings.broker.management_url)
+    return Management.of(settings.broker)
 
 
 def _listed(settings: Settings, topology: Topology) -> list[Difference]:

@@ -19,6 +19,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 from broker.channel import Channel, mapped, resolve
 from broker.endpoint import Endpoint
 from broker.errors import BrokerError, ConnectionLost, Unreachable
+from broker.tls import TlsSettings, tls_context
 from broker.translate import connect_error, lost_error
 from broker.wire import Wire
 
@@ -102,9 +103,13 @@ async def connect(
 ) -> Connection:
     """Open a connection within ``timeout_s``; ``name`` is what the management pages show.
 
-    Raises ``Unreachable`` or ``AccessRefused``, whose texts never hold the password.
+    An ``amqps`` endpoint is never spoken to in plain: without ``tls`` the system's authorities have to trust it.
+    Raises ``Unreachable``, ``Untrusted`` or ``AccessRefused``, whose texts never hold the password.
     """
     loop = asyncio.get_running_loop()
+    ssl_options = None
+    if endpoint.scheme == "amqps":
+        ssl_options = pika.SSLOptions(tls or tls_context(TlsSettings()), endpoint.host)
     parameters = pika.ConnectionParameters(
         host=endpoint.host,
         port=endpoint.port,
@@ -114,7 +119,7 @@ async def connect(
         connection_attempts=1,
         socket_timeout=timeout_s,
         stack_timeout=timeout_s,
-        ssl_options=None if tls is None or endpoint.scheme == "amqp" else pika.SSLOptions(tls, endpoint.host),
+        ssl_options=ssl_options,
         client_properties={"connection_name": name, "product": "glassrabbit"},
     )
     opened: asyncio.Future[Connection] = loop.create_future()

@@ -31,6 +31,10 @@ class Unreachable(BrokerError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class Untrusted(Unreachable):
+    """TLS failed before anything of ours was sent: a certificate, a name or a version was not accepted."""
+
+
 class AccessRefused(BrokerError):
     """The broker knows us and says no: login, virtual host or permission."""
 

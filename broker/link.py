@@ -20,9 +20,10 @@ import tenacity
 from broker.channel import resolve
 from broker.connection import Connection, connect
 from broker.endpoint import Endpoint
-from broker.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost, TopologyDrift, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, TopologyDrift, Unreachable
 from broker.lifecycle import Event, State, after
-from broker.settings import Settings, TlsSettings
+from broker.settings import Settings
+from broker.tls import tls_context
 
 log = logging.getLogger("glassrabbit.broker")
 
@@ -47,26 +48,14 @@ class LinkSettings:
 
     @classmethod
     def of(cls, settings: Settings) -> LinkSettings:
-        """Raises ``ConfigError`` if a certificate cannot be read."""
+        """Raises ``ConfigError`` if a file of ``broker.tls`` is needed and cannot be used."""
         broker = settings.broker
         return cls(
             endpoints=broker.endpoints,
             heartbeat_s=broker.heartbeat_s,
             connect_timeout_s=broker.connect_timeout_s,
-            tls=_tls(broker.tls) if any(one.scheme == "amqps" for one in broker.endpoints) else None,
+            tls=tls_context(broker.tls) if any(one.scheme == "amqps" for one in broker.endpoints) else None,
         )
-
-
-def _tls(files: TlsSettings) -> ssl.SSLContext:
-    """A context that verifies the broker's certificate and name; a URL cannot weaken it."""
-    try:
-        context = ssl.create_default_context(cafile=files.ca_file)
-        if files.cert_file is not None:
-            context.load_cert_chain(files.cert_file, files.key_file)
-    except (OSError, ssl.SSLError) as error:
-        problem = f"broker.tls: a certificate cannot be loaded: {error}. Check the paths."
-        raise ConfigError([problem]) from error
-    return context
 
 
 class Link:

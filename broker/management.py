@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.endpoint import Endpoint
 from broker.errors import AccessRefused, Unreachable
+from broker.settings import BrokerSettings
+from broker.tls import tls_context, untrusted
 
 TIMEOUT_S = 10.0
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
@@ -30,13 +32,21 @@ class Management:
     vhost: str
     password: str = field(repr=False)
 
+    #: For an ``https`` URL.
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
     @classmethod
-    def of(cls, endpoint: Endpoint, url: str | None) -> Management:
-        """``url`` is ``broker.management_url``; without it: the endpoint's host, port 15672 (15671 for TLS)."""
+    def of(cls, broker: BrokerSettings) -> Management:
+        """At ``broker.management_url``; without it at the first endpoint's host, port 15672 (15671 for TLS).
+
+        Raises ``ConfigError`` if that is https and a file of ``broker.tls`` cannot be used.
+        """
+        endpoint, url = broker.endpoints[0], broker.management_url
         if url is None:
             host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
             url = f"https://{host}:15671" if endpoint.scheme == "amqps" else f"http://{host}:15672"
-        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password)
+        tls = tls_context(broker.tls) if url.startswith("https:") else None
+        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password, tls)
 
     def exchanges(self) -> list[dict[str, Any]]:
         return self._list("exchanges", "name,type,durable,arguments")
@@ -68,7 +78,7 @@ class Management:
             self.base_url + path, method=method, headers={"Authorization": f"Basic {token}"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self.tls) as answer:  # noqa: S310
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             if error.code in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
@@ -78,7 +88,10 @@ class Management:
                 ) from error
             raise Unreachable(f"the management API at {self.base_url} answered HTTP {error.code}.") from error
         except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLError):
+                raise untrusted(reason, f"the management API at {self.base_url}") from error
             raise Unreachable(
-                f"the management API at {self.base_url} cannot be reached ({getattr(error, 'reason', error)}). "
+                f"the management API at {self.base_url} cannot be reached ({reason}). "
                 "Enable the plugin rabbitmq_management, or set broker.management_url."
             ) from error

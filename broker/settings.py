@@ -14,19 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from broker.delay import LONGEST_S
 from broker.endpoint import Endpoint, parse_endpoint, shown
+from broker.section import Section, without_empty
+from broker.tls import TlsSettings
 from protocol.limits import Limits
 from protocol.names import is_mailbox_name, is_task_name
 
@@ -86,39 +79,6 @@ Backoff = Annotated[Number, Field(ge=0.1, le=LONGEST_S)]
 Whole = Annotated[int, Field(strict=True)]
 # A URL leaves the model only without its password, also through model_dump.
 _Endpoint = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(str)]
-
-
-def _given(model: type[BaseModel], value: object) -> object:
-    """``value`` without the keys that have nothing behind them; nothing at all is an empty section."""
-    if not isinstance(value, dict):
-        return {} if value is None else value
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    return {key: item for key, item in value.items() if item is not None or key not in known}
-
-
-class Section(BaseModel):
-    """Frozen; a key that it does not know is an error; its errors do not repeat what was given (URLs)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, value: object) -> object:
-        return _given(cls, value)
-
-
-class TlsSettings(Section):
-    """Files for ``amqps``, relative to the current folder. Without ``ca_file``: the system's authorities."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _pair(self) -> TlsSettings:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together. Give both, or neither.")
-        return self
 
 
 class BrokerSettings(Section):
@@ -216,7 +176,7 @@ class WorkItem(Section):
 
     task: Text
     count: Whole = Field(default=1, ge=1, le=1_000_000)
-    arguments: dict[Text, Any] = {}
+    arguments: dict[Text, Any] = Field(default_factory=dict)
 
 
 class Settings(Section):
@@ -226,8 +186,8 @@ class Settings(Section):
     """
 
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
-    queues: dict[QueueName, QueueSettings] = {}
-    tasks: dict[TaskName, TaskSettings] = {}
+    queues: dict[QueueName, QueueSettings] = Field(default_factory=dict)
+    tasks: dict[TaskName, TaskSettings] = Field(default_factory=dict)
     defaults: DefaultSettings = Field(default_factory=DefaultSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     workload: tuple[WorkItem, ...] = ()
@@ -240,7 +200,7 @@ class Settings(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, value: object) -> object:
-        tree = _given(cls, value)
+        tree = without_empty(cls, value)
         return _inherited(with_example(tree)) if isinstance(tree, dict) else tree
 
 
@@ -266,11 +226,11 @@ def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
 def _merged(defaults: dict[str, Any], task: object) -> object:
     if isinstance(task, TaskSettings):
         task = task.model_dump(exclude_unset=True)
-    given = _given(TaskSettings, task)
+    given = without_empty(TaskSettings, task)
     if not isinstance(given, dict):
         return given
     merged = {**{key: defaults[key] for key in DefaultSettings.model_fields if key in defaults}, **given}
-    retry, own = defaults.get("retry"), _given(RetrySettings, given.get("retry"))
+    retry, own = defaults.get("retry"), without_empty(RetrySettings, given.get("retry"))
     if isinstance(retry, dict) and isinstance(own, dict):
         merged["retry"] = {**retry, **own}
     return merged

@@ -6,21 +6,28 @@ pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause i
 
 from __future__ import annotations
 
+import re
 import ssl
 
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.tls import untrusted
 
 _ACCESS = (403, 530)
+#: What a broker says of our certificate comes after TLS 1.3's handshake, and pika keeps the text of it alone.
+_ALERT = re.compile(r"\[SSL: \w*ALERT\w*\]")
 
 
 def connect_error(error: BaseException, where: str) -> BrokerError:
     """What a failed attempt to open a connection means. ``where`` is a URL without its password."""
     root = _root(error)
     text = _text(root)
-    if "StreamLostError" in text:
+    cut = isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if (isinstance(root, ssl.SSLError) and not cut) or _ALERT.search(text):
+        return untrusted(root, where)
+    if cut or "StreamLostError" in text:
         # pika guesses at a refusal when the network fails during the handshake; a broker that refuses says so.
         return Unreachable(
             f"{where} ended the connection before it was open: it does not speak AMQP 0-9-1, or the network "
@@ -39,10 +46,6 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
         return Unreachable(f"{where} does not speak AMQP 0-9-1. Check the port, and amqp:// against amqps://.")
     if isinstance(root, TimeoutError | AMQPConnectorStackTimeout):
         return Unreachable(f"{where} took the connection and did not answer. Check that RabbitMQ runs there.")
-    if isinstance(root, ssl.SSLError):
-        return Unreachable(
-            f"{where}: TLS failed ({text}). Check broker.tls, the host's name, and amqp:// or amqps://."
-        )
     return Unreachable(
         f"{where} cannot be reached ({text}). Check that RabbitMQ runs, and broker.url or BROKER_URL."
     )
@@ -60,13 +63,11 @@ def _code(error: BaseException) -> int:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The innermost cause that pika wrapped."""
-    while True:
-        inner = getattr(error, "exceptions", None) or (getattr(error, "exception", None), *error.args)
-        causes = [cause for cause in inner if isinstance(cause, BaseException)]
-        if not causes:
-            return error
-        error = causes[-1]
+    """The innermost cause that pika wrapped. Of a host with several addresses it is the last one's, but for a
+    failure of TLS, which says more than that the other address does not answer."""
+    inner = getattr(error, "exceptions", None) or (getattr(error, "exception", None), *error.args)
+    roots = [_root(cause) for cause in inner if isinstance(cause, BaseException)]
+    return next((root for root in roots if isinstance(root, ssl.SSLError)), roots[-1] if roots else error)
 
 
 def _text(error: BaseException) -> str:

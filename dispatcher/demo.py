@@ -89,7 +89,7 @@ def _place_at(settings: Settings) -> Iterator[str]:
     Both are left as they were: the demo's workers must never meet a task of somebody else's.
     """
     endpoint = settings.broker.endpoints[0]
-    api = Management.of(endpoint, settings.broker.management_url)
+    api = Management.of(settings.broker)
     name = f"glassrabbit-demo-{secrets.token_hex(4)}"
     try:
         api.add_vhost(name)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from broker.settings import Settings
+from broker.tls import is_in_the_open
 from worker.worker import Worker, import_paths
 
 log = logging.getLogger("glassrabbit.worker")
@@ -21,6 +22,12 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
     """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
     sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
     worker = Worker(settings, queues)
+    for endpoint in filter(is_in_the_open, settings.broker.endpoints):
+        log.warning(
+            "%s is not encrypted: whoever is on that network can read password and tasks. Use amqps:// there, "
+            "see docs/tls.md",
+            endpoint,
+        )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, worker, number)

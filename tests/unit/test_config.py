@@ -28,6 +28,7 @@ from broker.settings import (
     WorkItem,
     effective_prefetch,
 )
+from broker.tls import TlsSettings
 from protocol.limits import DEFAULT_LIMITS
 
 SHIPPED = Path(__file__).parents[2] / "config.yml"
@@ -93,6 +94,7 @@ def test_the_shipped_file_names_every_key() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     models = (
         BrokerSettings,
+        TlsSettings,
         DefaultSettings,
         RetrySettings,
         QueueSettings,

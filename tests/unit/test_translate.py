@@ -17,11 +17,13 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorStackTimeout,
 )
 
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable, Untrusted
 from broker.translate import connect_error, lost_error
 from protocol.errors import ExitCode
 
 WHERE = "amqp://someone:***@host:5672/vhost"
+#: What a broker answers, after the handshake of TLS 1.3, to a client without a certificate.
+REFUSED = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required")
 
 
 def wrapped(error: BaseException) -> Any:
@@ -43,9 +45,20 @@ def in_handshake(error: BaseException) -> Any:
         (AMQPConnectionWorkflowFailed([AMQPConnectorStackTimeout("timeout")]), Unreachable, "did not answer"),
         (
             wrapped(ssl.SSLCertVerificationError(1, "certificate verify failed")),
-            Unreachable,
-            "TLS failed .*certificate verify failed",
+            Untrusted,
+            "TLS failed: .*certificate verify failed",
         ),
+        (
+            in_handshake(exceptions.StreamLostError(f"Stream connection lost: {REFUSED!r}")),
+            Untrusted,
+            "refused our certificate or misses one .TLSV13_ALERT_CERTIFICATE_REQUIRED.",
+        ),
+        (
+            in_handshake(exceptions.IncompatibleProtocolError(f"StreamLostError: ({REFUSED!r})")),
+            Untrusted,
+            "refused our certificate or misses one .TLSV13_ALERT_CERTIFICATE_REQUIRED.",
+        ),
+        (wrapped(ssl.SSLEOFError(8, "EOF in violation of protocol")), Unreachable, "before it was open"),
         (in_handshake(exceptions.IncompatibleProtocolError("0-8")), Unreachable, "does not speak AMQP 0-9-1"),
         (
             in_handshake(exceptions.ProbableAuthenticationError("closed")),
@@ -79,13 +92,21 @@ def test_a_failed_connection_says_where_and_what_to_check(
     found = connect_error(error, WHERE)
     assert type(found) is kind
     assert found.exit_code is ExitCode.UNAVAILABLE
-    assert found.retryable is (kind is Unreachable)
+    assert found.retryable is issubclass(kind, Unreachable)
     text = str(found)
     assert text.startswith(WHERE)
     assert re.search(told, text)
     assert "Check " in text
     assert "\n" not in text
     assert "()" not in text
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_addresses_the_one_whose_certificate_is_wrong_is_told(first: bool) -> None:
+    certificate = AMQPConnectorSocketConnectError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+    silent = AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))
+    errors = [certificate, silent] if first else [silent, certificate]
+    assert type(connect_error(AMQPConnectionWorkflowFailed(errors), WHERE)) is Untrusted
 
 
 @pytest.mark.parametrize(
