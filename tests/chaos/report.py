@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,11 @@ class Result:
 
 
 def to_line(result: Result) -> str:
-    return json.dumps(asdict(result))
+    return json.dumps({**_fields(result), "counts": _fields(result.counts)})
+
+
+def _fields(one: Result | Counts) -> dict[str, Any]:
+    return {item.name: getattr(one, item.name) for item in fields(one)}
 
 
 def from_line(line: str) -> Result:

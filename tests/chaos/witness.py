@@ -18,6 +18,7 @@ class Witness:
         self._prefetch = prefetch
         self._judge = Judge()
         self._held = Held()
+        self._ended: set[int] = set()
 
     @property
     def held(self) -> int:
@@ -27,7 +28,11 @@ class Witness:
     def take(self, event: Event, _link: Link) -> None:
         known = len(self._judge.violations)
         self._judge.take(event)
-        self._held.take(event)
+        # What still arrives on a connection that its client has ended is held by nobody.
+        if event.kind == "end":
+            self._ended.add(event.connection)
+        if event.kind == "end" or event.connection not in self._ended:
+            self._held.take(event)
         for text in self._judge.violations[known:]:
             self._ledger.write(Violation(rule="prefetch" if " unacked, prefetch " in text else "ack", text=text))
 

@@ -168,15 +168,16 @@ class Distant:
             connections=sum(proxy.accepted for proxy in self.proxies),
             left=self.vhost.ready("queue_a"),
             dead=self.vhost.ready("queue_a.dead"),
-            delivered_again=_again(self.workers.log),
+            delivered_again=sent_again(self.workers.log),
             dishonest=tuple(honest(self.workers.log)),
-            **_ends(load),
+            **ends_of(load),
         )
         print(verdict)
         return verdict
 
 
-def _ends(load: Load) -> dict[str, int]:
+def ends_of(load: Load) -> dict[str, int]:
+    """How its calls ended and how often they ran, as ``Verdict`` counts it."""
     results = Counter(one.line for one in load.ends if isinstance(one.end, Reply) and one.end.failure is None)
     others = Counter(one.line for one in load.ends) - results
     lines = range(1, load.count + 1)
@@ -190,7 +191,7 @@ def _ends(load: Load) -> dict[str, int]:
     }
 
 
-def _again(log: Iterable[Event]) -> int:
+def sent_again(log: Iterable[Event]) -> int:
     """Deliveries of tasks beyond the first, and beyond the one that a retry means."""
     delivered: Counter[str] = Counter()
     retried = set()

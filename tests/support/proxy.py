@@ -29,8 +29,9 @@ _WITHIN_S = 10.0
 class Proxy:
     """``with Proxy(host, port) as proxy``: connections to ``proxy.port`` are passed on. Usable from any thread."""
 
-    def __init__(self, host: str, port: int, listen: int = 0, *, seed: int = 0) -> None:
-        """``listen``: the port to take connections on (0: any that is free). ``seed`` decides the jitter."""
+    def __init__(self, host: str, port: int, listen: int = 0, *, seed: int = 0, keep_log: bool = True) -> None:
+        """``listen``: the port to take connections on (0: any that is free). ``seed`` decides the jitter.
+        Without ``keep_log`` nothing is noted, and ``on_event`` alone hears of what passes."""
         self.port = listen
         #: What passed, on all connections, oldest first.
         self.log: list[Event] = []
@@ -43,6 +44,7 @@ class Proxy:
         self._to_broker = self._to_client = CLEAR
         self._welcome: Welcome = "pass"
         self._chance = random.Random(seed)
+        self._keep_log = keep_log
         self._listening: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -154,7 +156,8 @@ class Proxy:
         await (link.hang() if self._welcome == "hang" else link.pass_on(*self._target))
 
     def _note(self, event: Event, link: Link) -> None:
-        self.log.append(event)
+        if self._keep_log:
+            self.log.append(event)
         if self.on_event is not None:
             self.on_event(event, link)
 
