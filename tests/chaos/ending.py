@@ -23,6 +23,8 @@ from tests.support.vhost import Vhost
 DRAIN_S = 240.0
 #: Between the end of the last call and that of its requester.
 LAST_WORDS_S = 30.0
+#: A collector sees that its mailbox is empty.
+COLLECTED_S = 90.0
 #: Nothing waits and nothing is held for so long: then nothing is on its way either.
 REST_S = 2.0
 #: What the broker knows of its queues and connections is so old at most, and some more.
@@ -43,6 +45,8 @@ class Ending:
     witnesses: Sequence[Witness]
     #: In the environment of every process that was started.
     mark: str
+    #: A call may take so long.
+    within_s: float
     #: Descriptors that a worker had open before the first fault.
     descriptors: int
 
@@ -51,12 +55,10 @@ class Ending:
         requesters, workers = self.fleet.side("requesters"), self.fleet.side("workers")
         until = now() + DRAIN_S
         collector = [place for place in requesters if place.name == installation.COLLECTOR]
-        self.fleet.retire(
-            [place for place in requesters if place not in collector], installation.WITHIN_S + LAST_WORDS_S
-        )
+        self.fleet.retire([place for place in requesters if place not in collector], self.within_s + LAST_WORDS_S)
         moving = self._until_rest(until)
         self._count_descriptors()
-        self.fleet.retire(collector, installation.WITHIN_S)
+        self.fleet.retire(collector, COLLECTED_S)
         self.fleet.retire(workers, installation.GRACE_S + LAST_WORDS_S)
         self._count_processes()
         self._count_connections()

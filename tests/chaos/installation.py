@@ -24,8 +24,6 @@ ACK_LOSS_S = 1.0
 GRACE_S = 15.0
 #: More than the longest fault, so that a worker that is frozen over a task does not give it up.
 TIMEOUT_S = 30.0
-#: A call may take so long.
-WITHIN_S = 90.0
 #: Between two tasks that kill whoever runs them.
 POISON_S = 150.0
 #: Poison has a queue apart: there it is buried after this many crashes, and elsewhere nothing is after so few.
@@ -95,10 +93,13 @@ HOSTILE_PUBLISHER = "h1"
 OTHERS = (COLLECTOR, HOSTILE_PUBLISHER)
 
 
-def parts(seed: int, rate: float, mutant: str | None = None) -> list[Part]:
-    """Everybody, for ``rate`` tasks a second in all. ``mutant``: a planted bug for whom it concerns."""
+def parts(seed: int, rate: float, within_s: float, mutant: str | None = None) -> list[Part]:
+    """Everybody, for ``rate`` tasks a second in all, each call bounded by ``within_s``. ``mutant``: a planted bug
+    for whom it concerns."""
     workers = [_worker(name, queues, mutant) for name, queues in WORKERS.items()]
-    requesters = [_requester(name, mode, seed, share * rate, mutant) for name, (mode, share) in REQUESTERS.items()]
+    requesters = [
+        _requester(name, mode, seed, share * rate, within_s, mutant) for name, (mode, share) in REQUESTERS.items()
+    ]
     collector = Part(COLLECTOR, "requesters", lambda _: _mutated(mutant, "collector", "--mailbox", MAILBOX))
     return [*workers, collector, *requesters, _hostile_publisher(seed, HOSTILE * rate)]
 
@@ -107,17 +108,11 @@ def _worker(name: str, queues: Sequence[str], mutant: str | None) -> Part:
     return Part(name, "workers", lambda _: _mutated(mutant, "worker", *queues))
 
 
-def _requester(name: str, mode: Mode, seed: int, rate: float, mutant: str | None) -> Part:
-    fixed = ["--name", name, "--mode", mode, *(["--mailbox", MAILBOX] if mode == "mailbox" else [])]
+def _requester(name: str, mode: Mode, seed: int, rate: float, within_s: float, mutant: str | None) -> Part:
     poison_s = len(REQUESTERS) * POISON_S
-    return Part(
-        name,
-        "requesters",
-        lambda count: _mutated(
-            mutant, "requester", *fixed, *_load(seed, count, rate),
-            "--within", f"{WITHIN_S:g}", "--poison-every", f"{poison_s:g}",
-        ),
-    )  # fmt: skip
+    fixed = ["--name", name, "--mode", mode, *(["--mailbox", MAILBOX] if mode == "mailbox" else [])]
+    fixed += ["--within", f"{within_s:g}", "--poison-every", f"{poison_s:g}"]
+    return Part(name, "requesters", lambda count: _mutated(mutant, "requester", *fixed, *_load(seed, count, rate)))
 
 
 def _hostile_publisher(seed: int, rate: float) -> Part:

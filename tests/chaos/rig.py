@@ -47,8 +47,13 @@ class Campaign:
     seed: int
     #: Tasks a second, of all requesters together.
     rate: float = 40.0
+    #: Each call is over after so long.
+    within_s: float = 90.0
     mutant: str | None = None
     kinds: Sequence[str] = tuple(schedule.KINDS)
+
+    def parts(self) -> list[Part]:
+        return installation.parts(self.seed, self.rate, self.within_s, self.mutant)
 
     def episodes(self) -> list[Episode]:
         return schedule.schedule(
@@ -83,7 +88,7 @@ def play(campaign: Campaign, broker: Broker, folder: Path, tell: Tell) -> None:
         places: list[Place] = []
         mark = f"CHAOS_LEDGER={ledgers}"
         stack.callback(_end_all, mark)
-        for number, part in enumerate(installation.parts(campaign.seed, campaign.rate, campaign.mutant)):
+        for number, part in enumerate(campaign.parts()):
             proxy = Proxy(broker.host, broker.port, seed=campaign.seed + number, keep_log=False)
             if part.side == "workers":
                 witnesses.append(Witness(ledger, installation.promise(settings).prefetch))
@@ -100,7 +105,7 @@ def play(campaign: Campaign, broker: Broker, folder: Path, tell: Tell) -> None:
         nemesis = Nemesis(Target(vhost, fleet), incidents, since + campaign.seconds)
         played = nemesis.suffer(campaign.episodes())
         tell(f"{played} episodes in {now() - since:.0f} s, all healed: nobody asks any more")
-        ending.Ending(vhost, settings, fleet, incidents, ledger, witnesses, mark, usual).play()
+        ending.Ending(vhost, settings, fleet, incidents, ledger, witnesses, mark, campaign.within_s, usual).play()
 
 
 def _place(part: Part, proxy: Proxy, vhost: Vhost, folder: Path) -> Place:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.chaos.checker import Verdict
 from tests.chaos.mutants import Scenario
 from tests.chaos.reading import held
-from tests.chaos.records import Asked, Finished, Record, Told
-from tests.chaos.stage import LAST_WORDS_S, RATE, Stage
+from tests.chaos.records import Asked, Finished, Record, Started, Told
+from tests.chaos.stage import LAST_WORDS_S, QUEUES, RATE, Stage
 from tests.support.brokers import Broker
 from tests.support.link import CLEAR, SILENT
 from tests.support.waiting import eventually
@@ -53,7 +53,7 @@ def worker_killed(stage: Stage) -> None:
     stage.requesters(SECONDS)
     warm(stage)
     for worker in (first, second):
-        holds(stage, 2)
+        running(stage)
         with stage.incidents.incident("worker killed", ("workers",), (worker.pid,)):
             worker.tell(signal.SIGKILL)
             stage.wait_ready(stage.worker())
@@ -75,9 +75,9 @@ def workers_cut_off(stage: Stage) -> None:
     stage.two_workers()
     stage.requesters(SECONDS_TO_RECOVER)
     warm(stage)
+    running(stage)
     with stage.incidents.incident("resets", ("workers",)):
         for _ in range(TIMES):
-            holds(stage, 2)
             stage.workers_network.reset()
             more(stage, WARM, Asked)
 
@@ -97,13 +97,14 @@ def requesters_cut_off(stage: Stage) -> None:
 
 
 def queue_deleted(stage: Stage) -> None:
-    """While it is empty; and made again at once."""
+    """All work queues, while they are empty; and made again at once."""
     stage.two_workers()
     first = stage.requester("direct", SHORT_S)
     assert first.ends(LAST_WORDS_S), "the first load did not end"
     with stage.incidents.incident("queue deleted", ("workers",)):
         with stage.vhost.channel() as channel:
-            channel.queue_delete("queue_a")
+            for queue in QUEUES:
+                channel.queue_delete(queue)
         stage.declare()
         stage.requesters(SECONDS_TO_RECOVER, seed=2)
         eventually(lambda: stage.count(Told, answer="accepted") > WARM, "more load", WARM_S)
@@ -152,6 +153,11 @@ def more(stage: Stage, number: int, kind: type[Record], **fields: object) -> Non
     """Wait until there are so many further records of a kind."""
     least = stage.count(kind, **fields) + number
     eventually(lambda: stage.count(kind, **fields) >= least, f"{number} more {kind.__name__}", WARM_S)
+
+
+def running(stage: Stage) -> None:
+    """Wait until two tasks are running."""
+    eventually(lambda: stage.count(Started) - stage.count(Finished) >= 2, "two tasks at a time", WARM_S)
 
 
 def holds(stage: Stage, number: int) -> None:

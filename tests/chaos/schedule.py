@@ -118,12 +118,19 @@ def schedule(
     }
     episodes: list[Episode] = []
     left_s, deck = seconds - WARM_UP_S, _deck(chance, kinds)
-    while True:
-        episode = _episode(chance, deck, sides)
+    while (episode := _fitting(_episode(chance, deck, sides), left_s)) is not None:
         left_s -= episode.seconds
-        if left_s < 0:
-            return episodes
         episodes.append(episode)
+    return episodes
+
+
+def _fitting(episode: Episode, seconds: float) -> Episode | None:
+    """As much of an episode as there is time for, if any."""
+    while episode.seconds > seconds:
+        if len(episode.faults) == 1:
+            return None
+        episode = replace(episode, faults=episode.faults[:-1])
+    return episode
 
 
 def _deck(chance: random.Random, kinds: Sequence[str]) -> Iterator[str]:

@@ -20,6 +20,9 @@ _PROTOCOL_HEADER_SIZE = 8
 #: Method and header frames fit into the frame size that RabbitMQ negotiates (131,072 bytes) many times over.
 _LONGEST = 1 << 20
 _NAME = b"\x0fconnection_nameS"
+_RESENT = b"\x06resent"
+#: Field types of whole numbers, and how each is packed.
+_WHOLE = {b"b": ">b", b"B": ">B", b"s": ">h", b"u": ">H", b"I": ">i", b"i": ">I", b"l": ">q", b"L": ">q"}
 
 #: Class and method → kind of event and the fields at its start: octet, short, long, quad, string.
 _METHODS: dict[tuple[int, int], tuple[str, str]] = {
@@ -102,6 +105,8 @@ class Event:
     id: str = ""
     reply_to: str = ""
     type: str = ""
+    #: How often the requester had asked for it before: the header of that name, where there is one.
+    resent: int = 0
     mandatory: bool = False
     redelivered: bool = False
     requeue: bool = False
@@ -214,6 +219,7 @@ class Decoder:
         properties = _properties(payload)
         fields["id"] = properties.get("message_id") or properties.get("correlation_id", "")
         fields["reply_to"], fields["type"] = properties.get("reply_to", ""), properties.get("type", "")
+        fields["resent"] = _resent(payload)
         return self._event(kind, channel, at, fields)
 
     def _event(self, kind: str, channel: int, at: float, fields: dict[str, Any]) -> Event:
@@ -257,6 +263,15 @@ def _connection_name(payload: bytes) -> str:
     start += len(_NAME)
     size = int.from_bytes(payload[start : start + 4])
     return payload[start + 4 : start + 4 + min(size, 255)].decode("utf-8", "replace")
+
+
+def _resent(payload: bytes) -> int:
+    start = payload.find(_RESENT)
+    kind = payload[start + len(_RESENT) : start + len(_RESENT) + 1]
+    try:
+        return int(struct.unpack_from(_WHOLE[kind], payload, start + len(_RESENT) + 1)[0]) if start >= 0 else 0
+    except (KeyError, struct.error):
+        return 0
 
 
 def _properties(payload: bytes) -> dict[str, str]:

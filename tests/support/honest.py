@@ -25,8 +25,8 @@ def honest(log: Iterable[Event]) -> list[str]:
     """The violations in a wire log, in order; empty if there are none.
 
     An ack, by a consumer that acks, of a message that wants a reply must follow the confirm of that reply (to its
-    address, or to one under which the task came again), or of a retry copy, or of a dead letter to which no reply
-    can be sent; all of them published by the same worker, confirmed and not returned. Of a message that wants
+    address, or to one from which the task was asked for again), or of a retry copy, or of a dead letter to which no
+    reply can be sent; all of them published by the same worker, confirmed and not returned. Of a message that wants
     none: the confirm of whatever the worker published for it. Once every delivery of a task is acked its worker
     publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver it. No consumer
     holds more unacked messages than its prefetch.
@@ -42,6 +42,7 @@ class _Delivery:
     id: str
     reply_to: str
     order: int
+    resent: int
     consumer: str
     #: False for what is read from a mailbox: nothing depends on its ack.
     is_task: bool
@@ -81,8 +82,9 @@ class _Task:
     #: Deliveries that are not acked, on connections that live.
     held: int = 0
     is_over: bool = False
-    #: The addresses it came with, and the order of the newest delivery that had each.
-    addresses: dict[str, int] = field(default_factory=dict)
+    #: The addresses it came with, and of the last request that had each: how often it had been asked for before,
+    #: and the order of its newest delivery.
+    addresses: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Where a reply was accepted.
     answered: set[str] = field(default_factory=set)
     #: A reply that cannot be delivered: its mailbox is missing, or its address ends the connection.
@@ -150,14 +152,20 @@ class Judge:
         if consumer is None or consumer.no_ack:
             return
         delivery = _Delivery(
-            event.id, event.reply_to, self._order, event.name, not consumer.queue.startswith(_MAILBOX)
+            event.id,
+            event.reply_to,
+            self._order,
+            event.resent,
+            event.name,
+            not consumer.queue.startswith(_MAILBOX),
         )
         channel.unacked[event.tag] = delivery
         if delivery.is_task:
             task = self._task(event, event.id)
             task.held += 1
             task.is_over = False
-            task.addresses[event.reply_to] = self._order
+            asked = (event.resent, self._order)
+            task.addresses[event.reply_to] = max(asked, task.addresses.get(event.reply_to, asked))
         consumer.unacked += 1
         if consumer.prefetch and consumer.unacked > consumer.prefetch:
             self._violation(event, f"{consumer.unacked} unacked, prefetch {consumer.prefetch}: {event.name}")
@@ -165,7 +173,9 @@ class Judge:
     def _on_get_ok(self, event: Event) -> None:
         channel = self._channel(event)
         channel.highest = max(channel.highest, event.tag)
-        channel.unacked[event.tag] = _Delivery(event.id, event.reply_to, self._order, "", is_task=False)
+        channel.unacked[event.tag] = _Delivery(
+            event.id, event.reply_to, self._order, event.resent, "", is_task=False
+        )
 
     def _on_ack(self, event: Event) -> None:
         for delivery in self._settled(event):
@@ -186,7 +196,8 @@ class Judge:
         task.published = self._order
         if _is_reply(event):
             task.replied = self._order
-        if task.is_over:
+        # Of what has no id of ours nobody can tell which delivery it belongs to.
+        if task.is_over and _ID.fullmatch(event.id):
             self._violation(event, f"published for {event.id} after its last delivery was acked")
         if event.tag:
             publication = _Publication(event.id, event.exchange, event.routing_key)
@@ -284,7 +295,9 @@ def _may_ack(task: _Task, delivery: _Delivery) -> bool:
     since = delivery.order
     if not (_ID.fullmatch(delivery.id) and delivery.reply_to.startswith((_DIRECT, _MAILBOX))):
         return task.published < since or task.accepted > since
-    addresses = {address for address, order in task.addresses.items() if order >= since}
+    # Copies do not arrive in the order in which they were asked for; only the last one is still waited for.
+    asked = (delivery.resent, since)
+    addresses = {address for address, last in task.addresses.items() if last >= asked}
     return (
         bool(addresses & task.answered)
         or task.retried > since

@@ -132,6 +132,14 @@ def test_sequence_numbers_start_with_confirm_mode_and_again_with_a_new_channel()
     assert [event.tag for event in events if event.kind == "publish"] == [0, 1, 2, 1]
 
 
+@pytest.mark.parametrize("headers", [{}, {"resent": 3}, {"v": 1, "resent": 300_000}, {"resent": 2**40}])
+def test_how_often_a_task_was_asked_for_again_is_read_off_its_headers(headers: dict[str, int]) -> None:
+    (event,) = read(
+        "broker", content(spec.Basic.Deliver("tag", 1, False, "tasks", "note"), BasicProperties(headers=headers))
+    )
+    assert event.resent == headers.get("resent", 0)
+
+
 @pytest.mark.parametrize("table", [nested_tables(1500), header_timestamp(2**62)], ids=["nested", "timestamp"])
 def test_properties_that_pika_cannot_decode_still_name_their_message(table: bytes) -> None:
     hostile = RawTable(table, message_id="m", reply_to="r", type="note", priority=3, timestamp=4)

@@ -31,8 +31,12 @@ def started(prefetch: int = 2, consume: int = CONSUME, publish: int = PUBLISH) -
     ]
 
 
-def deliver(tag: int = 1, task_id: str = ID, reply_to: str = DIRECT, connection: int = CONSUME) -> Event:
-    return event("deliver", "broker", connection, tag=tag, name="tag", id=task_id, reply_to=reply_to)
+def deliver(
+    tag: int = 1, task_id: str = ID, reply_to: str = DIRECT, connection: int = CONSUME, resent: int = 0
+) -> Event:
+    return event(
+        "deliver", "broker", connection, tag=tag, name="tag", id=task_id, reply_to=reply_to, resent=resent
+    )
 
 
 def publish(seq: int = 1, exchange: str = "", routing_key: str = DIRECT, task_id: str = ID) -> Event:
@@ -120,6 +124,24 @@ HONEST: dict[str, list[Event]] = {
         ack(1),
         ack(2),
     ],
+    "joined by what was asked for before it: one reply to the address asked from last": [
+        deliver(reply_to=DIRECT + "2", resent=1),
+        deliver(2),
+        publish(1, routing_key=DIRECT + "2"),
+        confirm(),
+        ack(1),
+        ack(2),
+    ],
+    "letters of messages without an id": [
+        deliver(task_id="", reply_to=""),
+        publish(1, *DEAD, task_id=""),
+        confirm(),
+        ack(),
+        deliver(2, task_id="no id of ours", reply_to=""),
+        publish(2, *DEAD, task_id=""),
+        confirm(2),
+        ack(2),
+    ],
     "an address that ends the connection": [
         deliver(),
         publish(),
@@ -187,6 +209,14 @@ DISHONEST: dict[str, tuple[str, list[Event]]] = {
     "a reply to another address": (
         "before the confirm",
         [deliver(), publish(1, routing_key=DIRECT + "2"), confirm(), ack()],
+    ),
+    "a reply to the address that was asked from first, alone": (
+        "before the confirm",
+        [deliver(), deliver(2, reply_to=DIRECT + "2", resent=1), publish(), confirm(), ack(1), ack(2)],
+    ),
+    "the same, and that one arrived last": (
+        "before the confirm",
+        [deliver(reply_to=DIRECT + "2", resent=1), deliver(2), publish(), confirm(), ack(1), ack(2)],
     ),
     "first the ack, then the retry, no reply wanted": (
         "after its last delivery was acked",
