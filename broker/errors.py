@@ -82,7 +82,9 @@ class ConfirmLost(PublishError):
     outcome_known = False
     exit_code = ExitCode.TIMED_OUT
 
-    def __init__(self, text: str, code: int = 0) -> None:
+    def __init__(self, text: str, code: int = 0, *, sent: bool = True) -> None:
         super().__init__(text)
         #: AMQP's reply code, if the broker closed the channel or connection with one.
         self.code = code
+        #: False: the channel had ended before, and the message was never sent.
+        self.sent = sent

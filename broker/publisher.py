@@ -82,7 +82,7 @@ class Publisher:
                 mandatory=message.mandatory,
             )
         except ConnectionLost as error:
-            accepted.set_exception(_lost(error))
+            accepted.set_exception(_lost(error, sent=False))
             return accepted
         self._sequence += 1
         self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted, self._loop.time())
@@ -149,5 +149,5 @@ def _fail(entry: _Unconfirmed, error: PublishError) -> None:
         entry.accepted.exception()
 
 
-def _lost(error: ConnectionLost) -> ConfirmLost:
-    return ConfirmLost(f"no confirm: {error}", error.code)
+def _lost(error: ConnectionLost, *, sent: bool = True) -> ConfirmLost:
+    return ConfirmLost(f"no confirm: {error}", error.code, sent=sent)

@@ -115,8 +115,8 @@ class Asking:
                 call.accepted = True
                 if not call.wants_reply:
                     self._finish(call, Accepted())
-            case ConfirmLost():
-                call.uncertain = True
+            case ConfirmLost() as lost:
+                call.uncertain |= lost.sent
                 return  # The next generation publishes it again, with the same id.
             case Unroutable() if call.accepted or call.uncertain:
                 return  # A resend only: the broker may have the task, and its reply may still come.

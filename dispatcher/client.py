@@ -157,11 +157,12 @@ class Dispatcher:
 
         Raises ``NoMailbox``, and what ``call`` raises but for ``TaskFailed``.
         """
+        deadline_s = time.monotonic() + timeout_s
         if mailbox is not None:
-            await self._require_mailbox(mailbox, time.monotonic() + timeout_s)
+            await self._require_mailbox(mailbox, deadline_s)
         reply_to = None if mailbox is None else mailbox_queue(mailbox)
         request = self._request(task, arguments, reply_to, delay_s, expires_s)
-        await self._end_of(request, timeout_s)
+        await self._end_of(request, max(0.1, deadline_s - time.monotonic()))
         return request.task.id
 
     async def collect(
@@ -224,13 +225,19 @@ class Dispatcher:
         while True:
             connection = await self._asking.connection(max(0.1, deadline_s - time.monotonic()))
             try:
-                if await ensure_mailbox(connection, mailbox_topology(name)):
-                    return
+                async with asyncio.timeout(max(0.1, deadline_s - time.monotonic())):
+                    is_there = await ensure_mailbox(connection, mailbox_topology(name))
+            except TimeoutError:
+                raise ConnectionLost(
+                    f"the broker did not say in time whether mailbox {name} is there; nothing was sent. Try again."
+                ) from None
             except ConnectionLost:
                 if connection.is_open or time.monotonic() > deadline_s:
                     raise
                 continue
-            raise NoMailbox(name)
+            if not is_there:
+                raise NoMailbox(name)
+            return
 
 
 async def _numbered(inputs: Arguments) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:

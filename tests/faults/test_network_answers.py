@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatcher.errors import NoReply
+from broker.errors import ConnectionLost
+from dispatcher.errors import NoReply, UnknownTask
 from tests.support.distant import Distant
 from tests.support.frames import Event
 from tests.support.honest import honest
@@ -140,6 +141,33 @@ def test_a_resend_that_is_returned_does_not_deny_what_was_sent_first(distant: Ca
     with pytest.raises(NoReply, match="not known"):
         submitting.result(20)
     assert vhost.ready("queue_a") == 1
+
+
+@pytest.mark.timeout(60)
+def test_an_unknown_task_that_was_asked_in_an_outage_is_told_as_soon_as_that_is_over(
+    distant: Callable[..., Distant],
+) -> None:
+    site = distant()
+    site.installation.declare()
+    caller = site.caller()
+    site.dispatchers.refuse()
+    asking = [caller.asking("nobody.does_this", timeout_s=30) for _ in range(WINDOW)]
+    site.dispatchers.admit()
+    for one in asking:
+        with pytest.raises(UnknownTask):
+            one.result(15)
+
+
+@pytest.mark.timeout(60)
+def test_a_submit_to_a_mailbox_keeps_its_deadline_on_a_silent_network(distant: Callable[..., Distant]) -> None:
+    site = distant(broker={"heartbeat_s": 20})
+    site.installation.declare()
+    caller = site.caller()
+    site.dispatchers.lose_answers()
+    submitting = caller.start(caller.dispatcher.submit("note", {"journal": "none"}, mailbox="box", timeout_s=2))
+    with pytest.raises(ConnectionLost, match="nothing was sent"):
+        submitting.result(10)
+    site.dispatchers.cut()
 
 
 @pytest.mark.timeout(60)
