@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker.dead_command import dead
 from broker.node_cli import down, up
 from broker.shell import config_option, told
 from protocol.errors import ExitCode
@@ -11,7 +12,7 @@ from protocol.errors import ExitCode
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Make, see and compare the topology; run a private RabbitMQ.
+    """Make, see and compare the topology; see and replay dead letters; run a private RabbitMQ.
 
     Exit codes: 0 ok, 1 a check did not pass, 69 broker unavailable, 78 configuration, 2 usage.
     """
@@ -100,6 +101,7 @@ def _tell(lines: list[str], note: str | None, none: str) -> None:
         click.echo(line)
 
 
+main.add_command(dead)
 main.add_command(up)
 main.add_command(down)
 
