@@ -35,7 +35,7 @@ class Mailbox:
     def __init__(self, name: str, limits: Limits) -> None:
         self._name = name
         self._limits = limits
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     async def read(
         self, connection: Connection, count: int | None, deadline_s: float
@@ -72,8 +72,8 @@ class Mailbox:
         except Malformed as error:
             log.warning("a message in mailbox %s is no reply and was dropped: %s", self._name, error)
             return []
-        new = [reply for reply in replies if reply.id not in self._seen]
-        self._seen.update((reply.id, None) for reply in new)
+        new = [reply for reply in replies if _key(reply) not in self._seen]
+        self._seen.update((_key(reply), None) for reply in new)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         return new
@@ -100,3 +100,8 @@ class Mailbox:
             if message is None:
                 raise channel.closed.result()
             yield message
+
+
+def _key(reply: Reply) -> tuple[str, int]:
+    """A task that is replayed ends once more."""
+    return reply.id, reply.run.replay

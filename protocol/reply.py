@@ -37,6 +37,8 @@ class Run:
     #: From the first dispatch to the start of the last attempt.
     queued_ms: int = 0
     ran_ms: int = 0
+    #: How often a person had put its dead letter back: each replay has an end of its own.
+    replay: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def _read(entry: object) -> Reply:
         worker=_text(entry, "worker"),
         queued_ms=_number(entry, "queued_ms"),
         ran_ms=_number(entry, "ran_ms"),
+        replay=_number(entry, "replay") if "replay" in entry else 0,
     )
     if "result" in entry:
         return Reply(id=entry["id"], run=run, result=entry["result"])
@@ -127,6 +130,7 @@ def _run_map(run: Run) -> dict[str, Any]:
         "worker": run.worker,
         "queued_ms": run.queued_ms,
         "ran_ms": run.ran_ms,
+        **({"replay": run.replay} if run.replay else {}),
     }
 
 

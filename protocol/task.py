@@ -197,6 +197,7 @@ class Requester:
     id: str
     reply_to: str
     attempt: int = 1
+    replay: int = 0
 
 
 def read_requester(properties: ReceivedProperties) -> Requester | None:
@@ -205,6 +206,12 @@ def read_requester(properties: ReceivedProperties) -> Requester | None:
     if not isinstance(reply_to, str) or not is_id(properties.message_id) or reply_kind(reply_to) is None:
         return None
     headers = properties.headers if isinstance(properties.headers, dict) else {}
-    attempt = headers.get("attempt", 1)
-    known = isinstance(attempt, int) and not isinstance(attempt, bool) and 1 <= attempt <= _MANY
-    return Requester(id=properties.message_id, reply_to=reply_to, attempt=attempt if known else 1)
+    attempt, replay = (_sound(headers.get(name), least) for name, least in (("attempt", 1), ("replay", 0)))
+    return Requester(id=properties.message_id, reply_to=reply_to, attempt=attempt, replay=replay)
+
+
+def _sound(value: object, least: int) -> int:
+    """A number of a message that may be malformed; the least one, if it is none."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MANY:
+        return value
+    return least

@@ -95,7 +95,7 @@ class Attempts:
         requester = read_requester(obituary.properties)
         if requester is not None:
             failure = Failure(code=verdict.code, type=verdict.code, text=verdict.text)
-            run = Run(attempts=requester.attempt, worker=self._identity)
+            run = Run(attempts=requester.attempt, worker=self._identity, replay=requester.replay)
             reply = pack_failed(requester.id, failure, run, self._limits)
             # The letter is in its dead queue already: nothing but the reply is published from here.
             await self._reply(requester.reply_to, reply, None)
@@ -143,6 +143,7 @@ class Attempts:
             worker=self._identity,
             queued_ms=max(0, started_ms - task.sent_at) if task.sent_at else 0,
             ran_ms=ran_ms,
+            replay=task.replay,
         )
         last = Attempt(
             attempt=task.attempt,
@@ -239,7 +240,7 @@ class Attempts:
         requester = read_requester(delivery.properties)
         if requester is not None:
             failure = Failure(code=refusal.code, type=refusal.code, text=refusal.text)
-            run = Run(attempts=requester.attempt, worker=self._identity)
+            run = Run(attempts=requester.attempt, worker=self._identity, replay=requester.replay)
             reply = pack_failed(requester.id, failure, run, self._limits)
             await self._reply(requester.reply_to, reply, delivery.queue)
         self._settle(delivery)

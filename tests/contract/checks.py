@@ -22,7 +22,7 @@ from protocol.limits import DEFAULT_LIMITS
 from protocol.names import delay_level, mailbox_of
 from protocol.properties import Properties, ReceivedProperties
 from protocol.reply import Failure, Reply, Run, pack_done, pack_failed, read_replies
-from protocol.task import Attempt, Task, read_requester, read_task, task_properties
+from protocol.task import Attempt, Requester, Task, read_requester, read_task, task_properties
 from tests.contract.vectors import Vector, octets, same, value_of
 from worker.admission import admit
 
@@ -110,8 +110,8 @@ def refused_task(vector: Vector) -> None:
     with pytest.raises(Malformed) as refusal:
         admit(properties, octets(vector["body"]), vector["queue"], TASKS, DEFAULT_LIMITS)
     assert refusal.value.code == vector["code"]
-    requester = read_requester(properties)
-    assert vector["told"] == (None if requester is None else asdict(requester))
+    told = vector["told"]
+    assert read_requester(properties) == (None if told is None else Requester(**told))
 
 
 def _attempt(written: dict[str, Any]) -> Attempt:
