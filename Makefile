@@ -14,7 +14,7 @@ NO_INDEX := echo 'the Python packages of pyproject.toml are missing and could no
   'pip needs a package index, or PIP_FIND_LINKS=folder with their wheels; then run make again' >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench chaos clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ lint: $(VENV)/.dev ## style, format and types
 bench: $(VENV)/.dev ## measure, on a private broker
 	@$(RUN) -m broker.provision --need $(NEED)
 	@$(RUN) -m tests.benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev ## load and faults for minutes, then a verdict; ARGS='--minutes 60 --seed 7'
+	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m tests.chaos $(ARGS)
 
 clean: ## remove what make made here: .venv, caches, build output
 	@rm -rf $(VENV) dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

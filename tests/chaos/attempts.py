@@ -7,18 +7,21 @@ from collections.abc import Iterator, Sequence
 from tests.chaos.explain import backoff_s, is_last
 from tests.chaos.records import Letter, Promise
 from tests.chaos.story import BY_BROKER, UNDELIVERED, Campaign, Run, Story
+from tests.chaos.trouble import Faults
 
 #: The broker counts whole milliseconds, at each of up to twenty hops, and its clock is not ours.
 CLOCK_S = 0.03
+#: The fault that ends a process which runs handlers, and not the one that holds the connection.
+CHILD_LOST = "child lost"
 
 
-def attempts(campaign: Campaign) -> Iterator[str]:
+def attempts(campaign: Campaign, faults: Faults) -> Iterator[str]:
     """1, 2, 3 …, each because the one before did not end it, up to what the policy allows; and told as it was."""
     for story in campaign.tasks():
         for runs in story.ids.values():
-            yield from _numbers(story, runs, campaign.promise)
+            yield from _numbers(story, runs, campaign.promise, faults)
         yield from _as_asked(story)
-        yield from _letters(story, campaign.promise)
+        yield from _letters(story, campaign.promise, faults)
         if campaign.is_drained:
             yield from _heard(story)
             yield from _unburied(story)
@@ -40,12 +43,19 @@ def early(campaign: Campaign) -> Iterator[str]:
                     yield f"{story.key}: due {wait_s:g} s after {since:.3f}: {run}"
 
 
-def _numbers(story: Story, runs: Sequence[Run], promise: Promise) -> Iterator[str]:
+def _numbers(story: Story, runs: Sequence[Run], promise: Promise, faults: Faults) -> Iterator[str]:
     for run in runs:
         if not 1 <= run.attempt <= promise.max_attempts:
             yield f"{story.key}: {promise.max_attempts} attempts are allowed: {run}"
-        elif run.attempt > 1 and not _parents(run, runs):
+        elif run.attempt > 1 and not _parents(run, runs) and not _is_unseen(story, run.at, faults):
             yield f"{story.key}: no failure of attempt {run.attempt - 1} before it: {run}"
+
+
+def _is_unseen(story: Story, until: float, faults: Faults) -> bool:
+    """Whether an attempt may have ended before its handler could write that it had started: the process that was
+    to run it was killed with the task in its hands."""
+    lost = (fault for fault in faults.meeting(story.first.at, until) if fault.name == CHILD_LOST)
+    return any(fault.meets(story.first.at, until) for fault in lost)
 
 
 def _parents(run: Run, runs: Sequence[Run]) -> list[Run]:
@@ -70,13 +80,16 @@ def _as_asked(story: Story) -> Iterator[str]:
             yield f"{story.key} ({kind}): done at another attempt than {expected}: {run}"
 
 
-def _letters(story: Story, promise: Promise) -> Iterator[str]:
+def _letters(story: Story, promise: Promise, faults: Faults) -> Iterator[str]:
     """A history tells of every attempt, in order. Only where the broker buried the task may one that was cut off
     be missing: no worker was left to tell of it."""
     started = {run.attempt for run in story.runs}
+    until = max((run.at for run in story.runs), default=story.first.at) + promise.recovery_s
     for letter in story.letters:
         history, length = letter.attempts, len(letter.attempts)
         if letter.reason == UNDELIVERED:
+            continue
+        if _is_unseen(story, until, faults) and set(history) - started:
             continue
         if history != tuple(range(1, length + 1)) or not started.issuperset(history):
             yield f"{story.key}: the history of a letter ({letter.reason}) is {_shown(history)}; {_ran(story)}"

@@ -60,7 +60,7 @@ def check(records: Sequence[Record]) -> Verdict:
         "ghost": ends.ghost(campaign),
         "returned_ran": ends.returned_ran(campaign),
         "duplicate": explain.duplicate(campaign, faults, surplus),
-        "attempts": attempts.attempts(campaign),
+        "attempts": attempts.attempts(campaign, faults),
         "early": attempts.early(campaign),
         "replies": ends.replies(campaign, faults),
         "truth": ends.truth(campaign, forked),

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from broker.settings import Settings
 from broker.topology import topology_of
-from tests.chaos import installation
-from tests.chaos.fleet import Fleet, marked
-from tests.chaos.incidents import Incidents
+from tests.chaos import installation, procfs
+from tests.chaos.fleet import Fleet
 from tests.chaos.reading import letters
-from tests.chaos.records import Drained, Ledger, Queue, now
-from tests.chaos.witness import Witness
+from tests.chaos.records import Drained, Queue, now
+from tests.chaos.site import Site
 from tests.support.vhost import Vhost
 
 #: From the last request until nothing moves.
@@ -36,15 +33,8 @@ LOOK_S = 0.5
 class Ending:
     """``play`` it once."""
 
-    vhost: Vhost
-    settings: Settings
+    site: Site
     fleet: Fleet
-    incidents: Incidents
-    ledger: Ledger
-    #: Of the workers.
-    witnesses: Sequence[Witness]
-    #: In the environment of every process that was started.
-    mark: str
     #: A call may take so long.
     within_s: float
     #: Descriptors that a worker had open before the first fault.
@@ -62,11 +52,11 @@ class Ending:
         self.fleet.retire(workers, installation.GRACE_S + LAST_WORDS_S)
         self._count_processes()
         self._count_connections()
-        for witness in self.witnesses:
-            witness.sum_up(list(self.settings.queues))
+        for witness in self.site.witnesses:
+            witness.sum_up(list(self.site.settings.queues))
         left = self._read_queues()
         text = moving or (f"left in the end: {left}" if left else "")
-        self.ledger.write(Drained(complete=not text, text=text))
+        self.site.ledger.write(Drained(complete=not text, text=text))
 
     def _until_rest(self, until: float) -> str:
         """Wait until nothing moves; what still does if that takes too long."""
@@ -82,39 +72,39 @@ class Ending:
 
     def _moving(self) -> str:
         """What waits in queues where nothing stays, and what workers hold. Exact now."""
-        with self.vhost.connection() as connection:
+        with self.site.vhost.connection() as connection:
             channel = connection.channel()
             counts = {
                 name: channel.queue_declare(name, passive=True).method.message_count for name in self._passing()
             }
-        held = sum(witness.held for witness in self.witnesses)
+        held = sum(witness.held for witness in self.site.witnesses)
         found = [f"{count} in {name}" for name, count in counts.items() if count]
         return ", ".join(found + ([f"{held} held by workers"] if held else []))
 
     def _known_to_broker(self) -> str:
         """The same by the broker's own books: also what it is about to move from one queue to the next."""
-        books = dict(_rows(self.vhost, "list_queues", "name", "messages"))
+        books = dict(_rows(self.site.vhost, "list_queues", "name", "messages"))
         return ", ".join(f"{books[name]} in {name}" for name in self._passing() if books.get(name) != "0")
 
     def _passing(self) -> list[str]:
-        queues = topology_of(self.settings).queues
+        queues = topology_of(self.site.settings).queues
         return [queue.name for queue in queues if queue.name not in installation.DEAD]
 
     def _count_descriptors(self) -> None:
         for place in self.fleet.side("workers"):
-            count = descriptors(place.pid)
+            count = procfs.descriptors(place.pid)
             if count > self.descriptors:
                 text = f"{place.name} has {count} open; before the faults {self.descriptors} was the most"
-                self.incidents.complain("descriptor", text)
+                self.site.incidents.complain("descriptor", text)
 
     def _count_processes(self) -> None:
-        for pid in marked(self.mark):
-            self.incidents.complain("process", f"{pid} outlives all: {_command(pid)}")
+        for pid in procfs.marked(self.site.mark):
+            self.site.incidents.complain("process", f"{pid} outlives all: {procfs.command(pid)}")
             os.kill(pid, signal.SIGKILL)
 
     def _count_connections(self) -> None:
-        for row in _rows(self.vhost, "list_connections", "name", "state"):
-            self.incidents.complain("connection", f"still open: {' '.join(row)}")
+        for row in _rows(self.site.vhost, "list_connections", "name", "state"):
+            self.site.incidents.complain("connection", f"still open: {' '.join(row)}")
 
     def _read_queues(self) -> str:
         """Write down what every queue holds, and the letters; what is where it should not be."""
@@ -122,17 +112,13 @@ class Ending:
         while (left := self._known_to_broker()) and now() < until:
             time.sleep(LOOK_S)
         for name, ready, unacked in _rows(
-            self.vhost, "list_queues", "name", "messages_ready", "messages_unacknowledged"
+            self.site.vhost, "list_queues", "name", "messages_ready", "messages_unacknowledged"
         ):
             is_dead = name in installation.DEAD
-            self.ledger.write(Queue(name=name, ready=int(ready), unacked=int(unacked), dead=is_dead))
-            for letter in letters(self.vhost, name) if is_dead else ():
-                self.ledger.write(letter)
+            self.site.ledger.write(Queue(name=name, ready=int(ready), unacked=int(unacked), dead=is_dead))
+            for letter in letters(self.site.vhost, name) if is_dead else ():
+                self.site.ledger.write(letter)
         return left
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _rows(vhost: Vhost, listing: str, *columns: str) -> Iterator[list[str]]:
@@ -144,7 +130,3 @@ def _rows(vhost: Vhost, listing: str, *columns: str) -> Iterator[list[str]]:
     text = vhost.broker.ctl(*words, "vhost", *columns)
     rows = (line.split("\t") for line in text.splitlines() if line)
     return (row[1:] for row in rows if row[0] == vhost.name)
-
-
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

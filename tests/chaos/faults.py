@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 from pika.exceptions import AMQPError
 
-from tests.chaos.fleet import Fleet, Place, children
-from tests.chaos.schedule import KINDS, Planned
+from tests.chaos import bad_networks
+from tests.chaos.procfs import caught_at_work, children
+from tests.chaos.records import now
+from tests.chaos.schedule import Planned
+from tests.chaos.target import Hold, Target
 from tests.support.administrator import close_connections
-from tests.support.brokers import Broker
-from tests.support.link import CLEAR, SILENT, Way
-from tests.support.proxy import Proxy
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 
 #: A broker, or a process, on a loaded machine.
 BACK_S = 120.0
-#: Between two resets of a storm.
-RESETS_S = (0.2, 2.0)
-SLOW = Way(latency_s=0.3, jitter_s=0.2, bytes_per_s=64 * 1024)
-ONE_BYTE = Way(one_byte=True)
+#: Handlers are run all the time.
+AT_WORK_S = 5.0
 NO_MEMORY = "0.000001"
-
-#: Waits for so long, or (without a number) until the fault's time is over: False once it is.
-Hold = Callable[[float | None], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What can be broken."""
-
-    vhost: Vhost
-    fleet: Fleet
-
-    @property
-    def broker(self) -> Broker:
-        return self.vhost.broker
-
-    def places(self, planned: Planned) -> list[Place]:
-        return [self.fleet.places[name] for name in planned.targets]
-
-    def touched(self, planned: Planned) -> tuple[str, ...]:
-        """What the record of a fault says."""
-        kind = KINDS[planned.kind]
-        if planned.kind == "worker told to end":
-            # In good order: whatever is done twice then has no excuse.
-            return ()
-        if kind.part == "broker":
-            return ("broker",) if planned.kind in BREAK_THE_BROKER else ("network",)
-        sides = {place.side for place in self.places(planned)}
-        return ("network",) if len(sides) > 1 else tuple(sides)
 
 
 def worker_killed(target: Target, planned: Planned, hold: Hold) -> None:
@@ -89,17 +55,16 @@ def worker_frozen(target: Target, planned: Planned, hold: Hold) -> None:
 
 
 def child_lost(target: Target, planned: Planned, hold: Hold) -> None:
+    """One that runs a handler, so that the attempt is known to have started. If there is none soon: nothing."""
     (place,) = target.places(planned)
-    pid, before = place.pid, children(place.pid)
-    # One that is lost while its worker starts ends the worker: that is promised.
-    if place.ready.is_set() and before:
-        victim = random.Random(planned.seed).choice(before)
+    pid, until = place.pid, now() + AT_WORK_S
+    victim = None
+    while victim is None and place.pid == pid and place.ready.is_set() and now() < until:
+        victim = next((child for child in children(pid) if caught_at_work(child, target.ledgers)), None)
+    if victim is not None:
+        count = len(children(pid))
         os.kill(victim, signal.SIGKILL)
-        eventually(
-            lambda: place.pid != pid or len(set(children(pid)) - {victim}) >= len(before),
-            f"another child of {place.name}",
-            BACK_S,
-        )
+        eventually(lambda: place.pid != pid or len(children(pid)) >= count, f"a child of {place.name}", BACK_S)
 
 
 def broker_stopped(target: Target, planned: Planned, hold: Hold) -> None:
@@ -157,71 +122,6 @@ def memory_alarm(target: Target, planned: Planned, hold: Hold) -> None:
         broker.ctl("set_vm_memory_high_watermark", usual)
 
 
-def resets(target: Target, planned: Planned, hold: Hold) -> None:
-    chance = random.Random(planned.seed)
-    while hold(chance.uniform(*RESETS_S)):
-        for proxy in _networks(target, planned):
-            proxy.reset()
-
-
-def silence_to_the_broker(target: Target, planned: Planned, hold: Hold) -> None:
-    _spoil(target, planned, hold, to_broker=SILENT)
-
-
-def silence_to_the_client(target: Target, planned: Planned, hold: Hold) -> None:
-    _spoil(target, planned, hold, to_client=SILENT)
-
-
-def silence(target: Target, planned: Planned, hold: Hold) -> None:
-    _spoil(target, planned, hold, to_broker=SILENT, to_client=SILENT)
-
-
-def slow_network(target: Target, planned: Planned, hold: Hold) -> None:
-    _spoil(target, planned, hold, to_broker=SLOW, to_client=SLOW)
-
-
-def one_byte_at_a_time(target: Target, planned: Planned, hold: Hold) -> None:
-    _spoil(target, planned, hold, to_broker=ONE_BYTE, to_client=ONE_BYTE)
-
-
-def _spoil(target: Target, planned: Planned, hold: Hold, to_broker: Way = CLEAR, to_client: Way = CLEAR) -> None:
-    networks = _networks(target, planned)
-    try:
-        for proxy in networks:
-            proxy.spoil(to_broker=to_broker, to_client=to_client)
-        hold(None)
-    finally:
-        for proxy in networks:
-            proxy.heal()
-
-
-def accepted_and_left_alone(target: Target, planned: Planned, hold: Hold) -> None:
-    _turn_away(target, planned, hold, "hang")
-
-
-def refused(target: Target, planned: Planned, hold: Hold) -> None:
-    _turn_away(target, planned, hold, "refuse")
-
-
-def _turn_away(target: Target, planned: Planned, hold: Hold, how: Literal["hang", "refuse"]) -> None:
-    """End all connections; new ones fare no better. Those that were left alone end with it."""
-    networks = _networks(target, planned)
-    try:
-        for proxy in networks:
-            proxy.welcome(how)
-            proxy.reset()
-        hold(None)
-    finally:
-        for proxy in networks:
-            proxy.welcome("pass")
-            if how == "hang":
-                proxy.reset()
-
-
-def _networks(target: Target, planned: Planned) -> Sequence[Proxy]:
-    return [place.network for place in target.places(planned)]
-
-
 Fault = Callable[[Target, Planned, Hold], None]
 
 FAULTS: Mapping[str, Fault] = {
@@ -235,14 +135,12 @@ FAULTS: Mapping[str, Fault] = {
     "broker frozen": broker_frozen,
     "connections closed by an administrator": closed_by_administrator,
     "memory alarm": memory_alarm,
-    "resets": resets,
-    "silence to the broker": silence_to_the_broker,
-    "silence to the client": silence_to_the_client,
-    "silence": silence,
-    "slow network": slow_network,
-    "one byte at a time": one_byte_at_a_time,
-    "accepted and left alone": accepted_and_left_alone,
-    "refused": refused,
+    "resets": bad_networks.resets,
+    "silence to the broker": bad_networks.silence_to_the_broker,
+    "silence to the client": bad_networks.silence_to_the_client,
+    "silence": bad_networks.silence,
+    "slow network": bad_networks.slow_network,
+    "one byte at a time": bad_networks.one_byte_at_a_time,
+    "accepted and left alone": bad_networks.accepted_and_left_alone,
+    "refused": bad_networks.refused,
 }
-#: After these what the broker had not yet written is gone; after its other faults connections are.
-BREAK_THE_BROKER = ("broker stopped", "broker killed")

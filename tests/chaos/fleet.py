@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -90,7 +89,7 @@ class Place:
             )
 
     def look(self) -> None:
-        """Notice that it is ready."""
+        """Notice that it is ready. One that is about to end is not any more."""
         if not self.ready.is_set() and (
             self.side == "requesters" or READY in self.log.read_text(errors="replace")
         ):
@@ -199,25 +198,3 @@ class Fleet:
                 place.send(signal.SIGKILL)
                 place.wait(_END_S)
             place.healing.close()
-
-
-def marked(mark: str) -> list[int]:
-    """Processes other than this one whose environment has a line ``mark``: those of a campaign, and whatever
-    they started."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and folder.name != str(os.getpid()):
-            with contextlib.suppress(OSError):
-                if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-    return sorted(found)
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(pid):
-                    found.append(int(folder.name))
-    return found

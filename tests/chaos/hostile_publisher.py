@@ -52,7 +52,8 @@ class Publisher:
         try:
             self._channel = pika.BlockingConnection(parameters(self._endpoint)).channel()
             self._channel.confirm_delivery()
-        except AMQPError:
+        # ValueError: pika's, over a socket that was reset before it looked at it.
+        except (AMQPError, ValueError):
             self._channel = None
         return self._channel is not None
 

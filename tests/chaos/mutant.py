@@ -21,9 +21,9 @@ MODULES: dict[Role, str] = {
 }
 
 
-def command(name: str, role: Role, *arguments: str) -> list[str]:
-    """The command line of a process with a bug in it."""
-    return [sys.executable, "-m", "tests.chaos.mutant", name, role, *arguments]
+def words(name: str | None, role: Role, *arguments: str) -> list[str]:
+    """What follows ``python -m`` to start a process with a bug in it, or without one."""
+    return [MODULES[role], *arguments] if name is None else ["tests.chaos.mutant", name, role, *arguments]
 
 
 def start(name: str, role: Role, arguments: list[str]) -> None:

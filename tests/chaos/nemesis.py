@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.chaos.faults import FAULTS, Target
+from tests.chaos.faults import FAULTS
 from tests.chaos.incidents import Incidents
 from tests.chaos.records import now
 from tests.chaos.schedule import KINDS, MOST_AT_ONCE, Episode, Planned
+from tests.chaos.target import Target
 
 
 class Nemesis:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgpack
 
-from tests.chaos.records import Letter, Violation, digest
+from tests.chaos.records import Letter, digest
 from tests.support import vhost
 from tests.support.frames import Event
-from tests.support.honest import honest
 from tests.support.vhost import Vhost
-
-#: What says that a violation found by ``honest`` is one of the prefetch.
-_PREFETCH = "unacked, prefetch"
 
 
 class Held:
@@ -51,23 +47,6 @@ class Held:
         for place in places:
             if place in self._unacked:
                 self._numbers[self._unacked.pop(place)] -= 1
-
-
-def held(log: Iterable[Event]) -> Held:
-    found = Held()
-    for event in log:
-        found.take(event)
-    return found
-
-
-def violations(log: list[Event], prefetch: Mapping[str, int]) -> Iterator[Violation]:
-    """What was read off the wire and breaks a promise. ``prefetch``: of each work queue."""
-    for text in honest(log):
-        yield Violation(rule="prefetch" if _PREFETCH in text else "ack", text=text)
-    most = held(log).most
-    for queue, promised in prefetch.items():
-        if most[queue] > promised:
-            yield Violation(rule="prefetch", text=f"a consumer of {queue} held {most[queue]}, promised {promised}")
 
 
 def letters(place: Vhost, queue: str) -> Iterator[Letter]:

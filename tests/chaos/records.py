@@ -235,7 +235,7 @@ class Ledger:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, record: Record) -> None:
-        line = json.dumps({"what": type(record).__name__, **asdict(record)}, ensure_ascii=True)
+        line = json.dumps({"what": type(record).__name__, "values": asdict(record)}, ensure_ascii=True)
         os.write(self._file, line.encode() + b"\n")
 
     def close(self) -> None:
@@ -252,8 +252,10 @@ def count(records: Iterable[Record], kind: type[Record]) -> int:
     return sum(type(record) is kind for record in records)
 
 
-def _record(values: dict[str, Any]) -> Record:
-    kind = _TYPES[values.pop("what")]
+def _record(line: dict[str, Any]) -> Record:
+    kind = _TYPES[line["what"]]
     lists = {item.name for item in fields(kind) if str(item.type).startswith("tuple")}
-    restored: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in values.items()}
-    return kind(**restored)
+    values: dict[str, Any] = {
+        key: tuple(value) if key in lists else value for key, value in line["values"].items()
+    }
+    return kind(**values)

@@ -55,7 +55,7 @@ def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
         columns[_ALL] = list(results)
     rows = [("RabbitMQ", *columns)]
     rows += [(label, *(figure(column) for column in columns.values())) for label, figure in _FIGURES.items()]
-    rows += _by_name("", "faults", columns)
+    rows += _by_name("fault: ", "faults", columns)
     rows += _by_name("dead: ", "dead", columns)
     rows += _by_name("run again: ", "explained", columns)
     return rows

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tests.chaos.checker import Verdict
 from tests.chaos.mutants import Scenario
-from tests.chaos.reading import held
 from tests.chaos.records import Asked, Finished, Record, Started, Told
 from tests.chaos.stage import LAST_WORDS_S, QUEUES, RATE, Stage
 from tests.support.brokers import Broker
@@ -55,20 +54,22 @@ def worker_killed(stage: Stage) -> None:
     for worker in (first, second):
         running(stage)
         with stage.incidents.incident("worker killed", ("workers",), (worker.pid,)):
-            worker.tell(signal.SIGKILL)
+            worker.send(signal.SIGKILL)
             stage.wait_ready(stage.worker())
 
 
 def crash_after_reply(stage: Stage) -> None:
-    """Each worker ends when some reply to the mailbox has been confirmed, and its task has not been acked."""
-    doomed = [stage.worker(**{VARIABLE: f"after_reply_confirm:{number}"}) for number in (5, 25)]
-    for worker in doomed:
+    """One worker after the other ends when a reply to the mailbox has been confirmed, its task not yet acked."""
+    doom = {VARIABLE: "after_reply_confirm:5"}
+    doomed, _other = stage.worker(**doom), stage.worker()
+    for worker in stage.workers:
         stage.wait_ready(worker)
     stage.requester("mailbox", SECONDS)
-    for worker in doomed:
-        assert worker.ends(WARM_S), f"{worker.name} did not come to its failpoint"
-        with stage.incidents.incident("worker died", ("workers",), (worker.pid,)):
-            stage.wait_ready(stage.worker())
+    for further in (doom, {}):
+        assert doomed.wait(WARM_S) is not None, f"{doomed.name} did not come to its failpoint"
+        with stage.incidents.incident("worker died", ("workers",), (doomed.pid,)):
+            doomed = stage.worker(**further)
+            stage.wait_ready(doomed)
 
 
 def workers_cut_off(stage: Stage) -> None:
@@ -93,14 +94,14 @@ def requesters_cut_off(stage: Stage) -> None:
             network.spoil(to_broker=to_broker, to_client=to_client)
             more(stage, WARM, Asked)
             network.cut()
-            more(stage, 1, Told)
+            more(stage, TIMES, Told, answer="accepted")
 
 
 def queue_deleted(stage: Stage) -> None:
     """All work queues, while they are empty; and made again at once."""
     stage.two_workers()
     first = stage.requester("direct", SHORT_S)
-    assert first.ends(LAST_WORDS_S), "the first load did not end"
+    assert first.wait(LAST_WORDS_S) is not None, "the first load did not end"
     with stage.incidents.incident("queue deleted", ("workers",)):
         with stage.vhost.channel() as channel:
             for queue in QUEUES:
@@ -128,9 +129,9 @@ def worker_replaced(stage: Stage) -> None:
     warm(stage)
     for worker in workers:
         holds(stage, 4)
-        with stage.incidents.incident("worker told to end", ("workers",), (worker.pid,)):
-            worker.tell(signal.SIGTERM)
-            assert worker.ends(LAST_WORDS_S), f"{worker.name} was told to end, and did not"
+        with stage.incidents.incident("worker told to end", (), (worker.pid,)):
+            worker.send(signal.SIGTERM)
+            assert worker.wait(LAST_WORDS_S) is not None, f"{worker.name} was told to end, and did not"
             stage.wait_ready(stage.worker())
 
 
@@ -139,9 +140,9 @@ def no_worker(stage: Stage) -> None:
     workers = stage.two_workers()
     with stage.incidents.incident("worker killed", ("workers",), tuple(worker.pid for worker in workers)):
         for worker in workers:
-            worker.tell(signal.SIGKILL)
+            worker.send(signal.SIGKILL)
         # Unless its calls never end it is over by then.
-        stage.requester("direct", SHORT_S, within_s=SHORT_S).ends(PATIENCE_S)
+        stage.requester("direct", SHORT_S, within_s=SHORT_S).wait(PATIENCE_S)
         stage.two_workers()
 
 
@@ -149,7 +150,7 @@ def warm(stage: Stage) -> None:
     eventually(lambda: stage.count(Finished) >= WARM, "load", WARM_S)
 
 
-def more(stage: Stage, number: int, kind: type[Record], **fields: object) -> None:
+def more(stage: Stage, number: int, kind: type[Record], **fields: str) -> None:
     """Wait until there are so many further records of a kind."""
     least = stage.count(kind, **fields) + number
     eventually(lambda: stage.count(kind, **fields) >= least, f"{number} more {kind.__name__}", WARM_S)
@@ -162,7 +163,7 @@ def running(stage: Stage) -> None:
 
 def holds(stage: Stage, number: int) -> None:
     """Wait until the workers hold so many deliveries."""
-    eventually(lambda: held(list(stage.workers_network.log)).now >= number, f"{number} deliveries held", WARM_S)
+    eventually(lambda: stage.witness.held >= number, f"{number} deliveries held", WARM_S)
 
 
 SCENARIOS: Mapping[Scenario, Callable[[Stage], None]] = {

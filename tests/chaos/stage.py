@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,22 +20,22 @@ from broker import config
 from broker.connection import connect
 from broker.declare import declare
 from broker.topology import topology_of
-from tests.chaos import mutant, records
+from tests.chaos import installation, mutant, records
 from tests.chaos.checker import Verdict, check
+from tests.chaos.fleet import Place, Side
 from tests.chaos.incidents import Incidents
+from tests.chaos.installation import DEAD, HANDLERS, MAILBOX
 from tests.chaos.mutants import Role
-from tests.chaos.reading import held, letters, violations
+from tests.chaos.reading import letters
 from tests.chaos.records import Drained, Ledger, Mode, Promise, Queue, Record
+from tests.chaos.witness import Witness
 from tests.support.brokers import Broker
 from tests.support.proxy import Proxy
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually, run
-from tests.support.workers import ROOT, environment
+from tests.support.workers import environment
 
 QUEUES = ("queue_a", "queue_b")
-MAILBOX = "m"
-#: Where letters are kept.
-DEAD = ("queue_a.dead", "queue_b.dead", "tasks.lost")
 #: More than one waits behind the one that runs, and more than that in the queue.
 PREFETCH = 3
 KINDS = ("ok", "slow", "large", "fails", "always", "rejects")
@@ -45,9 +43,6 @@ KINDS = ("ok", "slow", "large", "fails", "always", "rejects")
 BACKOFF_S = 0.59
 MAX_ATTEMPTS = 3
 GRACE_S = 8.0
-#: What design and README promise.
-RECOVERY_S = 10.0
-ACK_LOSS_S = 0.5
 
 #: Of each requester, a second: together with the others more than two workers can do at once for long.
 RATE = 10.0
@@ -57,8 +52,8 @@ WITHIN_S = 15.0
 
 READY_S = 60.0
 DRAIN_S = 12.0
-#: A process that was told to end, or has asked for the last time, has so much more than it needs.
-LAST_WORDS_S = 25.0
+#: Beyond what a process may take to end: so much later on a loaded machine.
+LAST_WORDS_S = 20.0
 #: Nothing waits and nothing is held for so long: then nothing is on its way either.
 REST_S = 1.0
 LOOK_S = 0.2
@@ -70,7 +65,7 @@ def configuration() -> dict[str, object]:
     return {
         "queues": {queue: {"prefetch": PREFETCH} for queue in QUEUES},
         "tasks": {
-            name: {"queue": queue, "handler": f"tests.chaos.handlers:{kind}", "executor": "thread"}
+            name: {"queue": queue, "handler": f"{HANDLERS}:{kind}", "executor": "thread"}
             for name, (queue, kind) in tasks.items()
         },
         "mailboxes": [MAILBOX],
@@ -88,43 +83,10 @@ def promise() -> Promise:
         max_attempts=MAX_ATTEMPTS,
         backoff_s=(BACKOFF_S,),
         prefetch=PREFETCH,
-        recovery_s=RECOVERY_S,
-        ack_loss_s=ACK_LOSS_S,
+        recovery_s=installation.RECOVERY_S,
+        ack_loss_s=installation.ACK_LOSS_S,
         has_mailboxes=True,
     )
-
-
-class Process:
-    """One of ours, and what it says."""
-
-    def __init__(self, name: str, command: Sequence[str], env: dict[str, str], log: Path) -> None:
-        self.name = name
-        self._log = log
-        with log.open("w") as file:
-            self._popen = subprocess.Popen(
-                command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._popen.poll() is None
-
-    def tell(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
-
-    def ends(self, within_s: float) -> bool:
-        """Whether it has ended by then."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(within_s)
-        return not self.is_alive
 
 
 class Stage:
@@ -142,18 +104,22 @@ class Stage:
         self.incidents = Incidents(self._ledger)
         (folder / "config.yml").write_text(yaml.safe_dump(configuration()))
         self.settings = config.load(None, environment(folder / "config.yml", self.vhost.url))
-        self.workers: list[Process] = []
-        self._others: list[Process] = []
+        self.workers: list[Place] = []
+        self._others: list[Place] = []
         self._stack = contextlib.ExitStack()
-        self.workers_network = Proxy(broker.host, broker.port)
-        self.requesters_network = Proxy(broker.host, broker.port)
+        self.witness = Witness(self._ledger, PREFETCH)
+        self.workers_network = Proxy(broker.host, broker.port, keep_log=False)
+        self.workers_network.on_event = self.witness.take
+        self.requesters_network = Proxy(broker.host, broker.port, keep_log=False)
+        #: Nobody spoils it.
+        self.collector_network = Proxy(broker.host, broker.port, keep_log=False)
 
     def __enter__(self) -> Stage:
         with contextlib.ExitStack() as stack:
             self._broker.management.add_vhost(self.vhost.name)
             stack.callback(self._broker.management.remove_vhost, self.vhost.name)
-            stack.enter_context(self.workers_network)
-            stack.enter_context(self.requesters_network)
+            for network in (self.workers_network, self.requesters_network, self.collector_network):
+                stack.enter_context(network)
             stack.callback(self._kill)
             self.declare()
             self._ledger.write(promise())
@@ -168,9 +134,8 @@ class Stage:
 
     def _kill(self) -> None:
         for process in (*self.workers, *self._others):
-            if process.is_alive:
-                process.tell(signal.SIGKILL)
-                process.ends(LAST_WORDS_S)
+            process.send(signal.SIGKILL)
+            process.wait(LAST_WORDS_S)
 
     def declare(self) -> None:
         """Make the topology, or what is missing of it."""
@@ -184,85 +149,89 @@ class Stage:
 
         run(make())
 
-    def worker(self, **further: str) -> Process:
+    def worker(self, **further: str) -> Place:
         """Start a worker; it need not be ready yet. ``further`` is added to its environment."""
-        started = self._start("worker", QUEUES, self.workers_network.port, **further)
+        started = self._start("worker", QUEUES, self.workers_network, **further)
         self.workers.append(started)
         return started
 
-    def two_workers(self) -> tuple[Process, Process]:
+    def two_workers(self) -> tuple[Place, Place]:
         first, second = self.worker(), self.worker()
         self.wait_ready(first)
         self.wait_ready(second)
         return first, second
 
-    def wait_ready(self, worker: Process) -> None:
-        eventually(lambda: " ready: " in worker.log, f"ready of {worker.name}", READY_S)
+    def wait_ready(self, worker: Place) -> None:
+        def is_ready() -> bool:
+            worker.look()
+            return worker.ready.is_set()
+
+        eventually(is_ready, f"{worker.name} ready (see {worker.log})", READY_S)
 
     def requester(
         self, mode: Mode, seconds: float, *, within_s: float = WITHIN_S, rate: float = RATE, seed: int = SEED
-    ) -> Process:
+    ) -> Place:
         """Start to ask for ``seconds``. Of each mode, seed by seed, one: keys come from both."""
         arguments = ["--name", mode, "--mode", mode, "--seed", str(seed), "--seconds", str(seconds)]
         arguments += ["--rate", str(rate), "--within", str(within_s), "--poison-every", "1e9"]
         arguments += ["--mailbox", MAILBOX] if mode == "mailbox" else []
-        started = self._start("requester", arguments, self.requesters_network.port)
+        started = self._start("requester", arguments, self.requesters_network)
         self._others.append(started)
         return started
 
-    def requesters(self, seconds: float, *, seed: int = SEED) -> list[Process]:
+    def requesters(self, seconds: float, *, seed: int = SEED) -> list[Place]:
         """One of each mode."""
         modes: tuple[Mode, ...] = ("direct", "mailbox", "nobody")
         return [self.requester(mode, seconds, seed=seed) for mode in modes]
 
-    def collector(self) -> Process:
-        self._collector = self._start("collector", ["--mailbox", MAILBOX], self._broker.port)
+    def collector(self) -> Place:
+        self._collector = self._start("collector", ["--mailbox", MAILBOX], self.collector_network)
         self._others.append(self._collector)
         return self._collector
 
-    def hostile_publisher(self, seconds: float, rate: float) -> Process:
+    def hostile_publisher(self, seconds: float, rate: float) -> Place:
         arguments = ["--seed", str(SEED), "--seconds", str(seconds), "--rate", str(rate)]
-        command = [sys.executable, "-m", "tests.chaos.hostile_publisher", *arguments]
-        started = self._process("hostile", command, self.requesters_network.port)
+        started = self._process("hostile", ["tests.chaos.hostile_publisher", *arguments], self.requesters_network)
         self._others.append(started)
         return started
 
-    def count(self, kind: type[Record], **fields: object) -> int:
-        """How many records there are of a kind, with these values."""
+    def count(self, kind: type[Record], **fields: str) -> int:
+        """How many records there are of a kind, with these values. Cheap: it is asked time and again."""
+        head = f'{{"what": "{kind.__name__}"'
+        words = [f'"{key}": "{value}"' for key, value in fields.items()]
         return sum(
-            type(record) is kind and all(getattr(record, key) == value for key, value in fields.items())
-            for record in records.read(self._ledgers)
+            line.startswith(head) and all(word in line for word in words)
+            for path in self._ledgers.glob("*.jsonl")
+            for line in path.read_text().splitlines()
         )
 
-    def _start(self, role: Role, arguments: Sequence[str], port: int, **further: str) -> Process:
-        command = (
-            [sys.executable, "-m", mutant.MODULES[role], *arguments]
-            if self._bug is None
-            else mutant.command(self._bug, role, *arguments)
-        )
-        return self._process(role, command, port, **further)
+    def _start(self, role: Role, arguments: Sequence[str], network: Proxy, **further: str) -> Place:
+        return self._process(role, mutant.words(self._bug, role, *arguments), network, **further)
 
-    def _process(self, role: str, command: Sequence[str], port: int, **further: str) -> Process:
-        url = f"amqp://{self._broker.user}:{self._broker.password}@127.0.0.1:{port}/{self.vhost.name}"
+    def _process(self, role: str, words: Sequence[str], network: Proxy, **further: str) -> Place:
+        url = self.vhost.url.replace(f":{self._broker.port}/", f":{network.port}/")
         env = environment(self._folder / "config.yml", url, CHAOS_LEDGER=str(self._ledgers), **further)
         name = f"{role}-{len(self.workers) + len(self._others)}"
-        return Process(name, command, env, self._folder / f"{name}.log")
+        side: Side = "workers" if role == "worker" else "requesters"
+        started = Place(name, side, network, lambda _: words, env, self._folder)
+        started.start()
+        return started
 
     def verdict(self) -> Verdict:
         """Let everybody finish, wait until nothing moves, stop all, read what is left, and judge."""
         for process in self._others:
-            if process is not self._collector and not process.ends(WITHIN_S + LAST_WORDS_S):
+            if process is not self._collector and process.wait(WITHIN_S + LAST_WORDS_S) is None:
                 self.incidents.complain("process", f"{process.name} does not end")
         is_at_rest = self._comes_to_rest()
-        for process in (*self.workers, self._collector):
-            if process.is_alive:
-                process.tell(signal.SIGTERM)
-        for process in (*self.workers, self._collector):
-            if not process.ends(GRACE_S + LAST_WORDS_S):
+        told = (*self.workers, self._collector)
+        for process in told:
+            process.send(signal.SIGTERM)
+        until = time.monotonic() + GRACE_S + LAST_WORDS_S
+        for process in told:
+            if process.wait(max(0.0, until - time.monotonic())) is None:
                 self.incidents.complain("process", f"{process.name} was told to end, and goes on")
         self._kill()
-        for violation in violations(self.workers_network.log, dict.fromkeys(QUEUES, PREFETCH)):
-            self._ledger.write(violation)
+        self.witness.sum_up(list(QUEUES))
         left = self._read_queues()
         text = "" if is_at_rest else f"something still moved after {DRAIN_S:g} s"
         self._ledger.write(Drained(complete=is_at_rest and not left, text=text or f"{left} messages are left"))
@@ -275,7 +244,7 @@ class Stage:
             channel = connection.channel()
             while time.monotonic() < deadline:
                 waiting = sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
-                if waiting or held(list(self.workers_network.log)).now:
+                if waiting or self.witness.held:
                     still_since = time.monotonic()
                 elif time.monotonic() > still_since + REST_S:
                     return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.faults import BREAK_THE_BROKER, FAULTS
+from tests.chaos.faults import FAULTS
 from tests.chaos.schedule import KINDS, MOST_AT_ONCE, QUIET_S, WARM_UP_S, Episode, Planned, schedule
+from tests.chaos.target import BREAK_THE_BROKER
 
 WORKERS = ["w1", "w2", "w3"]
 REQUESTERS = ["r1", "r2"]
