@@ -24,6 +24,8 @@ class _Session:
     missing: dict[str, str] = field(default_factory=dict)
     #: Tests that were left out, for want of an engine.
     not_run: list[str] = field(default_factory=list)
+    #: Tests that were left out because they take long.
+    too_long: list[str] = field(default_factory=list)
 
     def choose(self, asked: list[str] | None) -> None:
         """Those asked for, else the three versions, else the rabbitmq-server of this machine."""
@@ -61,6 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run on this broker alone (may be given again): a RabbitMQ version, or the local rabbitmq-server",
     )
 
+    parser.addoption("--long", action="store_true", help="run the tests that take long as well")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SESSION] = _Session()
@@ -79,6 +83,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     session = config.stash[_SESSION]
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        session.too_long += [item.nodeid for item in long]
+        items[:] = [item for item in items if item not in long]
     needing = [item for item in items if item.get_closest_marker("containers")]
     if needing and not engine_answers():
         if "CI" in os.environ:
@@ -98,6 +107,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for title, lines in (
         ("brokers", ran_on + left_out),
         ("tests that need containers, and did not run", session.not_run),
+        ("tests that take long, and did not run (--long runs them)", session.too_long),
     ):
         if lines:
             terminalreporter.section(title)
