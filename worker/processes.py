@@ -152,7 +152,10 @@ class ProcessExecutor:
             self._add(result)
 
     async def run(self, call: Call) -> Outcome:
-        child = await self._idle.get()
+        while (child := await self._idle.get()).process.returncode is not None:
+            # It died with nothing to do, so no task is to blame.
+            self._replace(child)
+            await child.kill()
         try:
             async with asyncio.timeout(call.timeout_s):
                 answer = await child.ask(frames.from_call(call))

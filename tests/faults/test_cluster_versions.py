@@ -1,0 +1,47 @@
+"""What clusters of other versions do differently, and what comes of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.orphan import answer_a_dead_node
+from tests.support.spread import installed, longest_gap, running
+from tests.support.waiting import eventually
+
+AWAY_S = 10.0
+SILENT_GAP_S = 25.0
+
+pytestmark = [pytest.mark.long, pytest.mark.containers, pytest.mark.timeout(180)]
+
+
+def test_on_4_3_what_a_node_holds_that_is_cut_off_waits_for_its_peers_and_is_not_lost(tmp_path: Path) -> None:
+    """RabbitMQ 4.3 keeps the clients of such a node, hands them nothing, and does not tell them. Its worker stands
+    still until the partition is over; workers of other nodes go on."""
+    with running("4.3") as cluster, installed(cluster, tmp_path) as spread:
+        worker = spread.worker()
+        alone, others = spread.home_and_others()
+        other = spread.worker(*others)
+        load = spread.load(spread.caller(*others))
+        load.progress(since_s=time.monotonic())
+        alone.cut_off()
+        cut_s = time.monotonic()
+        eventually(lambda: time.monotonic() - cut_s > AWAY_S, "the end of the partition", AWAY_S + 5)
+        load.progress(since_s=time.monotonic(), within_s=SILENT_GAP_S)
+        stayed = [name for name in spread.clients_of(alone) if name.endswith("consume")]
+        alone.rejoin()
+        cluster.await_whole()
+        load.progress(since_s=time.monotonic())
+        verdict = spread.verdict(load, worker, other)
+        print(f"still on the node that was alone: {stayed}; longest gap {longest_gap(load):.1f} s")
+        verdict.check()
+        assert longest_gap(load) < SILENT_GAP_S
+
+
+def test_on_3_10_a_reply_to_a_node_that_is_down_ends_connections_and_costs_nobody_a_reply(tmp_path: Path) -> None:
+    """RabbitMQ closes the whole connection over it (541). The worker finds out which reply it is, and drops it."""
+    with running("3.10") as cluster, installed(cluster, tmp_path) as spread:
+        closed, dropped = answer_a_dead_node(spread)
+        assert (closed >= 2, dropped) == (True, 1)
