@@ -64,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _in_worker(worker.ack_before_work, "worker_killed", "lost", "ack"),
     _in_worker(worker.ack_before_reply_confirm, "nothing", "ack"),
     _in_worker(worker.ack_before_retry_confirm, "nothing", "ack"),
-    _in_worker(worker.ack_before_letter_confirm, "hop_unbound", "lost", "truth"),
+    _in_worker(worker.ack_before_letter_confirm, "hop_unbound", "lost"),
     _in_worker(worker.worker_without_mandatory, "hop_unbound", "lost"),
     _in_worker(worker.old_tags, "workers_cut_off", "ack"),
     # RabbitMQ 4 does not read these headers back: there the bug does nothing.

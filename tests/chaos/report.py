@@ -124,7 +124,7 @@ _FIGURES: Mapping[str, Callable[[Sequence[Result]], str]] = {
     "**wedges**: no work within 10 s of a healed fault": _broken("recovery"),
     "other invariants broken": _others,
     "recovery p50, p95, max": _of(
-        lambda counts: ", ".join(f"{quantile(counts.recovery_s, part):.1f}" for part in (0.5, 0.95, 1)) + " s"
+        lambda counts: ", ".join(f"{quantile(counts.recovery_s, part):.2f}" for part in (0.5, 0.95, 1)) + " s"
     ),
     "longest time without a finished task": _of(lambda counts: f"{counts.worst_gap_s:.1f} s"),
 }

@@ -46,6 +46,7 @@ def full_mailbox(installation: Installation) -> Iterator[None]:
     management.request("DELETE", "policies", vhost.name, "full")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_what_is_refused_for_half_a_minute_is_kept_and_what_is_not_goes_on(install: Install) -> None:
     installation = install(mailboxes=["box"], queues={"queue_a": {"prefetch": 3 * TASKS + 2}})

@@ -19,7 +19,7 @@ from tests.chaos.mutants import BY_NAME, MUTANTS, Mutant, Scenario
 from tests.chaos.scenario import play
 from tests.support.brokers import Broker
 
-AT_ONCE = 4
+AT_ONCE = 6
 #: All of them, on a machine that does other things as well.
 WITHIN_S = 900
 

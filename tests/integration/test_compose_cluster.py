@@ -11,7 +11,7 @@ from tests.integration.test_compose import Project
 
 _NODES = ("rabbit-1", "rabbit-2", "rabbit-3")
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.containers, pytest.mark.timeout(600)]
 
 
 class Cluster(Project):

@@ -45,7 +45,7 @@ def test_a_table_of_one_campaign_has_one_column() -> None:
     assert (rows["minutes"], rows["submitted"], rows["confirmed"]) == (("10",), ("100",), ("97",))
     assert (rows["refused or returned"], rows["**lost**"]) == (("2",), ("0",))
     assert (rows["fault: resets"], rows["dead: rejected"]) == (("2",), ("3",))
-    assert rows["recovery p50, p95, max"] == ("0.5, 2.0, 2.0 s",)
+    assert rows["recovery p50, p95, max"] == ("0.50, 2.00, 2.00 s",)
 
 
 def test_campaigns_of_one_broker_are_added_up_and_all_of_them_have_a_column_of_their_own() -> None:
