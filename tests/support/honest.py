@@ -25,11 +25,11 @@ def honest(log: Iterable[Event]) -> list[str]:
     """The violations in a wire log, in order; empty if there are none.
 
     An ack, by a consumer that acks, of a message that wants a reply must follow the confirm of that reply (to its
-    address, or to one from which the task was asked for again), or of a retry copy, or of a dead letter to which no
-    reply can be sent; all of them published by the same worker, confirmed and not returned. Of a message that wants
-    none: the confirm of whatever the worker published for it. Once every delivery of a task is acked its worker
-    publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver it. No consumer
-    holds more unacked messages than its prefetch.
+    address, or to one from which the task was asked for again), or of a retry copy, or of a dead letter to which
+    no reply can be sent; all of them published by the same worker, confirmed and not returned. Of a message that
+    wants none: the confirm of whatever the worker published for it. Once every delivery of a task is acked its
+    worker publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver it. No
+    consumer holds more unacked messages than its prefetch.
     """
     judge = Judge()
     for event in log:

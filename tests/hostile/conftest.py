@@ -1,0 +1,42 @@
+"""The broker, vhost and installation of the integration tests, and a socket that speaks AMQP without pika."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conftest import broker, caller, install, installation, settings, vhost
+from tests.support.commands import command
+from tests.support.hostile_socket import Socket
+from tests.support.hostile_users import PASSWORD, RIGHTS, Users
+from tests.support.installation import Installation
+from tests.support.vhost import Vhost
+
+__all__ = ["broker", "caller", "declared", "install", "installation", "raw", "settings", "users", "vhost"]
+
+
+@pytest.fixture
+def raw(vhost: Vhost) -> Iterator[Socket]:
+    """A publisher that nothing stands between and the broker."""
+    with Socket(vhost) as socket:
+        yield socket
+
+
+@pytest.fixture
+def users(installation: Installation) -> Iterator[Users]:
+    """The users; nothing is declared yet."""
+    users, management = Users(installation), installation.vhost.broker.management
+    for user, rights in RIGHTS.items():
+        management.add_user(users.name(user), PASSWORD, installation.vhost.name, rights)
+    yield users
+    for user in RIGHTS:
+        management.remove_user(users.name(user))
+
+
+@pytest.fixture
+def declared(users: Users) -> Users:
+    """The users, on a topology with a mailbox that the admin has declared."""
+    ended = command(users.environment("admin"), "broker", "declare", "--mailbox", "box")
+    assert ended.code == 0, ended.err
+    return users

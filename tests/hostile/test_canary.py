@@ -1,0 +1,234 @@
+"""One password, one run in which everything goes wrong, and nothing that anybody may see holds the password.
+
+Where it must be: the environment of the process that connects, and its memory. Where it must not be: any output,
+log, title, dead letter, reply, what the broker shows of a connection, and any process that does not connect.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.commands import Running, command
+from tests.support.hostile_bodies import ALL
+from tests.support.hostile_memory import family
+from tests.support.hostile_socket import Socket, task_fields
+from tests.support.installation import Install, Installation
+from tests.support.vhost import Vhost
+from tests.support.waiting import eventually
+from tests.support.workers import ROOT, WorkerProcess
+
+HANDLERS = "tests.support.hostile_handlers"
+EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+
+
+class Canary:
+    """A user whose password must show nowhere, and all that was seen."""
+
+    def __init__(self, vhost: Vhost) -> None:
+        self._vhost = vhost
+        self.name = f"canary-{vhost.name}"
+        #: Of letters and digits, so that percent-encoding leaves it as it is; around it what has to be encoded.
+        self.core = f"canary{secrets.token_hex(8)}"
+        self.password = f"ü/{self.core}@:%"
+        self.seen: dict[str, bytes] = {}
+
+    def url(self, vhost: str | None = None, password: str | None = None, port: int | None = None) -> str:
+        login = f"{self.name}:{quote(password or self.password, safe='')}"
+        broker = self._vhost.broker
+        return f"amqp://{login}@{broker.host}:{port or broker.port}/{vhost or self._vhost.name}"
+
+    def see(self, what: str, shown: str | bytes) -> None:
+        self.seen[what] = shown if isinstance(shown, bytes) else shown.encode()
+
+    def run(self, environment: dict[str, str], module: str, *words: str, code: int) -> None:
+        """A command, which must end with this code; its output is seen."""
+        what = " ".join((module, *words))
+        ended = command(environment, module, *words)
+        assert ended.code == code, (what, ended)
+        self.see(f"{what} ({len(self.seen)})", ended.out + ended.err)
+
+    def see_titles(self, pid: int) -> None:
+        for one in family(pid):
+            proc = Path("/proc", str(one))
+            self.see(f"title of {one}", proc.joinpath("cmdline").read_bytes() + proc.joinpath("comm").read_bytes())
+
+    def is_in_none(self) -> bool:
+        """Of at least so much was seen, nothing holds it."""
+        print(f"{sum(map(len, self.seen.values()))} bytes of {len(self.seen)} outputs")
+        assert [what for what, shown in self.seen.items() if self.core.encode() in shown] == []
+        return True
+
+
+@pytest.fixture
+def canary(vhost: Vhost) -> Iterator[Canary]:
+    canary, management = Canary(vhost), vhost.broker.management
+    management.add_user(canary.name, canary.password, vhost.name, EVERYTHING)
+    yield canary
+    management.remove_user(canary.name)
+
+
+@pytest.fixture
+def installation(install: Install) -> Installation:
+    return install(
+        tasks={
+            name: {"queue": "queue_a", "handler": f"{HANDLERS}:{name}", "retry": {"max_retries": 0}}
+            for name in ("environment", "own_memory", "raise_text")
+        },
+        workload=[{"task": "raise_text", "arguments": {"text": "x"}}],
+    )
+
+
+def test_a_worker_and_a_dispatcher_on_their_worst_day_show_it_to_nobody(
+    installation: Installation, canary: Canary, raw: Socket
+) -> None:
+    vhost = installation.vhost
+    environment = {**installation.environment, "BROKER_URL": canary.url()}
+    worker = _verbose_worker(installation, canary)
+    for _, content in ALL.values():
+        raw.send_message("", "queue_a", content, task_fields("echo"))
+    raw.wait()
+    with Running(environment, "dispatcher", "map", "crash", "--timeout", "20") as mapping:
+        mapping.write("{}\nno json\n[]\n")
+        canary.see_titles(worker.pid)
+        canary.see_titles(mapping.pid)
+        mapping.end_input()
+        ended = mapping.wait()
+        canary.see("map", ended.out + ended.err)
+    canary.run(environment, "dispatcher", "call", "raise_text", "-a", "text=boom", "-o", "json", code=1)
+    canary.run(environment, "dispatcher", "call", "no_such", code=4)
+    canary.run(environment, "dispatcher", code=1)
+    canary.run(environment, "broker", "diff", code=0)
+    canary.run(environment, "broker", "show", "-o", "json", code=0)
+    letters = vhost.read_dead("queue_a", len(ALL) + 3, within_s=40)
+    canary.see("letters", repr([(letter.properties.__dict__, letter.body) for letter in letters]))
+    connections = eventually(lambda: vhost.broker.management.connections(vhost.name), "connections", 15)
+    canary.see("what the broker shows of connections", json.dumps(connections))
+    vhost.broker.management.request("PUT", "users", canary.name, body={"password": "another", "tags": ""})
+    for connection in connections:
+        vhost.broker.management.request("DELETE", "connections", connection["name"])
+    worker.wait_for("refused the login")
+    for words in ("dispatcher call echo", "dispatcher collect box", "broker declare", "broker dead list"):
+        canary.run(environment, *words.split(), code=69)
+    worker.sigterm()
+    worker.wait()
+    canary.see("log of the worker", worker.log)
+    assert canary.is_in_none()
+
+
+def _verbose_worker(installation: Installation, canary: Canary) -> WorkerProcess:
+    """A worker that says all that it can, and all that asyncio and Python can say of it."""
+    return installation.worker(
+        "--verbose", "queue_a", BROKER_URL=canary.url(), PYTHONASYNCIODEBUG="1", PYTHONDEVMODE="1"
+    )
+
+
+def test_no_error_of_a_wrong_url_login_vhost_or_host_shows_it(installation: Installation, canary: Canary) -> None:
+    own, core = installation.environment, canary.core
+    wrong = {
+        "wrong vhost": (canary.url("no-such-vhost"), 69),
+        "wrong port": (canary.url(port=1), 69),
+        "wrong login": (canary.url(password=f"{canary.password}x"), 69),
+        "no such host": (f"amqp://u:{core}@no-such-host.invalid/v", 69),
+        "TLS to a plain port": (canary.url().replace("amqp://", "amqps://"), 69),
+        "an option": (f"{canary.url()}?ssl_options={{'password': '{core}'}}", 78),
+        "another option": (f"{canary.url()}?heartbeat={core}", 78),
+        "another scheme": (canary.url().replace("amqp://", "http://"), 78),
+        "no host": (f"amqp://u:{core}", 78),
+        "not encoded": (f"amqp://u:a/{core}@h/", 78),
+        "a space": (f"amqp://u:a {core}@h/", 78),
+        "not a URL": (core, 78),
+        "a list with a hole": (f"{canary.url()},,{core}", 78),
+    }
+    for url, code in wrong.values():
+        environment = {**own, "BROKER_URL": url}
+        canary.run(environment, "dispatcher", "call", "echo", "--timeout", "5", code=code)
+    for variable in ("GLASSRABBIT__BROKER__URLS", "GLASSRABBIT__BROKER__HEARTBEAT_S", "GLASSRABBIT__BROKER__TLS"):
+        canary.run({**own, variable: canary.url()}, "dispatcher", code=78)
+    bad = installation.folder / "bad.yml"
+    for text in (
+        f"broker: {{url: {canary.url()}, hearbeat_s: 3}}",
+        f"broker: {{management_url: 'http://u:{core}@h:15672'}}",
+        f"broker:\n  url: [{canary.url()}\nqueues: {{",
+        f"broker: {{tls: {canary.url()}}}",
+    ):
+        bad.write_text(text)
+        canary.run(own, "worker", "queue_a", "--config", str(bad), code=78)
+    assert canary.is_in_none()
+
+
+def test_help_and_usage_show_nothing_of_the_environment(installation: Installation, canary: Canary) -> None:
+    environment = {**installation.environment, "BROKER_URL": canary.url()}
+    for module, commands in (
+        ("worker", ("",)),
+        ("broker", ("", "declare", "show", "diff", "up", "down", "dead list", "dead replay")),
+        ("dispatcher", ("", "call", "map", "submit", "collect", "demo")),
+    ):
+        for words in commands:
+            canary.run(environment, module, *words.split(), "--help", code=0)
+        canary.run(environment, module, "--no-such-option", code=2)
+    assert canary.is_in_none()
+
+
+#: A program of a user's that logs all that anybody says, and whose dispatcher is refused.
+PROGRAM = """
+import asyncio, logging, os, sys, traceback
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from broker.config import load
+from dispatcher.client import Dispatcher
+
+async def main():
+    settings = load()
+    print(settings, repr(settings.broker), settings.model_dump(), settings.broker.endpoints)
+    try:
+        async with Dispatcher(settings) as dispatcher:
+            print(vars(dispatcher), vars(dispatcher._asking))
+            await dispatcher.call("echo", timeout_s=0.3)
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        while error is not None:
+            print(repr(error), vars(error))
+            error = error.__cause__ or error.__context__
+
+asyncio.run(main(), debug=True)
+"""
+
+
+def test_a_program_that_logs_everything_at_debug_level_shows_it_nowhere(
+    installation: Installation, canary: Canary
+) -> None:
+    installation.declare()
+    for url in (canary.url(), canary.url(password=f"{canary.password}x"), canary.url("none"), canary.url(port=1)):
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", PROGRAM],
+            cwd=ROOT,
+            env={**installation.environment, "BROKER_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=True,
+        )
+        assert b"DEBUG" in done.stdout
+        canary.see(f"program {url}".replace(canary.core, ""), done.stdout)
+    assert canary.is_in_none()
+
+
+def test_a_handler_finds_it_neither_in_its_environment_nor_in_its_memory(
+    installation: Installation, canary: Canary
+) -> None:
+    """A handler and what it starts need no broker; its process is the one that dumps core."""
+    worker = installation.worker(BROKER_URL=canary.url())
+    caller = installation.caller()
+    found = caller.ask("environment").result
+    assert "GLASSRABBIT_CONFIG" in found
+    half = len(canary.core) // 2
+    in_memory = caller.ask("own_memory", {"needle": f"{canary.core[:half]}|{canary.core[half:]}"}).result
+    assert (canary.core in json.dumps(found), in_memory) == (False, 0)
+    assert worker.is_alive

@@ -1,0 +1,44 @@
+"""The users of the design, each with the rights that it needs: one declares, one asks, one works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker import config
+from broker.settings import Settings
+from tests.support.installation import Installation
+
+PASSWORD = "s3cret"
+RIGHTS = {
+    "admin": {"configure": ".*", "write": ".*", "read": ".*"},
+    "dispatcher": {
+        "configure": "^$",
+        "write": r"^(tasks|tasks\.delay\..*)$",
+        "read": r"^mailbox\.box$",
+    },
+    "worker": {
+        "configure": "^$",
+        "write": r"^(tasks\.delay\..*|tasks\.dead|replies|amq\.default)$",
+        "read": r"^(queue_a|tasks\.obituaries)$",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Users:
+    """Three users of one vhost."""
+
+    installation: Installation
+
+    def url(self, user: str) -> str:
+        vhost = self.installation.vhost
+        return f"amqp://{self.name(user)}:{PASSWORD}@{vhost.broker.host}:{vhost.broker.port}/{vhost.name}"
+
+    def name(self, user: str) -> str:
+        return f"{user}-{self.installation.vhost.name}"
+
+    def environment(self, user: str) -> dict[str, str]:
+        return {**self.installation.environment, "BROKER_URL": self.url(user)}
+
+    def settings(self, user: str) -> Settings:
+        return config.load(None, self.environment(user))
