@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 
+from broker.tables import plain
+
+#: Of one message, a traceback included; the rest is cut.
+LONGEST = 16_000
+
+
+class Escaping(logging.Formatter):
+    """What comes from outside can neither move the cursor nor forge a line: continuation lines are indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+        return "\n  ".join(plain(line) for line in cut.split("\n"))
+
 
 def configure(*, verbose: bool = False) -> None:
     """Set up logging for a command. pika's own lines are left out: the link says what matters, once."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Escaping("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from broker.tables import plain
 from protocol.errors import ExitCode, GlassrabbitError
 
 
@@ -41,8 +42,8 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             code = command(*arguments, **options)
         except GlassrabbitError as error:
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+            for line in str(error).split("\n"):
+                click.echo(f"error: {plain(line)}", err=True)
             code = error.exit_code
         except OSError as error:
             # A pipe whose reader has enough needs no word. Nothing more can be flushed there, either way.

@@ -7,6 +7,7 @@ import base64
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -127,16 +128,23 @@ def error_map(error: GlassrabbitError) -> dict[str, Any]:
     return {"code": _snake(name), "type": name, "text": str(error)}
 
 
+_CONTROL = re.compile("[\x7f-\x9f]")
+
+
 def _snake(name: str) -> str:
     return "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
-    """JSON of what msgpack carried; bytes, which JSON does not have, as base64."""
+    """JSON of what msgpack carried; bytes, which JSON does not have, as base64.
+
+    DEL and the C1 controls, which JSON lets pass and a terminal obeys, are escaped as well.
+    """
     try:
-        return json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+        text = json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+        text = json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: object) -> object:

@@ -17,6 +17,7 @@ import threading
 from typing import Any, BinaryIO
 
 from broker.errors import ConfigError
+from broker.logs import Escaping
 from protocol.limits import Limits
 from worker import frames
 from worker.handler import Handler, load, run
@@ -27,7 +28,9 @@ BROKEN = "broken"
 
 def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Escaping("%(asctime)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     _end_with_parent()
     with socket.socket(fileno=descriptor) as pair, pair.makefile("rb") as incoming:
         setup = _next(incoming)

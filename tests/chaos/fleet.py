@@ -90,9 +90,9 @@ class Place:
 
     def look(self) -> None:
         """Notice that it is ready. One that is about to end is not any more."""
-        if not self.ready.is_set() and (
-            self.side == "requesters" or READY in self.log.read_text(errors="replace")
-        ):
+        if self.ready.is_set() or self.expected is not None:
+            return
+        if self.side == "requesters" or READY in self.log.read_text(errors="replace"):
             self.ready.set()
             self.healing.close()
 

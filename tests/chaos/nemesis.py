@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.chaos.faults import FAULTS
@@ -24,19 +24,19 @@ class Nemesis:
         self._changed = threading.Condition()
         self._on: list[Planned] = []
 
-    def suffer(self, episodes: Sequence[Episode]) -> int:
-        """Play the episodes that time allows, as far as can be foreseen; how many these were. Raises whatever
-        kept a fault from healing, once all others have healed."""
+    def suffer(self, episodes: Iterable[Episode]) -> int:
+        """Play episodes as long as time allows; how many these were. Raises whatever kept a fault from healing,
+        once all others have healed."""
         played = 0
-        for episode in episodes:
-            if now() + episode.seconds > self._until:
+        for each in episodes:
+            if (episode := each.within(self._until - now())) is None:
                 break
             with ThreadPoolExecutor(MOST_AT_ONCE) as threads:
                 since = now()
                 suffering = [threads.submit(self._suffer, fault, since) for fault in episode.faults]
                 try:
-                    for each in suffering:
-                        each.result()
+                    for fault in suffering:
+                        fault.result()
                 except BaseException:
                     self._over.set()
                     raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,9 @@ class Campaign:
     def parts(self) -> list[Part]:
         return installation.parts(self.seed, self.rate, self.within_s, self.mutant)
 
-    def episodes(self) -> list[Episode]:
+    def episodes(self) -> Iterator[Episode]:
         return schedule.schedule(
             self.seed,
-            self.seconds,
             list(installation.WORKERS),
             list(installation.REQUESTERS),
             installation.OTHERS,

@@ -21,6 +21,8 @@ QUIET_S = (15.0, 20.0)
 MOST_AT_ONCE = 3
 #: Between the beginnings of two faults that overlap.
 APART_S = (0.0, 6.0)
+#: From the end of one to the beginning of the next one that would meet it.
+GAP_S = 0.1
 
 _NETWORK: tuple[Aim, ...] = ("worker", "requester", "workers", "requesters", "everything")
 
@@ -96,17 +98,21 @@ class Episode:
         """How long it takes, about."""
         return max(fault.over_s for fault in self.faults) + self.quiet_s
 
+    def within(self, seconds: float) -> Episode | None:
+        """As much of it as there is time for, if any."""
+        if self.seconds <= seconds:
+            return self
+        return None if len(self.faults) == 1 else replace(self, faults=self.faults[:-1]).within(seconds)
+
 
 def schedule(
     seed: int,
-    seconds: float,
     workers: Sequence[str],
     requesters: Sequence[str],
     others: Sequence[str] = (),
     kinds: Sequence[str] = tuple(KINDS),
-) -> list[Episode]:
-    """As many episodes as there is time for after the warm-up. ``others`` are on the requesters' side of the
-    network, and are themselves left alone."""
+) -> Iterator[Episode]:
+    """Episodes without end. ``others`` are on the requesters' side of the network, and else left alone."""
     chance = random.Random(seed)
     sides: Mapping[Aim, Sequence[str]] = {
         "broker": (),
@@ -116,21 +122,9 @@ def schedule(
         "requesters": (*requesters, *others),
         "everything": (*workers, *requesters, *others),
     }
-    episodes: list[Episode] = []
-    left_s, deck = seconds - WARM_UP_S, _deck(chance, kinds)
-    while (episode := _fitting(_episode(chance, deck, sides), left_s)) is not None:
-        left_s -= episode.seconds
-        episodes.append(episode)
-    return episodes
-
-
-def _fitting(episode: Episode, seconds: float) -> Episode | None:
-    """As much of an episode as there is time for, if any."""
-    while episode.seconds > seconds:
-        if len(episode.faults) == 1:
-            return None
-        episode = replace(episode, faults=episode.faults[:-1])
-    return episode
+    deck = _deck(chance, kinds)
+    while True:
+        yield _episode(chance, deck, sides)
 
 
 def _deck(chance: random.Random, kinds: Sequence[str]) -> Iterator[str]:
@@ -144,9 +138,9 @@ def _episode(chance: random.Random, deck: Iterator[str], sides: Mapping[Aim, Seq
     for _ in range(chance.randint(1, MOST_AT_ONCE)):
         fault = _planned(chance, next(deck), begins_s, sides)
         # What would meet another one comes after it.
-        after_s = max((other.over_s for other in faults if other.meets(fault)), default=0.0)
-        faults.append(replace(fault, begins_s=max(begins_s, after_s)))
-        begins_s += round(chance.uniform(*APART_S), 1)
+        after_s = max((other.over_s + GAP_S for other in faults if other.meets(fault)), default=0.0)
+        faults.append(replace(fault, begins_s=round(max(begins_s, after_s), 1)))
+        begins_s = round(begins_s + chance.uniform(*APART_S), 1)
     return Episode(faults=tuple(faults), quiet_s=round(chance.uniform(*QUIET_S), 1))
 
 

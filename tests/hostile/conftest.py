@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.conftest import broker, caller, install, installation, settings, vhost
-from tests.support.commands import command
 from tests.support.hostile_socket import Socket
 from tests.support.hostile_users import PASSWORD, RIGHTS, Users
-from tests.support.installation import Installation
+from tests.support.installation import Install
 from tests.support.vhost import Vhost
 
 __all__ = ["broker", "caller", "declared", "install", "installation", "raw", "settings", "users", "vhost"]
@@ -24,8 +23,9 @@ def raw(vhost: Vhost) -> Iterator[Socket]:
 
 
 @pytest.fixture
-def users(installation: Installation) -> Iterator[Users]:
+def users(install: Install) -> Iterator[Users]:
     """The users; nothing is declared yet."""
+    installation = install(mailboxes=["box"])
     users, management = Users(installation), installation.vhost.broker.management
     for user, rights in RIGHTS.items():
         management.add_user(users.name(user), PASSWORD, installation.vhost.name, rights)
@@ -36,7 +36,6 @@ def users(installation: Installation) -> Iterator[Users]:
 
 @pytest.fixture
 def declared(users: Users) -> Users:
-    """The users, on a topology with a mailbox that the admin has declared."""
-    ended = command(users.environment("admin"), "broker", "declare", "--mailbox", "box")
-    assert ended.code == 0, ended.err
+    """The users, on a topology with a mailbox."""
+    users.installation.declare()
     return users

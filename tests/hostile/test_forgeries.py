@@ -65,7 +65,6 @@ def test_nothing_forged_reaches_a_copy_or_changes_how_often_a_task_is_tried(inst
     assert not worker.lines("link down")
 
 
-@pytest.mark.every_broker
 def test_nothing_forged_reaches_the_letter_of_a_message_that_is_refused(installation: Installation) -> None:
     installation.worker()
     vhost = installation.vhost
@@ -106,7 +105,6 @@ def test_a_forged_attempt_does_not_buy_more_of_them(installation: Installation) 
     assert len(journal.entries) == 3
 
 
-@pytest.mark.every_broker
 def test_a_true_user_id_is_no_reason_for_the_broker_to_refuse_a_copy(install: Install) -> None:
     """It refuses what names another user than the one that publishes, which a copy always would."""
     installation = install(defaults={"retry": {"max_retries": 1, "backoff_s": [0.1]}})
@@ -127,7 +125,6 @@ def test_a_true_user_id_is_no_reason_for_the_broker_to_refuse_a_copy(install: In
     assert not worker.lines("link down")
 
 
-@pytest.mark.every_broker
 def test_a_copy_of_the_largest_headers_of_all_is_as_small_as_any(install: Install, raw: Socket) -> None:
     """A copy that took all of them along would be larger than a frame, and end the connection."""
     installation = install(defaults={"retry": {"max_retries": 1, "backoff_s": [0.1]}})

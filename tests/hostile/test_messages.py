@@ -18,7 +18,6 @@ VICTIM = "victim"
 SOUND = body(value="sound")
 
 
-@pytest.mark.every_broker
 def test_a_message_that_is_wrong_is_buried_at_once_with_its_code_and_its_bytes(installation: Installation) -> None:
     worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
     journal = installation.journal()
@@ -53,7 +52,6 @@ def test_a_message_that_is_wrong_is_buried_at_once_with_its_code_and_its_bytes(i
     assert caller.ask("echo", {"value": 1}).run.worker.endswith(f":{worker.pid}")
 
 
-@pytest.mark.every_broker
 def test_properties_that_cannot_be_decoded_never_cost_the_connection(installation: Installation) -> None:
     worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost
     connections = vhost.connection_names()

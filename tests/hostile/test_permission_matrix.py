@@ -49,7 +49,7 @@ def operations(topology: Topology) -> Iterator[tuple[str, Operation]]:
     """All of them, by what they are called; those that destroy come last of each thing."""
     for exchange in (*(one.name for one in topology.exchanges), *BUILT_IN, ""):
         yield from _on_exchange(exchange)
-    for queue in (*(one.name for one in topology.queues), "mailbox.box", "mailbox.other"):
+    for queue in (*(one.name for one in topology.queues), "mailbox.other"):
         yield from _on_queue(queue)
     yield "make a queue", lambda channel: channel.queue_declare("mine", durable=True)
     yield "make a queue for oneself", lambda channel: channel.queue_declare("mine", exclusive=True)

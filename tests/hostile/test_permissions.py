@@ -12,6 +12,12 @@ from tests.support.commands import command
 from tests.support.hostile_users import Users
 
 
+def test_the_admin_declares(users: Users) -> None:
+    ended = command(users.environment("admin"), "broker", "declare", "--mailbox", "box")
+    assert ended.code == 0, ended.err
+    assert users.installation.vhost.exists("mailbox.box")
+
+
 @pytest.mark.every_broker
 def test_dispatcher_and_worker_do_all_their_work_with_these_rights(declared: Users) -> None:
     installation, vhost = declared.installation, declared.installation.vhost
@@ -54,8 +60,8 @@ def test_a_mailbox_that_is_missing_and_may_not_be_made_ends_with_4(declared: Use
 
 @pytest.mark.every_broker
 def test_a_mailbox_that_may_not_be_read_is_told(declared: Users) -> None:
-    ended = command(declared.environment("admin"), "broker", "declare", "--mailbox", "private")
-    assert ended.code == 0
+    with declared.installation.vhost.channel() as channel:
+        channel.queue_declare("mailbox.private", durable=True, arguments={"x-queue-type": "quorum"})
     for options in ([], ["-n", "1"]):
         words = ["collect", "private", *options]
         ended = command(declared.environment("dispatcher"), "dispatcher", *words, within_s=8)

@@ -78,21 +78,11 @@ def test_no_body_runs_a_handler_or_costs_a_connection(installation: Installation
 
 
 @pytest.mark.every_broker
-def test_no_field_of_any_kind_in_any_header_costs_a_connection(installation: Installation, raw: Socket) -> None:
+def test_no_header_of_any_kind_and_no_short_string_costs_a_connection(
+    installation: Installation, raw: Socket
+) -> None:
     journal = installation.journal()
-    withstand(installation, raw, journal, changed(KIND_OF_HEADER, journal))
-
-
-@pytest.mark.every_broker
-def test_no_table_of_headers_costs_a_connection(installation: Installation, raw: Socket) -> None:
-    journal = installation.journal()
-    withstand(installation, raw, journal, changed(HEADERS, journal))
-
-
-@pytest.mark.every_broker
-def test_no_short_string_costs_a_connection(installation: Installation, raw: Socket) -> None:
-    journal = installation.journal()
-    withstand(installation, raw, journal, changed(SHORT_STRINGS, journal))
+    withstand(installation, raw, journal, changed(KIND_OF_HEADER | HEADERS | SHORT_STRINGS, journal))
 
 
 def test_no_name_is_imported_or_looked_up_but_those_of_the_configuration(

@@ -83,6 +83,10 @@ class Link:
             self.reset()
             return
         self._writers.append(writer)
+        if not self.is_alive:
+            # Reset while it was being connected: nobody else knows of this side.
+            abort(writer)
+            return
         try:
             await asyncio.gather(
                 self.to_broker.take(self._client[0]),

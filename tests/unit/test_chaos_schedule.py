@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import islice
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.schedule import KINDS, MOST_AT_ONCE, QUIET_S, WARM_UP_S, Episode, Planned, schedule
@@ -12,11 +12,11 @@ WORKERS = ["w1", "w2", "w3"]
 REQUESTERS = ["r1", "r2"]
 OTHERS = ["c1"]
 SEEDS = range(20)
-HOUR_S = 3600.0
+EPISODES = 100
 
 
-def of(seed: int, seconds: float = HOUR_S, **options: list[str]) -> list[Episode]:
-    return schedule(seed, seconds, WORKERS, REQUESTERS, OTHERS, **options)
+def of(seed: int, **options: list[str]) -> list[Episode]:
+    return list(islice(schedule(seed, WORKERS, REQUESTERS, OTHERS, **options), EPISODES))
 
 
 def faults(seed: int) -> list[Planned]:
@@ -28,19 +28,18 @@ def test_a_seed_gives_the_same_schedule_each_time_and_another_seed_another_one()
     assert len({str(of(seed)) for seed in SEEDS}) == len(SEEDS)
 
 
-def test_a_longer_campaign_begins_as_a_shorter_one_of_its_seed() -> None:
-    short = of(7, 600)
-    assert of(7)[: len(short) - 1] == short[:-1]
-
-
-@pytest.mark.parametrize("seconds", [30.0, 60.0, 90.0, 300.0, HOUR_S])
-def test_it_fits_into_its_time(seconds: float) -> None:
-    for seed in SEEDS:
-        assert WARM_UP_S + sum(episode.seconds for episode in of(seed, seconds)) <= seconds
+def test_an_episode_is_cut_down_to_the_time_that_is_left() -> None:
+    for episode in of(1):
+        assert episode.within(episode.seconds) is episode
+        assert episode.within(QUIET_S[0]) is None
+        shorter = episode.within(episode.seconds - 0.1)
+        if shorter is not None:
+            assert shorter.seconds < episode.seconds
+            assert shorter.faults == episode.faults[: len(shorter.faults)]
 
 
 def test_a_minute_and_a_half_is_enough_for_an_episode() -> None:
-    assert all(of(seed, 90) for seed in SEEDS)
+    assert all(of(seed)[0].within(90 - WARM_UP_S) for seed in SEEDS)
 
 
 def test_faults_overlap_and_quiet_follows() -> None:

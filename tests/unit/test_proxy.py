@@ -134,6 +134,22 @@ def test_connections_that_come_together_are_told_apart(proxy: Proxy) -> None:
         assert [link.number for link in proxy.links] == list(range(20))
 
 
+def test_a_connection_that_is_reset_while_it_is_made_leaves_none_behind(proxy: Proxy, echo: Echo) -> None:
+    proxy.on_event = lambda event, link: link.reset() if event.kind == "accept" else None
+    with client(proxy):
+        eventually(lambda: echo.ends, "the end of the connection to the server")
+
+
+def test_a_proxy_without_a_log_still_tells_its_observer(echo: Echo) -> None:
+    seen: list[Event] = []
+    with Proxy("127.0.0.1", echo.port, keep_log=False) as proxy:
+        proxy.on_event = lambda event, _link: seen.append(event)
+        with client(proxy) as connection:
+            round_trip(connection)
+        eventually(lambda: {"accept", "end"} <= {event.kind for event in seen}, "what the observer was told")
+        assert proxy.log == []
+
+
 def test_a_close_is_passed_on(proxy: Proxy, echo: Echo) -> None:
     with client(proxy) as connection:
         round_trip(connection)
