@@ -210,6 +210,8 @@ class Dispatcher:
         ended: asyncio.Future[Reply | Accepted] = asyncio.get_running_loop().create_future()
 
         def on_end(end: End) -> None:
+            if ended.done():
+                return  # The caller has given up in this turn of the loop.
             if isinstance(end, Reply | Accepted):
                 ended.set_result(end)
             else:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from broker.errors import ConfigError
@@ -61,6 +62,7 @@ class Child:
                 # Standard output is for data; a handler's prints are not data of ours.
                 stdout=sys.stderr.fileno() if _has_descriptor() else None,
                 pass_fds=(theirs.fileno(),),
+                env=_without_login(os.environ),
                 process_group=0,
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**16)
@@ -122,6 +124,15 @@ class Child:
         if code >= 0:
             return f"the process that ran it ended with exit code {code}"
         return f"the process that ran it was ended by {signal.Signals(-code).name}"
+
+
+def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
+    """For handlers, who have no business with the broker's password."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name != "BROKER_URL" and not name.upper().startswith("GLASSRABBIT__BROKER__")
+    }
 
 
 class ProcessExecutor:

@@ -216,6 +216,6 @@ def test_a_reply_in_the_very_moment_in_which_its_caller_gives_up_costs_no_connec
             dispatcher._asking._on_reply(None, letter.properties, content)
             with pytest.raises(asyncio.CancelledError):
                 await asking
-            assert dispatcher.duplicates == 1
+            assert dispatcher.generation == 1
 
     run(scenario())

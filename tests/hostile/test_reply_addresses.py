@@ -14,10 +14,8 @@ from tests.support.by_hand import reply
 from tests.support.hostile_socket import Socket, short, task_fields
 from tests.support.installation import Installation
 from tests.support.vhost import Vhost, body, task
-from tests.support.waiting import eventually
 
 VICTIM = "victim"
-NODES = 200
 #: Erlang terms of other kinds, and of the right kind with something wrong.
 PIDS = {
     "a compressed term": b"\x83P\x00\x00\xff\xff\x78\x9c",
@@ -87,26 +85,6 @@ def test_a_task_with_an_address_that_is_none_is_refused_before_it_runs_and_nothi
     assert caller.ask("echo", {"value": 1}).result == 1
     assert vhost.connection_names() == connections
     assert not worker.lines("link down")
-
-
-def test_invented_nodes_do_not_fill_the_table_of_the_broker_s_atoms(installation: Installation) -> None:
-    """Each name of a node that 3.10 or 4.0 has to decode stays until the broker ends; five million end it."""
-    installation.worker()
-    caller, vhost = installation.caller(), installation.vhost
-    caller.ask("echo")
-    _atoms(vhost)
-    before = _atoms(vhost)
-    with vhost.channel() as channel:
-        for number in range(NODES):
-            address = hostile.direct_address(b"reply@%d" % (10**9 + number))
-            channel.basic_publish("tasks", "echo", body(), task("echo", reply_to=address))
-    eventually(lambda: vhost.ready("queue_a") == 0, "the end of the tasks", 60)
-    caller.ask("echo")
-    assert _atoms(vhost) - before < NODES / 2
-
-
-def _atoms(vhost: Vhost) -> int:
-    return int(vhost.broker.ctl("eval", "erlang:system_info(atom_count)."))
 
 
 @pytest.mark.every_broker

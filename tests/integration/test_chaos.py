@@ -22,5 +22,6 @@ def test_a_short_campaign_keeps_every_promise(broker: Broker, tmp_path: Path) ->
     written = records.read(tmp_path / "ledger")
     verdict = check(written)
     assert (verdict.state, verdict.text, verdict.broken) == ("pass", "", {})
-    assert {"broker killed", "silence", "worker killed"} <= set(verdict.counts.faults)
+    # Those of the first episode: on a loaded machine there may be no time for all of the second one.
+    assert {"broker killed", "silence", "resets"} <= set(verdict.counts.faults)
     assert verdict.counts.accepted > SECONDS * campaign.rate / 2

@@ -296,6 +296,7 @@ def test_files_that_cannot_be_used_are_told_with_their_keys_before_anyone_is_ask
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_the_commands_of_the_documentation_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tls_port, https_port = free_port(), free_port()
     project = f"tls-{secrets.token_hex(4)}"
