@@ -37,7 +37,7 @@ def why(exchange: str, routing_key: str, headers: dict[str, Any] | None) -> Why:
     headers = headers or {}
     if exchange == DEAD:
         return Why(
-            code=_text(headers.get("reason"), _UNKNOWN),
+            code=_text(headers.get("reason"), _UNKNOWN) or _UNKNOWN,
             text=_text(headers.get("text"), ""),
             queue=_text(headers.get("queue"), routing_key),
         )
