@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from broker.dead_command import dead
+from broker.escaping import plain
 from broker.node_cli import down, up
 from broker.shell import config_option, told
-from broker.tables import plain
 from protocol.errors import ExitCode
 
 
@@ -48,7 +48,7 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
         _tell(lines, note, "nothing to do")
         return
     for line in asyncio.run(declare_all(settings, topology, prune=prune)):
-        click.echo(f"unbound {plain(str(line))}")
+        click.echo(f"unbound {plain(line)}")
     click.echo(
         f"declared {len(topology.exchanges)} exchanges, {len(topology.queues)} queues, "
         f"{len(topology.bindings)} bindings"
@@ -99,7 +99,7 @@ def _tell(lines: list[str], note: str | None, none: str) -> None:
     if note:
         click.echo(f"note: {note}", err=True)
     for line in lines or [none]:
-        click.echo(plain(str(line)))
+        click.echo(plain(line))
 
 
 main.add_command(dead)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker.dead import Letter, read_letter, text_of
-from broker.tables import plain
+from broker.escaping import plain, plain_json
 from protocol.codec import decode
 from protocol.errors import Malformed
 from protocol.limits import Limits
@@ -28,8 +28,6 @@ CELL = 60
 LINE = 1000
 BODY = 4000
 _DUMPED_BYTES = 256
-#: All that might not be printable; it finds the few among megabytes of base64.
-_SUSPECT = re.compile(r"[^\n\x20-\x7e]")
 #: Tables within tables in headers: deeper ones are named, not shown.
 _DEPTH = 128
 _PROPERTIES = (
@@ -214,14 +212,7 @@ def hex_lines(data: bytes) -> Iterator[str]:
 def dumps(value: object, *, indent: int | None = None) -> str:
     """JSON in which every character that is not printable is escaped; what JSON does not have is named."""
     text = json.dumps(_jsonable(value, _DEPTH), ensure_ascii=False, indent=indent, allow_nan=False)
-    return _SUSPECT.sub(_harmless, text)
-
-
-def _harmless(found: re.Match[str]) -> str:
-    char = found[0]
-    if char.isprintable():
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else json.dumps(char)[1:-1]
+    return plain_json(text)
 
 
 def _jsonable(value: object, depth: int) -> object:

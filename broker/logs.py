@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from broker.tables import plain
+from broker.escaping import plain
 
 #: Of one message, a traceback included; the rest is cut.
 LONGEST = 16_000
@@ -20,10 +20,16 @@ class Escaping(logging.Formatter):
         return "\n  ".join(plain(line) for line in cut.split("\n"))
 
 
+def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO) -> None:
+    """Log there and nowhere else, escaped. ``shape`` and ``times`` are the formats of ``logging.Formatter``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Escaping(shape, times))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
 def configure(*, verbose: bool = False) -> None:
     """Set up logging for a command. pika's own lines are left out: the link says what matters, once."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Escaping("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    level = logging.DEBUG if verbose else logging.INFO
+    to_stderr("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S", level)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -8,7 +8,6 @@ never more than the window of letters that were published and not acked yet.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from broker.arguments import pairs_of, read_json
 from broker.connection import Connection
 from broker.dead import Held, Letter, held, read_letter
 from broker.dead_filter import Chosen
@@ -25,15 +25,13 @@ from broker.publisher import Message, Publisher
 from protocol.codec import NotEncodable, decode_arguments, encode
 from protocol.errors import ExitCode, Malformed, worst
 from protocol.letter import Why
-from protocol.limits import Limits
+from protocol.limits import LONGEST_EXPIRATION_MS, Limits
 from protocol.names import DEAD, TASKS
 from protocol.properties import Properties, bad
 from protocol.task import Attempt, Task, task_properties
 
 #: Published and not acked yet: as many may be replayed twice when the command is killed.
 WINDOW = 100
-#: Greatest ``expiration`` that RabbitMQ takes.
-_LONGEST_EXPIRATION_MS = 315_360_000_000
 _ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 NO_REPLY = "reply: its address was no mailbox, and died with the requester's connection"
@@ -56,15 +54,7 @@ def edit_of(pairs: Sequence[str], text: str | None, limits: Limits) -> Edit:
 
     Raises ``ValueError``.
     """
-    instead = None if text is None else _value(text)
-    if not isinstance(instead, dict | None):
-        raise ValueError('--edit-json must be an object, like {"n": 1}.')
-    changed = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--edit {pair!r}: write KEY=VALUE.")
-        changed[key] = _value(value)
+    instead, changed = None if text is None else _object(text), pairs_of(pairs, "--edit")
     try:
         encode({**(instead or {}), **changed}, limits)
     except NotEncodable as error:
@@ -72,15 +62,14 @@ def edit_of(pairs: Sequence[str], text: str | None, limits: Limits) -> Edit:
     return Edit(instead=instead, changed=changed)
 
 
-def _value(text: str) -> Any:
+def _object(text: str) -> dict[str, Any]:
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+        value = read_json(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError('--edit-json must be an object, like {"n": 1}.')
+    return value
 
 
 def replayed(letter: Letter, limits: Limits, now_ms: int, edit: Edit) -> tuple[Task, list[str]]:
@@ -117,7 +106,7 @@ def _edited(task: Task, limits: Limits, edit: Edit) -> bytes:
 def properties_of(task: Task, now_ms: int) -> Properties:
     """Properties of the first publish of a replayed task."""
     left_ms = task.expires_at - now_ms
-    expires = task.expires_at > 0 and 0 < left_ms <= _LONGEST_EXPIRATION_MS
+    expires = task.expires_at > 0 and 0 < left_ms <= LONGEST_EXPIRATION_MS
     return task_properties(task, expiration_ms=left_ms if expires else None)
 
 

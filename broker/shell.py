@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from broker.tables import plain
+from broker.escaping import plain
 from protocol.errors import ExitCode, GlassrabbitError
 
 

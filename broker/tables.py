@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from broker.escaping import plain
+
 #: To a pipe nothing is cut or wrapped.
 _PIPE_WIDTH = 10_000
 
@@ -24,8 +26,3 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, tabs: 
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
-
-
-def plain(text: str) -> str:
-    """Text from outside that cannot move the cursor: control characters are escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

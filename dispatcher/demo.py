@@ -22,6 +22,7 @@ import click
 from broker.command import open_once
 from broker.config import load
 from broker.connection import Connection
+from broker.dead import Letter, held, read_letter
 from broker.declare import is_declared, remove
 from broker.errors import AccessRefused, Unreachable
 from broker.logs import configure
@@ -30,9 +31,10 @@ from broker.settings import Settings, WorkItem
 from broker.tables import print_table
 from broker.topology import topology_of
 from dispatcher.client import Dispatcher
-from dispatcher.letters import Letter, take_letter
 from dispatcher.workload import HEAD, send
 from protocol.errors import ExitCode, GlassrabbitError
+from protocol.limits import Limits
+from protocol.names import dead_queue
 from protocol.reply import Reply
 
 #: The demo's own configuration: a backoff that a person can wait for.
@@ -182,21 +184,32 @@ async def _story(settings: Settings) -> None:
 
         _title("3. a task that fails for good and ends in queue_a.dead, with its history")
         failed = await dispatcher.ask("task_a", {"fail_times": 99}, timeout_s=60)
-        letter = await _find_letter(settings, failed)
-        _print_failure(failed, letter)
+        _print_failure(failed, await _take_letter(settings, failed), settings.limits.messages)
 
 
-async def _find_letter(settings: Settings, failed: Reply) -> Letter:
-    letter = await take_letter(settings, "queue_a", failed.id)
-    _expect(failed.failure is not None and letter is not None, "there should be a dead letter")
-    assert letter is not None
-    return letter
+async def _take_letter(settings: Settings, failed: Reply) -> Letter:
+    """Out of its queue; the others stay where they are."""
+    found: list[Letter] = []
+
+    def see(letter: Letter) -> None:
+        if letter.id == failed.id:
+            found.append(letter)
+
+    connection = await open_once(settings, "letters")
+    try:
+        async with held(connection, dead_queue("queue_a"), see) as looked:
+            for letter in found:
+                looked.ack(letter.tag)
+    finally:
+        await connection.close()
+    _expect(failed.failure is not None and bool(found), "there should be a dead letter")
+    return found[0]
 
 
-def _print_failure(failed: Reply, letter: Letter) -> None:
+def _print_failure(failed: Reply, letter: Letter, limits: Limits) -> None:
     assert failed.failure is not None
     click.echo(f"the caller was told: {failed.failure.code} ({failed.failure.text})")
-    click.echo(f"the letter in queue_a.dead: task {letter.task.id}, reason {letter.why.code}, arguments kept")
+    click.echo(f"the letter in queue_a.dead: task {letter.id}, reason {letter.why.code}, arguments kept")
     rows: list[Sequence[Any]] = [
         (
             entry.attempt,
@@ -206,7 +219,7 @@ def _print_failure(failed: Reply, letter: Letter) -> None:
             f"{entry.ran_ms / 1000:.2f} s",
             f"{entry.retry_in_ms / 1000:.1f} s" if entry.retry_in_ms else "none",
         )
-        for entry in letter.task.history
+        for entry in read_letter(letter, limits).history
     ]
     print_table(("attempt", "error", "text", "worker", "ran", "retry in"), rows)
 

@@ -7,13 +7,14 @@ import base64
 import json
 import math
 import os
-import re
 import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broker.arguments import pairs_of, read_json
+from broker.escaping import plain_json
 from dispatcher.errors import CallError
 from dispatcher.pending import Accepted
 from dispatcher.window import Ended
@@ -33,35 +34,18 @@ def arguments_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
 
     Raises ``ValueError``.
     """
-    arguments = {} if text is None else read_object(text)
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"-a {pair!r}: write KEY=VALUE.")
-        arguments[key] = _value(value)
-    return arguments
+    return {**({} if text is None else read_object(text)), **pairs_of(pairs, "-a")}
 
 
 def read_object(text: str | bytes) -> dict[str, Any]:
     """One JSON object. Raises ``BadLine``."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        value = read_json(text)
+    except ValueError as error:
         raise BadLine(f"no JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadLine(f'a JSON {type(value).__name__}; it must be an object of arguments, like {{"n": 1}}')
     return value
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except ValueError:
-        return text
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
@@ -128,9 +112,6 @@ def error_map(error: GlassrabbitError) -> dict[str, Any]:
     return {"code": _snake(name), "type": name, "text": str(error)}
 
 
-_CONTROL = re.compile("[\x7f-\x9f]")
-
-
 def _snake(name: str) -> str:
     return "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
 
@@ -138,13 +119,13 @@ def _snake(name: str) -> str:
 def dumps(value: object, *, indent: int | None = None) -> str:
     """JSON of what msgpack carried; bytes, which JSON does not have, as base64.
 
-    DEL and the C1 controls, which JSON lets pass and a terminal obeys, are escaped as well.
+    Characters that are not printable, some of which JSON lets pass and a terminal obeys, are escaped.
     """
     try:
         text = json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return plain_json(text)
 
 
 def _finite(value: object) -> object:

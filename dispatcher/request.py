@@ -12,12 +12,9 @@ from broker.publisher import Message
 from broker.settings import Settings
 from dispatcher.errors import BadRequest, UnknownTask
 from protocol.codec import encode
+from protocol.limits import LONGEST_EXPIRATION_MS
 from protocol.names import TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties
-
-#: RabbitMQ's bounds of ``expiration``: outside of them it closes the channel, and every pending direct reply
-#: with it.
-LONGEST_EXPIRY_MS = 315_360_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +42,9 @@ class Request:
             raise UnknownTask(name, settings.tasks)
         if not 0 <= delay_s <= LONGEST_S:
             raise BadRequest(f"a delay must be from 0 to {LONGEST_S:,.1f} s (29 h), not {delay_s:g}")
-        if expires_s is not None and not 1 <= expires_s * 1000 <= LONGEST_EXPIRY_MS:
-            raise BadRequest(f"an expiry must be from 0.001 to {LONGEST_EXPIRY_MS // 1000} s, not {expires_s:g}")
+        if expires_s is not None and not 1 <= expires_s * 1000 <= LONGEST_EXPIRATION_MS:
+            longest_s = LONGEST_EXPIRATION_MS // 1000
+            raise BadRequest(f"an expiry must be from 0.001 to {longest_s} s, not {expires_s:g}")
         now_ms = time.time_ns() // 1_000_000
         task = Task(
             id=new_id(),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+#: RabbitMQ's bound of ``expiration``: beyond it, it closes the channel, and every pending direct reply with it.
+LONGEST_EXPIRATION_MS = 315_360_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -41,7 +41,7 @@ class _Session:
             self.names.append(LOCAL)
 
     def problem(self, asked: list[str] | None) -> str | None:
-        """Why this session must not go on, or None: nobody may believe that it tested what it did not."""
+        """Why the tests must not go on, or None: nobody may believe that it tested what it did not."""
         missing = "; ".join(f"{name}: {problem}" for name, problem in self.missing.items())
         if missing and asked:
             return f"a broker that was asked for cannot be had: {missing}"

@@ -8,7 +8,6 @@ handlers started.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import threading
 from typing import Any, BinaryIO
 
 from broker.errors import ConfigError
-from broker.logs import Escaping
+from broker.logs import to_stderr
 from protocol.limits import Limits
 from worker import frames
 from worker.handler import Handler, load, run
@@ -28,9 +27,7 @@ BROKEN = "broken"
 
 def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Escaping("%(asctime)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    to_stderr("%(asctime)s %(name)s %(message)s")
     _end_with_parent()
     with socket.socket(fileno=descriptor) as pair, pair.makefile("rb") as incoming:
         setup = _next(incoming)

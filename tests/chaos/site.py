@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,10 +12,7 @@ from pathlib import Path
 import yaml
 
 from broker import config
-from broker.connection import connect
-from broker.declare import declare
 from broker.settings import Settings
-from broker.topology import topology_of
 from tests.chaos import installation, procfs
 from tests.chaos.fleet import Place
 from tests.chaos.incidents import Incidents
@@ -24,9 +20,9 @@ from tests.chaos.installation import Part
 from tests.chaos.records import Ledger, Promise
 from tests.chaos.witness import Witness
 from tests.support.brokers import Broker
+from tests.support.installation import make_topology
 from tests.support.proxy import Proxy
-from tests.support.vhost import Vhost
-from tests.support.waiting import run
+from tests.support.vhost import Vhost, vhost_of
 from tests.support.workers import environment
 
 _LEDGER = "CHAOS_LEDGER"
@@ -70,14 +66,14 @@ class Site:
 def site(broker: Broker, folder: Path) -> Iterator[Site]:
     """Nothing of it but the folder is left at the end, and the broker is back and healthy."""
     with contextlib.ExitStack() as stack:
-        vhost = stack.enter_context(_vhost(broker))
+        vhost = stack.enter_context(vhost_of(broker, "chaos"))
         (folder / "ledger").mkdir(parents=True)
         ledger = Ledger(folder / "ledger", "rig")
         stack.callback(ledger.close)
         path = folder / "config.yml"
         path.write_text(yaml.safe_dump(installation.configuration()))
         settings = config.load(None, environment(path, vhost.url))
-        _declare(settings)
+        make_topology(settings)
         made = Site(
             vhost=vhost,
             folder=folder,
@@ -90,26 +86,6 @@ def site(broker: Broker, folder: Path) -> Iterator[Site]:
         stack.callback(_end_all, made.mark)
         ledger.write(made.promise)
         yield made
-
-
-@contextlib.contextmanager
-def _vhost(broker: Broker) -> Iterator[Vhost]:
-    vhost = Vhost(broker, f"chaos-{secrets.token_hex(4)}")
-    broker.management.add_vhost(vhost.name)
-    try:
-        yield vhost
-    finally:
-        broker.heal()
-        broker.management.remove_vhost(vhost.name)
-
-
-def _declare(settings: Settings) -> None:
-    async def make() -> None:
-        connection = await connect(settings.broker.endpoints[0], name="chaos", heartbeat_s=30, timeout_s=10)
-        await declare(connection, topology_of(settings))
-        await connection.close()
-
-    run(make())
 
 
 def _end_all(mark: str) -> None:

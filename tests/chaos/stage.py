@@ -17,8 +17,6 @@ from types import TracebackType
 import yaml
 
 from broker import config
-from broker.connection import connect
-from broker.declare import declare
 from broker.topology import topology_of
 from tests.chaos import installation, mutant, records
 from tests.chaos.checker import Verdict, check
@@ -30,9 +28,10 @@ from tests.chaos.reading import letters
 from tests.chaos.records import Drained, Ledger, Mode, Promise, Queue, Record
 from tests.chaos.witness import Witness
 from tests.support.brokers import Broker
+from tests.support.installation import make_topology
 from tests.support.proxy import Proxy
 from tests.support.vhost import Vhost
-from tests.support.waiting import eventually, run
+from tests.support.waiting import eventually
 from tests.support.workers import environment
 
 QUEUES = ("queue_a", "queue_b")
@@ -139,15 +138,7 @@ class Stage:
 
     def declare(self) -> None:
         """Make the topology, or what is missing of it."""
-
-        async def make() -> None:
-            connection = await connect(
-                self.settings.broker.endpoints[0], name="stage", heartbeat_s=30, timeout_s=10
-            )
-            await declare(connection, topology_of(self.settings))
-            await connection.close()
-
-        run(make())
+        make_topology(self.settings)
 
     def worker(self, **further: str) -> Place:
         """Start a worker; it need not be ready yet. ``further`` is added to its environment."""

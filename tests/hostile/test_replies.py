@@ -16,7 +16,7 @@ import msgpack
 import pytest
 
 from dispatcher.client import Dispatcher
-from dispatcher.errors import ReplyUnreadable, TaskFailed
+from dispatcher.errors import NoReply, ReplyUnreadable, TaskFailed
 from protocol.names import mailbox_queue, new_id
 from protocol.reply import Reply
 from tests.support.by_hand import post, reply
@@ -217,5 +217,26 @@ def test_a_reply_in_the_very_moment_in_which_its_caller_gives_up_costs_no_connec
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert dispatcher.generation == 1
+
+    run(scenario())
+
+
+def test_a_caller_who_gives_up_at_its_deadline_does_not_end_the_watch_over_deadlines(
+    install: Install,
+) -> None:
+    installation = install()
+
+    async def scenario() -> None:
+        async with Dispatcher(installation.settings) as dispatcher:
+            asking = asyncio.create_task(dispatcher.ask("echo", {"value": 1}))
+            (letter,) = await asyncio.to_thread(installation.vhost.messages, "queue_a")
+            asking.cancel()
+            # What the watch does when the deadline passes before the loop has come round to the caller.
+            overdue = NoReply(letter.properties.message_id, 1.0, accepted=True)
+            dispatcher._asking.pending.end(letter.properties.message_id, overdue)
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            with pytest.raises(NoReply):
+                await dispatcher.ask("echo", {"value": 2}, timeout_s=0.5)
 
     run(scenario())

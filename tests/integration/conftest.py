@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from broker.settings import Settings
 from tests.support.brokers import Broker, Brokers
 from tests.support.caller import Caller
 from tests.support.installation import Install, Installation
-from tests.support.vhost import Vhost
+from tests.support.vhost import Vhost, vhost_of
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +25,8 @@ def broker(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
 @pytest.fixture
 def vhost(broker: Broker) -> Iterator[Vhost]:
     """A vhost of its own. A broker that the test killed or paused is back afterwards."""
-    vhost = Vhost(broker, f"test-{secrets.token_hex(4)}")
-    broker.management.add_vhost(vhost.name)
-    try:
+    with vhost_of(broker, "test") as vhost:
         yield vhost
-    finally:
-        broker.heal()
-        broker.management.remove_vhost(vhost.name)
 
 
 @pytest.fixture

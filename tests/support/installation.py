@@ -12,6 +12,7 @@ import yaml
 from broker import config
 from broker.connection import connect
 from broker.declare import declare
+from broker.settings import Settings
 from broker.topology import topology_of
 from tests.support.caller import Caller
 from tests.support.journal import Journal
@@ -96,17 +97,21 @@ class Installation:
 
     def declare(self) -> None:
         """Make the topology."""
-
-        async def make() -> None:
-            endpoint = self.settings.broker.endpoints[0]
-            connection = await connect(endpoint, name="test declare", heartbeat_s=30, timeout_s=5)
-            await declare(connection, topology_of(self.settings))
-            await connection.close()
-
-        run(make())
+        make_topology(self.settings)
 
     def close(self) -> None:
         self._cleanup.close()
+
+
+def make_topology(settings: Settings) -> None:
+    """Make the topology of a configuration, or what is missing of it."""
+
+    async def make() -> None:
+        connection = await connect(settings.broker.endpoints[0], name="test declare", heartbeat_s=30, timeout_s=10)
+        await declare(connection, topology_of(settings))
+        await connection.close()
+
+    run(make())
 
 
 #: Makes an installation; keywords change its configuration.

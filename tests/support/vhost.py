@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,18 @@ class Vhost:
         listing = self.broker.ctl("--quiet", "list_connections", "vhost", "name", "client_properties")
         rows = [line.split("\t") for line in listing.splitlines()]
         return {row[1] for row in rows if row[0] == self.name and containing in row[2]}
+
+
+@contextlib.contextmanager
+def vhost_of(broker: Broker, what: str) -> Iterator[Vhost]:
+    """A new vhost. Afterwards it is gone, and a broker that was killed or paused is back."""
+    vhost = Vhost(broker, f"{what}-{secrets.token_hex(4)}")
+    broker.management.add_vhost(vhost.name)
+    try:
+        yield vhost
+    finally:
+        broker.heal()
+        broker.management.remove_vhost(vhost.name)
 
 
 def task(

@@ -1,0 +1,40 @@
+"""Arguments of a task as a person types them: JSON, or ``KEY=VALUE``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+def read_json(text: str | bytes) -> Any:
+    """What JSON says. Raises ``ValueError``, also for NaN and the infinities, which are none."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def pairs_of(pairs: Iterable[str], option: str) -> dict[str, Any]:
+    """The arguments that were given by ``option KEY=VALUE``; a VALUE that is JSON is read as such.
+
+    Raises ``ValueError``.
+    """
+    arguments = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"{option} {pair!r}: write KEY=VALUE.")
+        arguments[key] = _value(value)
+    return arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return read_json(text)
+    except ValueError:
+        return text
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
