@@ -17,6 +17,7 @@ from pika import spec
 from broker.channel import Channel
 from broker.connection import Connection
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
+from broker.traffic import Traffic
 from protocol.properties import Properties
 
 
@@ -44,8 +45,10 @@ class _Unconfirmed:
 class Publisher:
     """A channel in confirm mode. Sequence numbers are those of the channel, from 1."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, traffic: Traffic | None = None) -> None:
+        """What becomes of the messages is counted in ``traffic``."""
         self.channel = channel
+        self._traffic = traffic or Traffic()
         self._loop = asyncio.get_running_loop()
         self._sequence = 0
         self._unconfirmed: dict[int, _Unconfirmed] = {}
@@ -54,7 +57,7 @@ class Publisher:
     @classmethod
     async def open(cls, connection: Connection, channel: Channel | None = None) -> Publisher:
         """Put a channel (a new one, if none is given) into confirm mode."""
-        publisher = cls(channel or await connection.channel())
+        publisher = cls(channel or await connection.channel(), connection.traffic)
         await publisher.channel.confirm_select(publisher._on_confirm, publisher._on_return)
         return publisher
 
@@ -82,8 +85,9 @@ class Publisher:
                 mandatory=message.mandatory,
             )
         except ConnectionLost as error:
-            accepted.set_exception(_lost(error, sent=False))
+            _fail(accepted, _lost(error, sent=False))
             return accepted
+        self._traffic.published += 1
         self._sequence += 1
         self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted, self._loop.time())
         return accepted
@@ -112,41 +116,46 @@ class Publisher:
         for tag in tags:
             entry = self._unconfirmed.pop(tag, None)
             if entry is not None:
-                _settle(entry, nacked)
+                _settle(entry, nacked, self._traffic)
 
     def _on_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        self._traffic.lost += len(unconfirmed)
         for entry in unconfirmed.values():
-            _fail(entry, _lost(closed.result()))
+            _fail(entry.accepted, _lost(closed.result()))
 
 
-def _settle(entry: _Unconfirmed, nacked: bool) -> None:
+def _settle(entry: _Unconfirmed, nacked: bool, traffic: Traffic) -> None:
     message = entry.message
     if entry.returned:
+        traffic.returned += 1
         _fail(
-            entry,
+            entry.accepted,
             Unroutable(
                 f"no queue is bound to exchange '{message.exchange}' for '{message.routing_key}'. "
                 "Run `python -m broker declare`."
             ),
         )
     elif nacked:
+        traffic.nacked += 1
         _fail(
-            entry,
+            entry.accepted,
             Refused(
                 f"the broker refused a message for '{message.routing_key}': the queue is full or has no leader. "
                 "Try again later."
             ),
         )
-    elif not entry.accepted.done():
-        entry.accepted.set_result(None)
+    else:
+        traffic.confirmed += 1
+        if not entry.accepted.done():
+            entry.accepted.set_result(None)
 
 
-def _fail(entry: _Unconfirmed, error: PublishError) -> None:
-    if not entry.accepted.done():
-        entry.accepted.set_exception(error)
+def _fail(accepted: asyncio.Future[None], error: PublishError) -> None:
+    if not accepted.done():
+        accepted.set_exception(error)
         # The one who asked may be gone by now; that is no reason for asyncio to complain.
-        entry.accepted.exception()
+        accepted.exception()
 
 
 def _lost(error: ConnectionLost, *, sent: bool = True) -> ConfirmLost:

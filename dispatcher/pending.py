@@ -59,6 +59,8 @@ class PendingCalls:
     """All of them, in the order in which they were made."""
 
     calls: dict[str, Pending] = field(default_factory=dict)
+    #: Calls that ended with a reply.
+    replies: int = 0
     duplicates: int = 0
     strangers: int = 0
     _ended: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -76,6 +78,7 @@ class PendingCalls:
                 self.strangers += 1
             return False
         self._remember(task_id)
+        self.replies += isinstance(end, Reply)
         call.on_end(end)
         return True
 

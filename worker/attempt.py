@@ -32,6 +32,8 @@ from worker.executor import Executor
 from worker.failpoint import failpoint
 from worker.handler import Call
 from worker.ledger import Finished, Key, Ledger, Running
+from worker.log_fields import about
+from worker.meter import Meter
 from worker.outbox import Outbox
 from worker.outcome import Outcome
 from worker.replies import Replies
@@ -63,6 +65,7 @@ class Attempts:
         limits = settings.limits
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
         self.counts: Counter[str] = Counter()
+        self.meter = Meter(executors)
 
     async def handle(self, delivery: Delivery) -> None:
         """Take a delivery of a work queue to its settlement."""
@@ -76,6 +79,7 @@ class Attempts:
                 self._limits,
                 self._settings.replies,
             )
+            self._replies.require_answerable(task.reply_to)
         except Malformed as refusal:
             await self._bury_malformed(delivery, refusal)
             return
@@ -85,6 +89,7 @@ class Attempts:
                 await self._answer_again(delivery, task, reply)
             case Running() as running:
                 self.counts["joined"] += 1
+                self.meter.ended(task.name, "joined")
                 running.join(delivery, task)
             case None:
                 await self._run(key, Running(task, [delivery], task.reply_to, task.resent))
@@ -100,7 +105,8 @@ class Attempts:
             # The letter is in its dead queue already: nothing but the reply is published from here.
             await self._reply(requester.reply_to, reply, None)
         self.counts["obituaries"] += 1
-        log.info("task %s: told its requester: %s", obituary.properties.message_id, verdict.code)
+        fields = {"task_id": obituary.properties.message_id, "queue": obituary.queue}
+        log.info("task %s: told its requester: %s", fields["task_id"], verdict.code, extra=fields)
         self._settle(obituary)
 
     async def _run(self, key: Key, running: Running) -> None:
@@ -114,6 +120,7 @@ class Attempts:
                     settlement: Settlement = Bury(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
                 else:
                     outcome = await self._execute(task, settings)
+                    self.meter.ran(task, started_ms, time.monotonic() - started)
                     failpoint("after_work")
                     settlement = settle(outcome, task, settings.retry, now_ms=_now_ms(), chance=random.random())
                 ran_ms = round((time.monotonic() - started) * 1000)
@@ -157,6 +164,7 @@ class Attempts:
             case Answer(result):
                 await self._finish(key, running, pack_done(task.id, result, run))
                 self.counts["done"] += 1
+                self.meter.ended(task.name, "done")
             case RetryIn():
                 # A delivery that joins from here on brings a live reply address: it is run by itself.
                 self._ledger.forget(key, running)
@@ -195,6 +203,7 @@ class Attempts:
         if await self._outbox.send(message, lambda: running.is_live):
             failpoint("after_retry_confirm")
             self.counts["retried"] += 1
+            self.meter.ended(task.name, "retried")
             log.info(
                 "task %s (%s) attempt %d failed (%s), again in %.1f s",
                 task.id,
@@ -202,6 +211,7 @@ class Attempts:
                 task.attempt,
                 settlement.error,
                 hop.delay_ms / 1000,
+                extra=about(task, self._settings.tasks[task.name].queue),
             )
             self._ack(running)
 
@@ -219,7 +229,15 @@ class Attempts:
         )
         if buried:
             self.counts["dead"] += 1
-            log.warning("task %s (%s) is dead: %s (%s)", task.id, task.name, settlement.code, settlement.error)
+            self.meter.ended(task.name, "failed", settlement.code)
+            log.warning(
+                "task %s (%s) is dead: %s (%s)",
+                task.id,
+                task.name,
+                settlement.code,
+                settlement.error,
+                extra=about(task, self._settings.tasks[task.name].queue),
+            )
         return buried
 
     async def _bury_malformed(self, delivery: Delivery, refusal: Malformed) -> None:
@@ -236,7 +254,8 @@ class Attempts:
         if not buried:
             return
         self.counts["dead"] += 1
-        log.warning("a message of %s is refused: %s", delivery.queue, refusal)
+        self.meter.ended(delivery.properties.type, "refused", refusal.code)
+        log.warning("a message of %s is refused: %s", delivery.queue, refusal, extra={"queue": delivery.queue})
         requester = read_requester(delivery.properties)
         if requester is not None:
             failure = Failure(code=refusal.code, type=refusal.code, text=refusal.text)
@@ -247,6 +266,7 @@ class Attempts:
 
     async def _answer_again(self, delivery: Delivery, task: Task, reply: PackedReply) -> None:
         self.counts["answered_again"] += 1
+        self.meter.ended(task.name, "answered_again")
         await self._reply(task.reply_to, reply, delivery.queue)
         self._settle(delivery)
 
@@ -261,6 +281,7 @@ class Attempts:
     def _settle(self, delivery: Delivery) -> None:
         if not delivery.ack():
             self.counts["stale"] += 1
+            self.meter.ended(delivery.properties.type, "stale")
         failpoint("after_ack")
 
 

@@ -31,6 +31,7 @@ START_TIMEOUT_S = 60.0
 RESTART_WAIT_S = 0.5
 LONGEST_RESTART_WAIT_S = 15.0
 STOP_TIMEOUT_S = 2.0
+_SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
 
 
 class ChildLost(Exception):
@@ -127,11 +128,11 @@ class Child:
 
 
 def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
-    """For handlers, who have no business with the broker's password."""
+    """For handlers, who have no business with the broker's password, or the token of the metrics."""
     return {
         name: value
         for name, value in environment.items()
-        if name != "BROKER_URL" and not name.upper().startswith("GLASSRABBIT__BROKER__")
+        if name != "BROKER_URL" and not name.upper().startswith(_SECRETS)
     }
 
 
@@ -145,6 +146,8 @@ class ProcessExecutor:
         self._children: set[Child] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._stopping = False
+        #: Children that were lost and replaced.
+        self.restarts = 0
         #: Replacements that failed to start at their latest attempt.
         self._failing = 0
 
@@ -197,6 +200,7 @@ class ProcessExecutor:
     def _replace(self, child: Child) -> None:
         self._children.discard(child)
         if not self._stopping:
+            self.restarts += 1
             task = asyncio.create_task(self._start_another())
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
