@@ -32,6 +32,10 @@ class Channel:
         self._channel = channel
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
+        #: Messages that were handed over to be settled, and are not.
+        self.unsettled = 0
+        #: Of the latest message that was handed over.
+        self.last_tag = 0
         self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
         channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
 
@@ -75,12 +79,18 @@ class Channel:
         auto_ack: bool = False,
     ) -> str:
         """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false)."""
+
+        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self.unsettled += not auto_ack
+            self.last_tag = method.delivery_tag
+            on_delivery(method, properties, body)
+
         if prefetch:
             await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
         frame = await self._rpc(
             self._channel.basic_consume,
             queue,
-            lambda _channel, method, properties, body: on_delivery(method, properties, body),
+            on_message,
             auto_ack=auto_ack,
             consumer_tag=tag,
         )
@@ -98,10 +108,14 @@ class Channel:
         """Fetch one message to be acked, or None if the queue is empty. One at a time on a channel."""
         self._got = asyncio.get_running_loop().create_future()
         got = self._got
+
+        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self.unsettled += 1
+            self.last_tag = method.delivery_tag
+            resolve(got, (method, properties, body))
+
         with mapped("the channel"):
-            self._channel.basic_get(
-                queue, lambda _channel, method, properties, body: resolve(got, (method, properties, body))
-            )
+            self._channel.basic_get(queue, on_message)
         waiting: set[asyncio.Future[Any]] = {got, self.closed}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not got.done():
@@ -134,6 +148,7 @@ class Channel:
             method(tag, **options)
         except pika_errors.AMQPError:
             return False
+        self.unsettled -= 1
         return True
 
     async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from broker.shell import Seconds, config_option, told
+from broker.shell import Seconds, config_option, log_format_option, names_of, told
 from protocol.errors import ExitCode
 
 _timeout = click.option(
@@ -41,7 +41,7 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             help="One argument; JSON if it is JSON.",
         ),
-        click.argument("task"),
+        click.argument("task", shell_complete=names_of("tasks")),
     ):
         command = option(command)
     return command
@@ -49,6 +49,7 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @config_option
+@log_format_option
 @_timeout
 @_output
 @click.pass_context
@@ -75,6 +76,7 @@ def main(context: click.Context, config: str | None, timeout: float, output: str
 @_timeout
 @_output
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def call(
@@ -101,11 +103,12 @@ def call(
 
 
 @main.command("map")
-@click.argument("task")
+@click.argument("task", shell_complete=names_of("tasks"))
 @click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
 @click.option("--window", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks under way.")
 @_timeout
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def map_(
@@ -122,9 +125,15 @@ def map_(
 
 @main.command()
 @_task_options
-@click.option("--mailbox", metavar="NAME", help="Where the reply is to go; read it with `collect NAME`.")
+@click.option(
+    "--mailbox",
+    metavar="NAME",
+    shell_complete=names_of("mailboxes"),
+    help="Where the reply is to go; read it with `collect NAME`.",
+)
 @_timeout
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def submit(
@@ -153,10 +162,11 @@ def submit(
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("mailboxes"))
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
 @click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait.")
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def collect(context: click.Context, name: str, count: int | None, timeout: float, config: str | None) -> ExitCode:

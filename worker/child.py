@@ -20,6 +20,7 @@ from broker.logs import to_stderr
 from protocol.limits import Limits
 from worker import frames
 from worker.handler import Handler, load, run
+from worker.log_fields import of_worker
 
 READY = "ready"
 BROKEN = "broken"
@@ -27,7 +28,7 @@ BROKEN = "broken"
 
 def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    to_stderr("%(asctime)s %(name)s %(message)s")
+    to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
     _end_with_parent()
     with socket.socket(fileno=descriptor) as pair, pair.makefile("rb") as incoming:
         setup = _next(incoming)

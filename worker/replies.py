@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from broker.errors import Unroutable
 from broker.publisher import Message
-from protocol.addresses import ReplyKind, reply_kind
-from protocol.errors import ErrorCode
+from protocol.addresses import ReplyKind, reply_kind, reply_node
+from protocol.errors import ErrorCode, Malformed
 from protocol.letter import letter_properties
 from protocol.limits import Limits
 from protocol.names import DEAD, REPLIES, mailbox_of
 from protocol.properties import Properties
 from protocol.reply import PackedReply
 from worker.failpoint import failpoint
+from worker.nodes import Nodes
 from worker.outbox import Outbox, Undeliverable
 
 log = logging.getLogger("glassrabbit.worker")
@@ -29,6 +31,18 @@ class Replies:
         self._worker = worker
         self._limits = limits
         self._mailboxes_only = mailboxes_only
+        self._nodes = Nodes()
+
+    def require_answerable(self, reply_to: str | None) -> None:
+        """Raise ``Malformed`` (``bad_reply_to``) for a direct address of a node that is not to be answered."""
+        if not self._is_answerable(reply_to):
+            raise Malformed(
+                ErrorCode.BAD_REPLY_TO, "reply_to is of an unknown node, and too many are known already"
+            )
+
+    def _is_answerable(self, reply_to: str | None) -> bool:
+        node = reply_node(reply_to or "")
+        return node is None or self._nodes.admits(node, self._outbox.link.cluster_name, time.monotonic())
 
     async def answer(
         self,
@@ -46,7 +60,13 @@ class Replies:
         """
         match reply_kind(reply_to):
             case ReplyKind.DIRECT if self._mailboxes_only:
-                log.warning("task %s: no reply, since this installation answers to mailboxes only", reply.id)
+                log.warning(
+                    "task %s: no reply, since this installation answers to mailboxes only",
+                    reply.id,
+                    extra={"task_id": reply.id},
+                )
+            case ReplyKind.DIRECT if not self._is_answerable(reply_to):
+                log.warning("task %s: no reply, its address is of an unknown node", reply.id)
             case ReplyKind.DIRECT:
                 await self._answer_directly(str(reply_to), reply, wanted)
             case ReplyKind.MAILBOX:
@@ -61,7 +81,8 @@ class Replies:
         try:
             await self._outbox.send(message, wanted)
         except Undeliverable as error:
-            log.warning("task %s: %s", reply.id, error)
+            self._nodes.choked(reply_node(address) or "")
+            log.warning("task %s: %s", reply.id, error, extra={"task_id": reply.id})
 
     async def _answer_mailbox(
         self, address: str, reply: PackedReply, queue: str | None, now_ms: int, wanted: Callable[[], bool]
@@ -75,7 +96,9 @@ class Replies:
         try:
             await self._outbox.send(message, wanted, give_up_unroutable=True)
         except Unroutable:
-            log.warning("task %s: %s does not exist", reply.id, address)
+            log.warning(
+                "task %s: %s does not exist", reply.id, address, extra={"task_id": reply.id, "queue": queue}
+            )
             if queue is not None:
                 text = f"{address} does not exist: the reply is the body of this letter"
                 await self.bury(
