@@ -195,7 +195,8 @@ def c_client(programs: Mapping[str, str]) -> Contestant:
 
 def configuration(contestants: Sequence[Contestant]) -> dict[str, Any]:
     """A ``config.yml`` with a queue and a task for each that uses ours; the URL comes from the environment."""
-    own = [one for one in contestants if one.executor]
+    # The further sections use the thread executor, whoever else is measured.
+    own = [THREAD, *(one for one in contestants if one.executor and one is not THREAD)]
     handled = {
         **{one: "noop_async" if one.executor == "async" else "noop" for one in own},
         **{one: "stamp_async" if one.executor == "async" else "stamp" for one in stampers()},
