@@ -100,6 +100,29 @@ def decode(body: bytes, limits: Limits) -> Any:
         raise _undecodable("a string that is not UTF-8") from error
 
 
+def elements(body: bytes, most: int) -> list[bytes]:
+    """The values of an array, each as its bytes. Nothing of them is built, and nothing else is known of them.
+
+    Raises ``Malformed`` (``undecodable``); of an array that claims more than ``most``, the first ``most`` + 1.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body))
+    unpacker.feed(body)
+    parts = []
+    try:
+        length = unpacker.read_array_header()
+        start = unpacker.tell()
+        for _ in range(min(length, most + 1)):
+            unpacker.skip()
+            end = unpacker.tell()
+            parts.append(body[start:end])
+            start = end
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise _undecodable("no array, or one that ends too early") from error
+    if length <= most and start != len(body):
+        raise _undecodable(f"{len(body) - start} bytes after the value")
+    return parts
+
+
 def decode_arguments(body: bytes, limits: Limits) -> dict[str, Any]:
     """The keyword arguments that a task's body holds."""
     value = decode(body, limits)

@@ -24,6 +24,8 @@ class Limits:
     error_text_bytes: int = 1024
     #: Entries of a history: the first and the last ones are kept.
     history_entries: int = 10
+    #: Tasks in a batch.
+    batch_tasks: int = 1000
 
     def for_reply(self) -> Limits:
         """A reply wraps a result of the full size in one more map."""

@@ -46,4 +46,5 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "nodes": 100_000,
         "error_text_bytes": 1024,
         "history_entries": 10,
+        "batch_tasks": 1000,
     }
