@@ -8,6 +8,7 @@ exchange, routing key and id, oldest first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -87,6 +88,16 @@ class Publisher:
         self._sequence += 1
         self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted, self._loop.time())
         return accepted
+
+    def send(self, message: Message, on_end: Callable[[PublishError | None], None]) -> None:
+        """The same, and ``on_end`` is called once: with None, or with the error."""
+
+        def ended(accepted: asyncio.Future[None]) -> None:
+            error = accepted.exception()
+            assert error is None or isinstance(error, PublishError)
+            on_end(error)
+
+        self.publish(message).add_done_callback(ended)
 
     def _on_return(self, method: Any, properties: Any) -> None:
         key = (method.exchange, method.routing_key)

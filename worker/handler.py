@@ -44,7 +44,6 @@ class Handler:
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
 
-
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises ``TypeError`` if the function cannot be called with these."""
         # Binding takes microseconds; comparing names does not, and is the same for most functions.

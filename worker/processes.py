@@ -72,12 +72,14 @@ class ProcessExecutor:
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
             starts = [group.create_task(_started(self._setup)) for _ in range(self._size)]
-        for start in starts:
-            result = start.result()
+        results = [start.result() for start in starts]
+        started = [result for result in results if isinstance(result, Child)]
+        for result in results:
             if isinstance(result, ConfigError):
-                await asyncio.gather(*(one.result().stop() for one in starts if isinstance(one.result(), Child)))
+                await asyncio.gather(*(child.stop() for child in started))
                 raise result
-            self._add(result)
+        for child in started:
+            self._add(child)
 
     def submit(self, calls: list[Call]) -> None:
         self._waiting.append(calls)
