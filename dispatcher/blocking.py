@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from broker.settings import Settings
-from dispatcher.client import DEFAULT_TIMEOUT_S, DEFAULT_WINDOW, Dispatcher
+from dispatcher.client import DEFAULT_TIMEOUT_S, Dispatcher
+from dispatcher.pace import Batch
 from dispatcher.window import Ended
 from protocol.reply import Reply
 
@@ -77,11 +78,12 @@ class BlockingDispatcher:
         task: str,
         arguments: Iterable[Mapping[str, Any]],
         *,
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        batch: Batch = None,
     ) -> Iterator[Ended]:
         inputs = _in_a_thread(arguments)
-        return self._iterate(self._dispatcher.map(task, inputs, window=window, timeout_s=timeout_s))
+        return self._iterate(self._dispatcher.map(task, inputs, window=window, timeout_s=timeout_s, batch=batch))
 
     def submit(
         self,
