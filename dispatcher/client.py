@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from dispatcher.mailbox import Mailbox
 from dispatcher.pace import Batch, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
-from dispatcher.window import BATCH_BYTES, Ended, ends
+from dispatcher.window import BATCH_BYTES, Ended, chunks_of_ends, numbered, one_by_one
 from protocol.names import DIRECT_REPLY_TO, mailbox_queue
 from protocol.reply import Reply
 
@@ -123,9 +123,10 @@ class Dispatcher:
         is for tasks of milliseconds and less. All else stays as it is for each of them. The window is 500, larger
         with batches. Raises ``BadRequest`` for a batch that workers would refuse.
         """
-        return self.map_lines(_numbered(arguments), task, window=window, timeout_s=timeout_s, batch=batch)
+        chunks = self.map_chunks(numbered(arguments), task, window=window, timeout_s=timeout_s, batch=batch)
+        return one_by_one(chunks)
 
-    def map_lines(
+    def map_chunks(
         self,
         inputs: AsyncIterator[tuple[int, T]],
         task: str,
@@ -134,12 +135,13 @@ class Dispatcher:
         window: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         batch: Batch = None,
-    ) -> AsyncIterator[Ended]:
-        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments.
+    ) -> AsyncGenerator[list[Ended], None]:
+        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments; the ends come
+        as many at once as there are.
 
         An input that ``read`` refuses with an error of ours ends with that error.
         """
-        return ends(
+        return chunks_of_ends(
             inputs,
             lambda value: self._request(task, read(value), DIRECT_REPLY_TO),
             lambda requests, on_end: self._asking.launch(requests, timeout_s, on_end, patient=True),
@@ -245,14 +247,3 @@ class Dispatcher:
             if not is_there:
                 raise NoMailbox(name)
             return
-
-
-async def _numbered(inputs: Arguments) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
-    line = 0
-    if isinstance(inputs, AsyncIterable):
-        async for value in inputs:
-            line += 1
-            yield line, value
-    else:
-        for line, value in enumerate(inputs, 1):
-            yield line, value

@@ -68,14 +68,14 @@ async def map_lines(
     codes = {ExitCode.OK}
     async with Dispatcher(settings) as dispatcher:
         with Progress(None) as progress:
-            async for ended in dispatcher.map_lines(
+            async for chunk in dispatcher.map_chunks(
                 lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
             ):
-                sys.stdout.write(dumps(ended_line(ended)) + "\n")
+                sys.stdout.writelines(dumps(ended_line(ended)) + "\n" for ended in chunk)
                 # Whoever reads a pipe sees each line as it comes; a file is written in blocks.
                 sys.stdout.flush()
-                codes.add(code_of(ended.end))
-                progress.advance()
+                codes.update(code_of(ended.end) for ended in chunk)
+                progress.advance(len(chunk))
     return worst(list(codes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,13 +47,7 @@ class _Sent:
 
 
 class Window(Generic[T]):
-    """Launches a request for each numbered input, as many at a time as the pace allows, and gives their ends.
-
-    An input is taken only when there is room for it, so memory does not grow with their number; room is made by
-    ``release``. An input that ``build`` refuses ends with that error and the others are not disturbed. A slow
-    stream of inputs holds up neither the ends of those that are under way nor, for more than 2 ms, the rest of a
-    batch; if the stream fails, they still end before its error is raised.
-    """
+    """The tasks under way for one stream of inputs: see ``chunks_of_ends``."""
 
     def __init__(self, build: Callable[[T], Request], launch: Launch, pace: Pace, batch_bytes: int) -> None:
         self._build = build
@@ -65,15 +59,14 @@ class Window(Generic[T]):
         self._has_ended = asyncio.Event()
         self._has_changed = asyncio.Event()
         self._under_way: dict[str, tuple[int, _Sent]] = {}
-        #: Inputs that were taken and not released.
+        #: Inputs that were taken, and whose ends were not.
         self._held = 0
         self._messages = 0
         self._gathered: list[tuple[int, Request]] = []
         self._gathered_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def chunks(self, inputs: AsyncIterator[tuple[int, T]]) -> AsyncGenerator[list[Ended], None]:
-        """All ends, in order of completion: as many at once as there are."""
+    async def ends(self, inputs: AsyncIterator[tuple[int, T]]) -> AsyncGenerator[list[Ended], None]:
         feeding = asyncio.create_task(self._feed(inputs))
         feeding.add_done_callback(self._on_fed)
         try:
@@ -82,16 +75,13 @@ class Window(Generic[T]):
                 self._has_ended.clear()
                 if self._ended:
                     chunk, self._ended = self._ended, []
+                    self._held -= len(chunk)
+                    self._has_changed.set()
                     yield chunk
             await feeding
         finally:
             self._gathered.clear()
             feeding.cancel()
-
-    def release(self, number: int) -> None:
-        """Make room for so many more inputs."""
-        self._held -= number
-        self._has_changed.set()
 
     def under_way(self) -> list[str]:
         """The ids of all that was launched and has not ended."""
@@ -170,26 +160,50 @@ class Window(Generic[T]):
         self._has_ended.set()
 
 
-async def ends(
+async def chunks_of_ends(
     inputs: AsyncIterator[tuple[int, T]],
     build: Callable[[T], Request],
     launch: Launch,
     forget: Callable[[str], None],
     pace: Pace,
     batch_bytes: int = BATCH_BYTES,
-) -> AsyncGenerator[Ended, None]:
-    """The ends that a ``Window`` gives, one by one; each makes room when it is asked for.
+) -> AsyncGenerator[list[Ended], None]:
+    """Launch a request for each numbered input, as many as the pace allows, and yield their ends as they come:
+    as many at once as there are.
 
-    Whoever leaves early is told of no further end: the rest is forgotten.
+    An input is taken only when there is room for it, so memory does not grow with their number. An input that
+    ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
+    neither the ends of those that are under way nor, for more than 2 ms, the rest of a batch; if it fails, they
+    still end before its error is raised. Whoever leaves early is told of no further end; the rest is forgotten.
     """
     window = Window(build, launch, pace, batch_bytes)
-    chunks = window.chunks(inputs)
+    chunks = window.ends(inputs)
     try:
         async for chunk in chunks:
-            for ended in chunk:
-                window.release(1)
-                yield ended
+            yield chunk
     finally:
         await chunks.aclose()
         for task_id in window.under_way():
             forget(task_id)
+
+
+async def one_by_one(chunks: AsyncGenerator[list[Ended], None]) -> AsyncGenerator[Ended, None]:
+    """What the chunks hold. They are closed together with this."""
+    try:
+        async for chunk in chunks:
+            for ended in chunk:
+                yield ended
+    finally:
+        await chunks.aclose()
+
+
+async def numbered(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[tuple[int, T]]:
+    """The inputs with their numbers, from 1."""
+    line = 0
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            line += 1
+            yield line, value
+    else:
+        for line, value in enumerate(inputs, 1):
+            yield line, value

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
+from dispatcher.blocking import BlockingDispatcher
 from dispatcher.errors import BadRequest, NoReply, UnknownTask
 from dispatcher.window import Ended
 from protocol.names import is_id
@@ -15,6 +18,7 @@ from protocol.reply import Reply
 from tests.support.administrator import close_connections, limit_length
 from tests.support.by_hand import answer, failure, reply, tasks_of, together
 from tests.support.caller import Caller
+from tests.support.commands import Running
 from tests.support.installation import Installation
 from tests.support.vhost import Letter
 from tests.support.waiting import eventually
@@ -175,7 +179,7 @@ def test_after_a_reconnect_what_is_unanswered_of_a_batch_is_asked_again_under_th
 
 def test_each_task_of_a_batch_has_its_own_deadline_and_its_end_makes_room(installation: Installation) -> None:
     vhost, caller = installation.vhost, installation.caller()
-    mapping = Mapping(caller, numbered(6), batch=3, window=3, timeout_s=2.0)
+    mapping = Mapping(caller, numbered(6), batch=3, window=3, timeout_s=1.0)
     (letter,) = vhost.messages("queue_a")
     answer(vhost, letter, together(echoes(letter)[:2]))
     ends = {ended.line: ended.end for ended in mapping.wait()}
@@ -200,3 +204,45 @@ def test_batches_that_workers_would_refuse_are_refused_before_anything_is_sent(i
     for batch in (0, -1, 1001):
         with pytest.raises(BadRequest, match="1 to 1000"):
             dispatcher.map("echo", numbered(3), batch=batch)
+
+
+def test_map_on_the_command_line_takes_the_size_of_batches(installation: Installation) -> None:
+    vhost = installation.vhost
+    lines = "".join(json.dumps(one) + "\n" for one in numbered(3))
+    for size, sizes in (("2", [2, 0]), ("auto", [0, 0, 0])):
+        with Running(installation.environment, "dispatcher", "map", "echo", "--batch", size) as mapping:
+            mapping.write(lines)
+            mapping.end_input()
+            eventually(lambda: vhost.exists("queue_a"), "the queue")
+            letters = vhost.messages("queue_a", len(sizes))
+            assert [letter.headers.get("batch", 0) for letter in letters] == sizes
+            for letter in letters:
+                answer(vhost, letter, together(echoes(letter)))
+            ended = mapping.wait(10)
+        assert (ended.code, ended.err) == (0, "")
+        assert {one["line"]: one["result"] for one in ended.objects} == {1: 0, 2: 1, 3: 2}
+
+
+def test_a_blocking_map_in_batches_takes_inputs_that_are_there_together(installation: Installation) -> None:
+    vhost, next_input = installation.vhost, threading.Event()
+    ends: list[Ended] = []
+
+    def inputs() -> Iterator[dict[str, int]]:
+        yield from numbered(6)
+        next_input.wait(20)
+        yield {"value": 6}
+
+    def mapped() -> None:
+        with BlockingDispatcher(installation.settings) as dispatcher:
+            ends.extend(dispatcher.map("echo", inputs(), batch=3))
+
+    thread = threading.Thread(target=mapped)
+    thread.start()
+    eventually(lambda: vhost.exists("queue_a"), "the queue")
+    for count in (2, 1):
+        for letter in vhost.messages("queue_a", count):
+            assert letter.headers.get("batch", 1) == len(tasks_of(letter)) == (3 if count == 2 else 1)
+            answer(vhost, letter, together(echoes(letter)))
+        next_input.set()
+    thread.join(20)
+    assert {ended.line: _result(ended) for ended in ends} == {number + 1: number for number in range(7)}

@@ -9,7 +9,7 @@ import pytest
 from dispatcher.pace import LearningPace, Pace, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
-from dispatcher.window import BATCH_BYTES, LINGER_S, Ended, Launch, ends
+from dispatcher.window import BATCH_BYTES, LINGER_S, Ended, Launch, chunks_of_ends, one_by_one
 from protocol.codec import NotEncodable
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reply import Reply, Run
@@ -64,6 +64,17 @@ class Broker:
         self.under_way -= 1
         task_id, on_end = self.launched[index]
         on_end(task_id, end or Accepted())
+
+
+def ends(
+    inputs: AsyncIterator[Input],
+    build: Callable[[Mapping[str, Any]], Request],
+    launch: Launch,
+    forget: Callable[[str], None],
+    pace: Pace,
+    batch_bytes: int = BATCH_BYTES,
+) -> AsyncGenerator[Ended, None]:
+    return one_by_one(chunks_of_ends(inputs, build, launch, forget, pace, batch_bytes))
 
 
 def in_a_loop(story: Callable[[], Any]) -> Any:
