@@ -93,16 +93,6 @@ class Publisher:
         self.send(message, partial(_end, accepted))
         return accepted
 
-    def send(self, message: Message, on_end: Callable[[PublishError | None], None]) -> None:
-        """The same, and ``on_end`` is called once: with None, or with the error."""
-
-        def ended(accepted: asyncio.Future[None]) -> None:
-            error = accepted.exception()
-            assert error is None or isinstance(error, PublishError)
-            on_end(error)
-
-        self.publish(message).add_done_callback(ended)
-
     def _on_return(self, method: Any, properties: Any) -> None:
         key = (method.exchange, method.routing_key)
         for sequence, (message, _on_end, _since_s) in self._unconfirmed.items():

@@ -47,7 +47,7 @@ class Running:
         return any(delivery.is_live for delivery in self.deliveries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The reply that ended a task."""
 

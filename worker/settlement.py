@@ -17,7 +17,7 @@ from worker.expiry import is_expired
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Tell the requester, then ack."""
 
