@@ -19,7 +19,7 @@ from broker.declare import ensure
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from broker.lifecycle import State
 from broker.link import Link, LinkSettings
-from broker.publisher import Message, Publisher
+from broker.publisher import Publisher
 from broker.settings import Settings
 from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
@@ -49,6 +49,7 @@ class Asking:
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
         self.pending = PendingCalls()
 
     @property
@@ -66,13 +67,14 @@ class Asking:
             raise
 
     async def close(self) -> None:
-        """Close the connection. Calls that still wait end with ``ConnectionLost``."""
+        """Close the connection. Calls that still wait, and those that come later, end with ``ConnectionLost``."""
+        self._is_closed = True
         await self._link.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for task_id in list(self.pending.calls):
-            self.pending.end(task_id, ConnectionLost("the dispatcher was closed"))
+            self.pending.end(task_id, _closed())
 
     async def connection(self, within_s: float) -> Connection:
         """The open connection, for channels of one's own. Raises what keeps it from being open."""
@@ -96,6 +98,10 @@ class Asking:
         Many become one message: see ``batch_message``. ``patient``: a refused publish is tried again until the
         deadline.
         """
+        if self._is_closed:
+            for request in requests:
+                asyncio.get_running_loop().call_soon(on_end, request.id, _closed())
+            return
         now_s = time.monotonic()
         calls = [
             Pending(
@@ -123,7 +129,7 @@ class Asking:
             message = batch_message(batch.id, [call.request for call in calls], resent=resent)
         for call in calls:
             call.sent += 1
-        send(publisher, message, partial(self._on_published, calls))
+        publisher.send(message, partial(self._on_published, calls))
 
     def _on_published(self, calls: list[Pending], error: PublishError | None) -> None:
         again = [call for call in calls if self._is_refused_for_now(call, error)]
@@ -202,15 +208,8 @@ class Asking:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
 
 
-def send(publisher: Publisher, message: Message, on_end: Callable[[PublishError | None], None]) -> None:
-    """Publish a message, and call back once with how that ended: None, or what ``Publisher.publish`` raises."""
-
-    def told(accepted: asyncio.Future[None]) -> None:
-        error = accepted.exception()
-        assert error is None or isinstance(error, PublishError)
-        on_end(error)
-
-    publisher.publish(message).add_done_callback(told)
+def _closed() -> ConnectionLost:
+    return ConnectionLost("the dispatcher was closed")
 
 
 def _until_s(due_ms: int) -> float:

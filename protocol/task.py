@@ -188,7 +188,11 @@ def _read_attempt(table: object, limits: Limits) -> Attempt:
 def _read_trace(headers: Mapping[str, object] | None) -> dict[str, str]:
     """Trace headers are passed through where they are sound; a task is not refused over one that is not."""
     found = {key: (headers or {}).get(key) for key in _TRACE_HEADERS}
-    return {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= _TRACE_BYTES}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, str) and len(value.encode()) <= _TRACE_BYTES
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ from worker.executor import Executor
 from worker.failpoint import failpoint
 from worker.handler import Call
 from worker.ledger import Finished, Ledger, Running
+from worker.log_fields import about
+from worker.meter import Meter
 from worker.outbox import Outbox
 from worker.outcome import Outcome
 from worker.replies import Replies
@@ -81,6 +83,12 @@ class Attempts:
         self._stopped = False
         self._quiet = asyncio.Event()
         self.counts: Counter[str] = Counter()
+        self.meter = Meter(executors)
+
+    @property
+    def busy(self) -> int:
+        """Tasks that run."""
+        return sum(executor.busy for executor in set(self._executors.values()))
 
     @property
     def open(self) -> int:
@@ -129,6 +137,7 @@ class Attempts:
                 self._limits,
                 self._settings.replies,
             )
+            self._replies.require_answerable(task.reply_to)
             entries = read_batch(task.body, task.batch, self._limits) if task.batch else None
         except Malformed as refusal:
             return self.spawn(self._bury_malformed(delivery, refusal))
@@ -170,6 +179,7 @@ class Attempts:
                 return self.spawn(self._answer_again(delivery, task, reply))
             case Running() as running:
                 self.counts["joined"] += 1
+                self.meter.ended(task.name, "joined")
                 running.join(delivery, task)
                 return running
             case None:
@@ -205,6 +215,7 @@ class Attempts:
         batch = first.batch if isinstance(first, Part) else None
         ran_ms = round(ran_s * 1000) if batch is None else batch.ran_ms(ran_s)
         started_ms = now_ms - round(ran_s * 1000)
+        self.meter.ran(task, started_ms, ran_s)
         run = Run(
             attempts=task.attempt,
             worker=self._identity,
@@ -273,6 +284,7 @@ class Attempts:
         """Remember → ack."""
         if reply.type == DONE:
             self.counts["done"] += 1
+            self.meter.ended(running.task.name, "done")
         self._ledger.finish(running.key, running, reply, time.monotonic())
         failpoint("after_remember")
         self._ack(running)
@@ -320,7 +332,8 @@ class Attempts:
             obituary, Failure(code=verdict.code, type=verdict.code, text=verdict.text), None
         )
         self.counts["obituaries"] += 1
-        log.info("task %s: told its requester: %s", obituary.properties.message_id, verdict.code)
+        fields = {"task_id": obituary.properties.message_id, "queue": obituary.queue}
+        log.info("task %s: told its requester: %s", fields["task_id"], verdict.code, extra=fields)
         self._settle(obituary)
 
     async def _tell_requester(self, delivery: Delivery, failure: Failure, queue: str | None) -> None:
@@ -390,6 +403,7 @@ class Attempts:
         if await self._outbox.send(message, lambda: running.is_live):
             failpoint("after_retry_confirm")
             self.counts["retried"] += 1
+            self.meter.ended(task.name, "retried")
             log.info(
                 "task %s (%s) attempt %d failed (%s), again in %.1f s",
                 task.id,
@@ -397,6 +411,7 @@ class Attempts:
                 task.attempt,
                 settlement.error,
                 hop.delay_ms / 1000,
+                extra=about(task, self._settings.tasks[task.name].queue),
             )
             self._ack(running)
 
@@ -436,7 +451,15 @@ class Attempts:
         )
         if buried:
             self.counts["dead"] += 1
-            log.warning("task %s (%s) is dead: %s (%s)", task.id, task.name, settlement.code, settlement.error)
+            self.meter.ended(task.name, "failed", settlement.code)
+            log.warning(
+                "task %s (%s) is dead: %s (%s)",
+                task.id,
+                task.name,
+                settlement.code,
+                settlement.error,
+                extra=about(task, self._settings.tasks[task.name].queue),
+            )
         return buried
 
     async def _bury_malformed(self, delivery: Delivery, refusal: Malformed) -> None:
@@ -453,13 +476,15 @@ class Attempts:
         if not buried:
             return
         self.counts["dead"] += 1
-        log.warning("a message of %s is refused: %s", delivery.queue, refusal)
+        self.meter.ended(delivery.properties.type, "refused", refusal.code)
+        log.warning("a message of %s is refused: %s", delivery.queue, refusal, extra={"queue": delivery.queue})
         failure = Failure(code=refusal.code, type=refusal.code, text=refusal.text)
         await self._tell_requester(delivery, failure, delivery.queue)
         self._settle(delivery)
 
     async def _answer_again(self, delivery: Delivery | Part, task: Task, reply: PackedReply) -> None:
         self.counts["answered_again"] += 1
+        self.meter.ended(task.name, "answered_again")
         await self._reply(task.reply_to, reply, delivery.queue)
         self._settle(delivery)
 
@@ -476,6 +501,8 @@ class Attempts:
     def _settle(self, delivery: Delivery | Part) -> None:
         if not delivery.ack():
             self.counts["stale"] += 1
+            first = delivery.batch.delivery if isinstance(delivery, Part) else delivery
+            self.meter.ended(first.properties.type, "stale")
         failpoint("after_ack")
 
 

@@ -25,6 +25,7 @@ from broker.logs import to_stderr
 from protocol.limits import Limits
 from worker import frames
 from worker.handler import Call, Handler, load, run
+from worker.log_fields import of_worker
 
 READY = "ready"
 BROKEN = "broken"
@@ -34,7 +35,7 @@ FLUSH_S = 0.005
 
 def main(descriptor: int, permits_descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    to_stderr("%(asctime)s %(name)s %(message)s")
+    to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
     _end_with_parent()
     pair, permits = socket.socket(fileno=descriptor), socket.socket(fileno=permits_descriptor)
     with pair, permits, pair.makefile("rb") as incoming:

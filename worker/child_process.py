@@ -31,6 +31,7 @@ from worker.outcome import Outcome
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 _READ_BYTES = 1 << 16
+_SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
 
 
 class ChildLost(Exception):
@@ -276,11 +277,11 @@ class Permits:
 
 
 def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
-    """For handlers, who have no business with the broker's password."""
+    """For handlers, who have no business with the broker's password, or the token of the metrics."""
     return {
         name: value
         for name, value in environment.items()
-        if name != "BROKER_URL" and not name.upper().startswith("GLASSRABBIT__BROKER__")
+        if name != "BROKER_URL" and not name.upper().startswith(_SECRETS)
     }
 
 

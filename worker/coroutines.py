@@ -46,6 +46,10 @@ class AsyncExecutor:
     def problem(self) -> str | None:
         return None
 
+    @property
+    def busy(self) -> int:
+        return len(self._running)
+
     async def start(self) -> None:
         self._handlers = await load_all(self._paths)
         wrong = [self._paths[task] for task, handler in self._handlers.items() if not handler.is_async]

@@ -18,6 +18,10 @@ class Executor(Protocol):
     def problem(self) -> str | None:
         """What keeps it from running as many as it should, if anything does."""
 
+    @property
+    def busy(self) -> int:
+        """How many it runs now."""
+
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
 

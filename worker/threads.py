@@ -34,6 +34,10 @@ class Seat:
         self.began_s = 0.0
         self.abandoned = False
 
+    @property
+    def is_busy(self) -> bool:
+        return self.number < len(self.calls)
+
     def begin(self, calls: list[Call], number: int) -> bool:
         """Begin the call of this number; False if another thread has taken over."""
         with self.lock:
@@ -43,7 +47,7 @@ class Seat:
     def abandon(self, now_s: float) -> Call | None:
         """Take over if the call that runs is over its time limit, and return it."""
         with self.lock:
-            if self.number >= len(self.calls):
+            if not self.is_busy:
                 return None
             call = self.calls[self.number]
             self.abandoned = now_s - self.began_s > call.timeout_s
@@ -75,6 +79,10 @@ class ThreadExecutor:
     @property
     def problem(self) -> str | None:
         return None
+
+    @property
+    def busy(self) -> int:
+        return sum(seat.is_busy for seat in self._seats)
 
     async def start(self) -> None:
         self._handlers = await load_all(self._paths)

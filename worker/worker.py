@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from worker.consumer import Consumer
 from worker.coroutines import AsyncExecutor
 from worker.delivery import Delivery
 from worker.executor import Executor
+from worker.metrics import Snapshot
 from worker.outbox import Outbox
 from worker.processes import ProcessExecutor
 from worker.suspects import Suspects
@@ -65,10 +67,13 @@ class Worker:
         )
         limits = {queue: settings.queues[queue].delivery_limit for queue in self.queues}
         self._suspects = Suspects(limits, self._attempts.handle)
+        self._prefetch = {
+            queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues
+        }
         self._consumer = Consumer(
             link,
             name,
-            {queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues},
+            self._prefetch,
             topology_of(settings),
             self._take,
             self._tell,
@@ -93,6 +98,26 @@ class Worker:
         if self._outbox.refused:
             return "the next hop refuses messages"
         return next((executor.problem for executor, _ in self._executors if executor.problem), None)
+
+    def snapshot(self) -> Snapshot:
+        """Its numbers as they are now."""
+        links = {"consume": self._consumer.link, "publish": self._outbox.link}
+        traffic = self._outbox.link.traffic
+        return Snapshot(
+            identity=self.identity,
+            prefetch=self._prefetch,
+            is_ready=self.problem is None,
+            busy=self._attempts.busy,
+            concurrency=self._settings.worker.concurrency,
+            unacked=self._consumer.unacked,
+            refused=self._outbox.refused,
+            obituaries=self.counts["obituaries"],
+            child_restarts=sum(one.restarts for one, _ in self._executors if isinstance(one, ProcessExecutor)),
+            reconnects={name: max(0, link.generation - 1) for name, link in links.items()},
+            traffic=traffic,
+            blocked_s=traffic.blocked_s(time.monotonic()),
+            metered=list(self._attempts.meter.families()),
+        )
 
     async def wait_ready(self) -> None:
         """Return once every queue is consumed."""
