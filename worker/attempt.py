@@ -24,16 +24,13 @@ from functools import partial
 from typing import Any, assert_never
 
 from broker.channel import resolve
-from broker.delay import enter
 from broker.errors import PublishError
-from broker.publisher import Message
 from broker.settings import Settings
 from protocol.batch import join_replies, read_batch
 from protocol.errors import Malformed
-from protocol.letter import salvage, why
-from protocol.limits import Limits
+from protocol.letter import why
 from protocol.reply import DONE, Failure, PackedReply, Run, pack_done, pack_failed
-from protocol.task import Attempt, Task, read_requester, task_properties
+from protocol.task import Attempt, Task
 from worker.admission import admit
 from worker.batch import Batch, Part
 from worker.context import Current
@@ -42,13 +39,14 @@ from worker.executor import Executor
 from worker.failpoint import failpoint
 from worker.handler import Call
 from worker.ledger import Finished, Ledger, Running
-from worker.log_fields import about
 from worker.meter import Meter
 from worker.outbox import Outbox
 from worker.outcome import Outcome
+from worker.publications import Publications, headers_of
 from worker.replies import Replies
 from worker.settlement import Answer, Bury, RetryIn, settle
 from worker.slots import Slots
+from worker.under_way import UnderWay
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -73,17 +71,15 @@ class Attempts:
         self._executors = executors
         self._outbox = outbox
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
-        self._on_defect = on_defect
         self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
         limits = settings.limits
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._running = 0
+        self._under_way = UnderWay(on_defect)
         self._draining = False
         self._stopped = False
-        self._quiet = asyncio.Event()
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
+        self._publications = Publications(settings, identity, outbox, self._replies, self.counts, self.meter)
 
     @property
     def busy(self) -> int:
@@ -93,7 +89,7 @@ class Attempts:
     @property
     def open(self) -> int:
         """What is not over: tasks that run or wait for it, and whatever else is being done about a delivery."""
-        return self._running + len(self._tasks)
+        return self._under_way.count
 
     def drain(self) -> None:
         """Begin nothing any more: give back what has not begun, and what comes from now on."""
@@ -104,16 +100,12 @@ class Attempts:
 
     async def finish(self) -> None:
         """Return once nothing is open."""
-        while self.open:
-            self._quiet.clear()
-            await self._quiet.wait()
+        await self._under_way.finish()
 
     async def stop(self) -> None:
         """Do nothing any more about anything. What is unsettled stays so."""
         self._stopped = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._under_way.stop()
 
     async def handle(self, delivery: Delivery) -> None:
         """Take a delivery of a work queue to its settlement."""
@@ -140,7 +132,7 @@ class Attempts:
             self._replies.require_answerable(task.reply_to)
             entries = read_batch(task.body, task.batch, self._limits) if task.batch else None
         except Malformed as refusal:
-            return self.spawn(self._bury_malformed(delivery, refusal))
+            return self._under_way.spawn(self._bury_malformed(delivery, refusal))
         if entries is not None:
             return self._take_batch(Batch(delivery, task, len(entries)), entries)
         known = self._known(delivery, task)
@@ -170,13 +162,13 @@ class Attempts:
                 calls.append(self._call(self._start(part, task)))
         if calls:
             self._slots.add(calls)
-        return self.spawn(self._split(singles)) if singles else None
+        return self._under_way.spawn(self._split(singles)) if singles else None
 
     def _known(self, delivery: Delivery | Part, task: Task) -> Running | asyncio.Task[None] | None:
         """Answer or join what is finished or runs here already; None if the task is new here."""
         match self._ledger.find((task.id, task.replay), time.monotonic()):
             case Finished(reply):
-                return self.spawn(self._answer_again(delivery, task, reply))
+                return self._under_way.spawn(self._answer_again(delivery, task, reply))
             case Running() as running:
                 self.counts["joined"] += 1
                 self.meter.ended(task.name, "joined")
@@ -188,7 +180,7 @@ class Attempts:
     def _start(self, delivery: Delivery | Part, task: Task) -> Running:
         running = Running(task, [delivery], task.reply_to, task.resent)
         self._ledger.start(running.key, running)
-        self._running += 1
+        self._under_way.begin()
         return running
 
     def _call(self, running: Running) -> Call:
@@ -234,7 +226,7 @@ class Attempts:
                 started_ms=started_ms,
                 ran_ms=ran_ms,
             )
-            self.spawn(self._carry_out(settlement, running, run, last))
+            self._under_way.spawn(self._carry_out(settlement, running, run, last))
             return
         reply = pack_done(task.id, settlement.result, run)
         if batch is None:
@@ -247,7 +239,7 @@ class Attempts:
     def _answer(self, running: Running, reply: PackedReply) -> None:
         reply_to = running.reply_to
         if not self._replies.post(reply_to, reply, partial(self._answered, reply_to, ((running, reply),))):
-            self.spawn(self._finish(running, reply))
+            self._under_way.spawn(self._finish(running, reply))
 
     def _answer_batch(self, batch: Batch) -> None:
         """Send together what has come together."""
@@ -261,7 +253,7 @@ class Attempts:
             joined = join_replies(batch.task.id, [reply for _, reply in ended])
             if not self._replies.post(reply_to, joined, partial(self._answered, reply_to, ended)):
                 for one in ended:
-                    self.spawn(self._finish(*one))
+                    self._under_way.spawn(self._finish(*one))
 
     def _answered(
         self,
@@ -278,7 +270,7 @@ class Attempts:
                 self._close(running, reply)
             else:
                 # Of many together none is to blame for a connection that ended.
-                self.spawn(self._finish(running, reply, problem if len(ended) == 1 else None))
+                self._under_way.spawn(self._finish(running, reply, problem if len(ended) == 1 else None))
 
     def _close(self, running: Running, reply: PackedReply) -> None:
         """Remember → ack."""
@@ -295,60 +287,36 @@ class Attempts:
         self._ledger.forget(running.key, running)
         for delivery in running.deliveries:
             if isinstance(delivery, Part):
-                self.spawn(self._split([(delivery, running.task)]))
+                self._under_way.spawn(self._split([(delivery, running.task)]))
             else:
                 delivery.nack()
         self._over(running)
 
     def _over(self, running: Running) -> None:
         self._ledger.forget(running.key, running)
-        self._running -= 1
+        self._under_way.end()
         if running.on_over is not None:
             running.on_over()
-        self._tell_quiet()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something about a delivery that takes its time. It is open until it has ended."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-        return task
+    def take_obituary(self, obituary: Delivery) -> None:
+        """Tell the requester of a task that the broker buried, and ack."""
+        self._under_way.spawn(self._tell(obituary))
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_defect(error)
-        self._tell_quiet()
+    def in_its_turn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that will ``handle`` a delivery."""
+        self._under_way.spawn(work)
 
-    def _tell_quiet(self) -> None:
-        if not self.open:
-            self._quiet.set()
-
-    async def tell(self, obituary: Delivery) -> None:
+    async def _tell(self, obituary: Delivery) -> None:
         """Tell the requester of a task that the broker buried; publish nothing else. Then ack."""
-        verdict = why(obituary.exchange, obituary.routing_key, _headers(obituary))
+        verdict = why(obituary.exchange, obituary.routing_key, headers_of(obituary))
         # The letter is in its dead queue already: nothing but the reply is published from here.
-        await self._tell_requester(
+        await self._publications.tell_requester(
             obituary, Failure(code=verdict.code, type=verdict.code, text=verdict.text), None
         )
         self.counts["obituaries"] += 1
         fields = {"task_id": obituary.properties.message_id, "queue": obituary.queue}
         log.info("task %s: told its requester: %s", fields["task_id"], verdict.code, extra=fields)
         self._settle(obituary)
-
-    async def _tell_requester(self, delivery: Delivery, failure: Failure, queue: str | None) -> None:
-        """Tell whoever asked for what cannot be run, if that is known; of a batch, for each of its tasks."""
-        requester = read_requester(delivery.properties)
-        if requester is None:
-            return
-        run = Run(attempts=requester.attempt, worker=self._identity, replay=requester.replay)
-        ids = _ids_of_batch(delivery, self._limits)
-        if ids:
-            replies = [pack_failed(one, failure, run, self._limits) for one in ids]
-            reply = join_replies(requester.id, replies)
-        else:
-            reply = pack_failed(requester.id, failure, run, self._limits)
-        await self._reply(requester.reply_to, reply, queue)
 
     async def _carry_out(self, settlement: RetryIn | Bury, running: Running, run: Run, last: Attempt) -> None:
         """Whatever follows from a run that was not done."""
@@ -357,10 +325,11 @@ class Attempts:
                 case RetryIn():
                     # A delivery that joins from here on brings a live reply address: it is run by itself.
                     self._ledger.forget(running.key, running)
-                    await self._retry(running, settlement, last)
+                    if await self._publications.retry(running, settlement, last):
+                        self._ack(running)
                 case Bury():
                     last = replace(last, error=settlement.error, text=settlement.text)
-                    if await self._bury(running, settlement, last):
+                    if await self._publications.bury(running, settlement, last):
                         failure = Failure(code=settlement.code, type=settlement.error, text=settlement.text)
                         reply = pack_failed(running.task.id, failure, run, self._limits)
                         await self._reply_to_the_last(running, reply)
@@ -384,115 +353,31 @@ class Attempts:
         queue = self._settings.tasks[running.task.name].queue
         while True:
             reply_to = running.reply_to
-            await self._reply(reply_to, reply, queue, problem)
+            await self._publications.reply(reply_to, reply, queue, problem)
             if running.reply_to == reply_to:
                 return
             problem = None
 
-    async def _retry(self, running: Running, settlement: RetryIn, last: Attempt) -> None:
-        task, limits = running.task, self._limits
-        hop = enter(settlement.delay_s, task.name)
-        last = replace(last, error=settlement.error, text=settlement.text, retry_in_ms=hop.delay_ms)
-        copy = replace(task.next_attempt(last, limits), reply_to=running.reply_to)
-        message = Message(
-            exchange=hop.exchange,
-            routing_key=hop.routing_key,
-            body=copy.body,
-            properties=task_properties(copy),
-        )
-        if await self._outbox.send(message, lambda: running.is_live):
-            failpoint("after_retry_confirm")
-            self.counts["retried"] += 1
-            self.meter.ended(task.name, "retried")
-            log.info(
-                "task %s (%s) attempt %d failed (%s), again in %.1f s",
-                task.id,
-                task.name,
-                task.attempt,
-                settlement.error,
-                hop.delay_ms / 1000,
-                extra=about(task, self._settings.tasks[task.name].queue),
-            )
-            self._ack(running)
-
     async def _split(self, singles: list[tuple[Part, Task]]) -> None:
-        """Tasks of a batch, each as a message of its own, confirmed; then ack.
-
-        They go by the shortest way through the delay line, which is where a worker may publish.
-        """
+        """Each by itself, confirmed; then ack."""
 
         async def split(part: Part, task: Task) -> None:
-            hop = enter(0, task.name)
-            message = Message(
-                exchange=hop.exchange,
-                routing_key=hop.routing_key,
-                body=task.body,
-                properties=task_properties(task),
-            )
-            if await self._outbox.send(message, lambda: part.is_live):
-                self.counts["split"] += 1
+            if await self._publications.single(task, part):
                 self._settle(part)
 
         async with asyncio.TaskGroup() as group:
             for part, task in singles:
                 group.create_task(split(part, task))
 
-    async def _bury(self, running: Running, settlement: Bury, last: Attempt) -> bool:
-        task = running.task
-        letter = replace(task, history=task.history_with(last, self._limits))
-        buried = await self._replies.bury(
-            task_properties(letter),
-            task.body,
-            self._settings.tasks[task.name].queue,
-            code=settlement.code,
-            text=settlement.text,
-            now_ms=_now_ms(),
-            wanted=lambda: running.is_live,
-        )
-        if buried:
-            self.counts["dead"] += 1
-            self.meter.ended(task.name, "failed", settlement.code)
-            log.warning(
-                "task %s (%s) is dead: %s (%s)",
-                task.id,
-                task.name,
-                settlement.code,
-                settlement.error,
-                extra=about(task, self._settings.tasks[task.name].queue),
-            )
-        return buried
-
     async def _bury_malformed(self, delivery: Delivery, refusal: Malformed) -> None:
-        """A letter with the body untouched and what is sound of the properties; then the requester, if known."""
-        buried = await self._replies.bury(
-            salvage(delivery.properties),
-            delivery.body,
-            delivery.queue,
-            code=refusal.code,
-            text=refusal.text,
-            now_ms=_now_ms(),
-            wanted=lambda: delivery.is_live,
-        )
-        if not buried:
-            return
-        self.counts["dead"] += 1
-        self.meter.ended(delivery.properties.type, "refused", refusal.code)
-        log.warning("a message of %s is refused: %s", delivery.queue, refusal, extra={"queue": delivery.queue})
-        failure = Failure(code=refusal.code, type=refusal.code, text=refusal.text)
-        await self._tell_requester(delivery, failure, delivery.queue)
-        self._settle(delivery)
+        if await self._publications.bury_malformed(delivery, refusal):
+            self._settle(delivery)
 
     async def _answer_again(self, delivery: Delivery | Part, task: Task, reply: PackedReply) -> None:
         self.counts["answered_again"] += 1
         self.meter.ended(task.name, "answered_again")
-        await self._reply(task.reply_to, reply, delivery.queue)
+        await self._publications.reply(task.reply_to, reply, delivery.queue)
         self._settle(delivery)
-
-    async def _reply(
-        self, reply_to: str | None, reply: PackedReply, queue: str | None, problem: PublishError | None = None
-    ) -> None:
-        await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), problem=problem)
-        failpoint("after_reply_confirm")
 
     def _ack(self, running: Running) -> None:
         for delivery in running.deliveries:
@@ -504,22 +389,6 @@ class Attempts:
             first = delivery.batch.delivery if isinstance(delivery, Part) else delivery
             self.meter.ended(first.properties.type, "stale")
         failpoint("after_ack")
-
-
-def _headers(delivery: Delivery) -> dict[str, object] | None:
-    headers = delivery.properties.headers
-    return headers if isinstance(headers, dict) else None
-
-
-def _ids_of_batch(delivery: Delivery, limits: Limits) -> list[str]:
-    """The ids of the tasks that a message holds; none if it is no batch, or not one that can be read."""
-    count = (_headers(delivery) or {}).get("batch")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        return []
-    try:
-        return [task_id for task_id, _ in read_batch(delivery.body, count, limits)]
-    except Malformed:
-        return []
 
 
 def _now_ms() -> int:

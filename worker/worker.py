@@ -195,12 +195,12 @@ class Worker:
 
     def _take(self, delivery: Delivery) -> None:
         if self._suspects.suspects(delivery):
-            self._attempts.spawn(self._suspects.take(delivery))
+            self._attempts.in_its_turn(self._suspects.take(delivery))
         else:
             self._attempts.take(delivery)
 
     def _tell(self, obituary: Delivery) -> None:
-        self._attempts.spawn(self._attempts.tell(obituary))
+        self._attempts.take_obituary(obituary)
 
     def _on_defect(self, error: BaseException) -> None:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""

@@ -22,7 +22,7 @@ from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
 from protocol.properties import Properties
 from protocol.task import Attempt, Task
-from worker import attempt
+from worker import attempt, publications
 from worker.attempt import Attempts
 from worker.consumer import Consumer, OnDelivery
 from worker.delivery import Delivery
@@ -135,7 +135,7 @@ def broker_headers_copied() -> None:
         return replace(ours, headers={**seen.get(task.id, {}), **ours.headers})
 
     admit = swap(attempt, "admit", remembered)
-    task_properties = swap(attempt, "task_properties", with_all)
+    task_properties = swap(publications, "task_properties", with_all)
 
 
 def refusals_swallowed() -> None:
@@ -189,7 +189,7 @@ def backoff_ignored() -> None:
         hop: delay.Hop = enter(0, task)
         return hop
 
-    enter = swap(attempt, "enter", shortest)
+    enter = swap(publications, "enter", shortest)
 
 
 def delay_rounded_down() -> None:
