@@ -67,7 +67,9 @@ class Child:
         """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
         ours, theirs = socket.socketpair()
         permits = Permits()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unless_started:
+            unless_started.callback(ours.close)
+            unless_started.callback(permits.close)
             passed = (theirs.fileno(), permits.theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -81,6 +83,7 @@ class Child:
                 env=_without_login(os.environ),
                 process_group=0,
             )
+            unless_started.pop_all()
         child = cls(process, ours, permits)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -88,7 +91,7 @@ class Child:
         except TimeoutError as error:
             await child.kill()
             raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
-        except ChildLost:
+        except (ChildLost, asyncio.CancelledError):
             await child.kill()
             raise
         if state != READY:
@@ -137,6 +140,14 @@ class Child:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def let_go(self) -> tuple[list[Call], list[Call]]:
+        """The calls that it has begun, and those that it has not; nothing more is expected of it."""
+        back = self.take_back()
+        begun = [call for call, _ in self.in_hand]
+        self.in_hand.clear()
+        self._permits.close()
+        return begun, back
 
     def take_back(self, *, all_but_one: bool = False) -> list[Call]:
         """The calls that it has not begun, in their order; it will not run them. ``all_but_one``: if it has begun
@@ -204,10 +215,10 @@ class Child:
 
     async def kill(self) -> int:
         """End the child and whatever its handlers started; its return code. Nobody is told of its end."""
-        self._retire()
         # Before it has been waited for, its number cannot belong to another process.
         if self.process.returncode is None:
             _kill_group(self.process.pid)
+        self._retire()
         return await self.process.wait()
 
     async def stop(self) -> None:
@@ -232,7 +243,6 @@ class Child:
             code = await self.kill()
         # What it forked holds the group, and the group its number, until the last of them has ended.
         _kill_group(self.process.pid)
-        self._permits.close()
         if code >= 0:
             return f"the process that ran it ended with exit code {code}"
         return f"the process that ran it was ended by {signal.Signals(-code).name}"
