@@ -182,18 +182,15 @@ class Wire(AsyncioConnection):
         method = read_deliver(buffer, tag_end, end - 1)
         if content is None or method is None:
             return False
-        fields = read_properties(buffer, content.properties_at, content.properties_end, content.flags)
+        flags, properties_at, properties_end, body_at, body_end, after = content
+        fields = read_properties(buffer, properties_at, properties_end, flags)
         if fields is None:
             return False
         properties = spec.BasicProperties.__new__(spec.BasicProperties)
         properties.__dict__ = fields
-        self._at = content.end
-        self.frames_received += 3 if content.body_size else 2
-        on_delivery(
-            spec.Basic.Deliver(consumer_tag.decode(), *method),
-            properties,
-            buffer[content.body_at : content.body_at + content.body_size],
-        )
+        self._at = after
+        self.frames_received += 3 if body_end < after else 2
+        on_delivery(spec.Basic.Deliver(consumer_tag.decode(), *method), properties, buffer[body_at:body_end])
         return True
 
     def _is_assembling(self, channel: int) -> bool:
