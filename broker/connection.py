@@ -16,11 +16,11 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
-from broker.channel import Channel, mapped, resolve
+from broker.channel import Channel, resolve
 from broker.endpoint import Endpoint
 from broker.errors import BrokerError, ConnectionLost, Unreachable
 from broker.tls import TlsSettings, tls_context
-from broker.translate import connect_error, lost_error
+from broker.translate import connect_error, lost_error, mapped
 from broker.wire import Wire
 
 
