@@ -161,10 +161,14 @@ def test_garbage_in_a_stream_ends_our_connection_where_it_ends_pika_s(data: st.D
     compare(data.draw(cut(bytes(stream))))
 
 
-def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
+def frames_of(channel: int, body: bytes, tag: str = ACKING) -> list[bytes]:
     made = method(channel, spec.Basic.Deliver(tag, 1, False, "tasks", "task_a"))
-    made += frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
-    return bytes(made) + (framed(3, channel, body) if body else b"")
+    header = frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
+    return [bytes(made), bytes(header), *([framed(3, channel, body)] if body else [])]
+
+
+def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
+    return b"".join(frames_of(channel, body, tag))
 
 
 def test_a_delivery_is_handed_over_with_its_last_byte_and_not_before() -> None:
@@ -183,16 +187,12 @@ def test_a_delivery_is_handed_over_with_its_last_byte_and_not_before() -> None:
         assert asyncio.run(run()) == [0] * (len(stream) - 1) + [1]
 
 
-def frames_of(channel: int, body: bytes) -> list[bytes]:
-    made = method(channel, spec.Basic.Deliver(ACKING, 1, False, "tasks", "task_a"))
-    header = frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
-    return [bytes(made), bytes(header), framed(3, channel, body)]
-
-
-def test_two_deliveries_of_one_size_may_be_woven_into_one_another_in_every_way() -> None:
-    for places in combinations(range(6), 3):
-        first, second = iter(frames_of(1, b"one")), iter(frames_of(2, b"two"))
-        woven = [next(first) if place in places else next(second) for place in range(6)]
+@pytest.mark.parametrize(("one", "other"), [(b"one", b"two"), (b"", b"")])
+def test_two_deliveries_of_one_size_may_be_woven_into_one_another_in_every_way(one: bytes, other: bytes) -> None:
+    frames = len(frames_of(1, one))
+    for places in combinations(range(2 * frames), frames):
+        first, second = iter(frames_of(1, one)), iter(frames_of(2, other))
+        woven = [next(first) if place in places else next(second) for place in range(2 * frames)]
         _, ours = compare([b"".join(woven)])
         assert len(ours.log) == 2
         compare(woven)
