@@ -200,7 +200,8 @@ class Channel:
     def nack(self, tag: int) -> bool:
         """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
         settled = self._settle(self._channel.basic_nack, tag, requeue=True)
-        self._unsettled.remove(tag)
+        if settled:
+            self._unsettled.remove(tag)
         return settled
 
     def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:

@@ -95,7 +95,7 @@ def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was
         assert channel.ack(1)
         twin.feed(method(1, spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)))
         assert not channel.ack(2)
-        assert not channel.nack(3)
+        assert not channel.nack(1)
 
     async def last_bytes() -> bytes:
         twin = Twin(Wire)

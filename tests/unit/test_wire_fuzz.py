@@ -16,7 +16,7 @@ from pika import frame, spec
 from broker.wire import Wire
 from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
-STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "120"))
+STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "80"))
 fuzzed = settings(
     max_examples=STREAMS, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
