@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 METHOD, HEADER, BODY, END = 1, 2, 3, 0xCE
 #: A frame has a head of 7 bytes and an end of one.
@@ -56,20 +56,11 @@ _NUMBERS = {
 _TEXT, _TRUE_OR_FALSE = ord("S"), ord("t")
 
 
-class Content(NamedTuple):
-    """Where the header and the body that follow a method lie."""
-
-    flags: int
-    properties_at: int
-    properties_end: int
-    body_at: int
-    #: The first byte after all of it.
-    end: int
-    body_size: int
-
-
+#: Where the content that follows a method lies: the flags of its properties, where these begin and end, where the
+#: body begins and ends, and the first byte after all of it.
+Content = tuple[int, int, int, int, int, int]
 #: The content has not arrived as a whole, and no whole frame is behind its method: wait.
-UNFINISHED: Final = Content(0, 0, 0, 0, 0, 0)
+UNFINISHED: Final[Content] = (0, 0, 0, 0, 0, 0)
 
 
 def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
@@ -89,7 +80,7 @@ def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
         return None
     properties_at = at + _CONTENT_HEAD.size
     if not body_size:
-        return Content(flags, properties_at, body - 1, body, body, 0)
+        return flags, properties_at, body - 1, body, body, body
     if size - body < AROUND:
         return UNFINISHED
     kind, number, length = FRAME_HEAD.unpack_from(buffer, body)
@@ -100,7 +91,7 @@ def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
         return UNFINISHED
     if buffer[end - 1] != END:
         return None
-    return Content(flags, properties_at, body - 1, body + 7, end, body_size)
+    return flags, properties_at, body - 1, body + 7, end - 1, end
 
 
 def read_deliver(buffer: bytes, at: int, end: int) -> tuple[int, bool, str, str] | None:

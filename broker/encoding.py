@@ -13,8 +13,9 @@ from typing import Any
 
 from protocol.properties import Properties
 
-#: Texts are kept up to this length, so that a peer who picks its own cannot fill memory.
+#: How many texts are kept: a peer that picks its own cannot fill memory.
 _KEPT = 512
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
 _FRAME_END = b"\xce"
 _FRAME_HEAD = struct.Struct(">BHL")
 _CONTENT_HEAD = struct.Struct(">BHLHHQH")
@@ -84,15 +85,18 @@ def _properties(properties: Properties) -> tuple[int, bytes]:
         flags |= 1 << 13
         values.append(_table(properties.headers))
     values.append(_PERSISTENT)
-    for bit, text in (
-        (1 << 10, properties.correlation_id),
-        (1 << 9, properties.reply_to),
-        (1 << 8, properties.expiration),
-        (1 << 7, properties.message_id),
-    ):
-        if text is not None:
-            flags |= bit
-            values.append(_short(text))
+    if properties.correlation_id is not None:
+        flags |= 1 << 10
+        values.append(_short(properties.correlation_id))
+    if properties.reply_to is not None:
+        flags |= 1 << 9
+        values.append(_kept_short(properties.reply_to))
+    if properties.expiration is not None:
+        flags |= 1 << 8
+        values.append(_short(properties.expiration))
+    if properties.message_id is not None:
+        flags |= 1 << 7
+        values.append(_short(properties.message_id))
     if properties.timestamp is not None:
         flags |= 1 << 6
         values.append(_TIMESTAMP.pack(properties.timestamp))
@@ -111,7 +115,7 @@ def _short(text: str) -> bytes:
     raw = text.encode()
     if len(raw) > 255:
         raise _Unusual
-    return bytes((len(raw),)) + raw
+    return _LENGTHS[len(raw)] + raw
 
 
 _kept_short = lru_cache(maxsize=_KEPT)(_short)

@@ -99,7 +99,6 @@ class Wire(AsyncioConnection):
     def write(self, frames: Sequence[bytes]) -> None:
         """Send whole frames, in order, at the end of this turn of the loop."""
         self.frames_sent += len(frames)
-        self.bytes_sent += sum(map(len, frames))
         self._outgoing += frames
         self._flush_soon()
 
@@ -131,6 +130,7 @@ class Wire(AsyncioConnection):
         if self._outgoing and self._transport is not None:
             data = b"".join(self._outgoing)
             self._outgoing = []
+            self.bytes_sent += len(data)
             self._adapter_emit_data(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -182,18 +182,15 @@ class Wire(AsyncioConnection):
         method = read_deliver(buffer, tag_end, end - 1)
         if content is None or method is None:
             return False
-        fields = read_properties(buffer, content.properties_at, content.properties_end, content.flags)
+        flags, properties_at, properties_end, body_at, body_end, after = content
+        fields = read_properties(buffer, properties_at, properties_end, flags)
         if fields is None:
             return False
         properties = spec.BasicProperties.__new__(spec.BasicProperties)
         properties.__dict__ = fields
-        self._at = content.end
-        self.frames_received += 3 if content.body_size else 2
-        on_delivery(
-            spec.Basic.Deliver(consumer_tag.decode(), *method),
-            properties,
-            buffer[content.body_at : content.body_at + content.body_size],
-        )
+        self._at = after
+        self.frames_received += 3 if body_end < after else 2
+        on_delivery(spec.Basic.Deliver(consumer_tag.decode(), *method), properties, buffer[body_at:body_end])
         return True
 
     def _is_assembling(self, channel: int) -> bool:

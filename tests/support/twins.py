@@ -6,6 +6,7 @@ What either of them does is a log of what its user sees and of the bytes that it
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,12 +52,28 @@ def method(channel: int, value: Any) -> bytes:
     return bytes(frame.Method(channel, value).marshal())
 
 
+def framed(kind: int, channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHL", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def frames_of(channel: int, body: bytes, tag: str = ACKING) -> list[bytes]:
+    made = method(channel, spec.Basic.Deliver(tag, 1, False, "tasks", "task_a"))
+    header = frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
+    return [bytes(made), bytes(header), *([framed(3, channel, body)] if body else [])]
+
+
+def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
+    return b"".join(frames_of(channel, body, tag))
+
+
 class Twin:
     """An open connection with two channels, each with its consumers and in confirm mode."""
 
     def __init__(self, kind: type[AsyncioConnection]) -> None:
         self.log: Log = []
         self.is_ended = False
+        #: Our channels by their numbers; pika's own twin has none.
+        self.channels: dict[int, Channel] = {}
         self._socket = _Socket()
         self.connection = kind(
             pika.ConnectionParameters(heartbeat=0),
@@ -68,15 +85,15 @@ class Twin:
     async def open(self) -> None:
         """Shake hands and open all that there is; the log and what was written begin after that."""
         capabilities = {"capabilities": {"publisher_confirms": True, "basic.nack": True}}
-        self._feed(method(0, spec.Connection.Start(0, 9, capabilities, "PLAIN", "en_US")))
-        self._feed(method(0, spec.Connection.Tune(2047, 4096, 0)))
-        self._feed(method(0, spec.Connection.OpenOk()))
+        self.feed(method(0, spec.Connection.Start(0, 9, capabilities, "PLAIN", "en_US")))
+        self.feed(method(0, spec.Connection.Tune(2047, 4096, 0)))
+        self.feed(method(0, spec.Connection.OpenOk()))
         for number in CHANNELS:
             opened: list[Any] = []
             self.connection.channel(number, on_open_callback=opened.append)
-            self._feed(method(number, spec.Channel.OpenOk()))
+            self.feed(method(number, spec.Channel.OpenOk()))
             await self._set_up(number, opened[0])
-        await self._settle()
+        await self.settle()
         self.log.clear()
         self._socket.written.clear()
 
@@ -86,7 +103,8 @@ class Twin:
             lambda frame: self.log.append((number, "cancelled", frame.method.consumer_tag))
         )
         if isinstance(self.connection, Wire):
-            await self._set_up_ours(number, Channel(channel))
+            self.channels[number] = Channel(channel)
+            await self._set_up_ours(number, self.channels[number])
         else:
             self._set_up_pika(number, channel)
 
@@ -99,8 +117,8 @@ class Twin:
                     task.add_done_callback(lambda done: done.exception())
 
             opening = asyncio.ensure_future(channel.consume("q", on_delivery, tag=tag, auto_ack=tag == NOT_ACKING))
-            await self._settle()
-            self._feed(method(number, spec.Basic.ConsumeOk(tag)))
+            await self.settle()
+            self.feed(method(number, spec.Basic.ConsumeOk(tag)))
             await opening
         selecting = asyncio.ensure_future(
             channel.confirm_select(
@@ -108,8 +126,8 @@ class Twin:
                 lambda method, properties: self._return(number, method, properties),
             )
         )
-        await self._settle()
-        self._feed(method(number, spec.Confirm.SelectOk()))
+        await self.settle()
+        self.feed(method(number, spec.Confirm.SelectOk()))
         await selecting
 
     def _set_up_pika(self, number: int, channel: Any) -> None:
@@ -120,7 +138,7 @@ class Twin:
                     asyncio.get_running_loop().call_soon(cancel, tag)
 
             channel.basic_consume("q", on_delivery, consumer_tag=tag, auto_ack=tag == NOT_ACKING)
-            self._feed(method(number, spec.Basic.ConsumeOk(tag)))
+            self.feed(method(number, spec.Basic.ConsumeOk(tag)))
 
         def cancel(tag: str) -> None:
             if channel.is_open:
@@ -135,7 +153,7 @@ class Twin:
             lambda _channel, method, properties, _body: self._return(number, method, properties)
         )
         channel.confirm_delivery(on_confirm, callback=lambda _frame: None)
-        self._feed(method(number, spec.Confirm.SelectOk()))
+        self.feed(method(number, spec.Confirm.SelectOk()))
 
     def _take(self, number: int, method: Any, properties: Any, body: bytes) -> bool:
         self.log.append((number, "delivery", _values(method), _values(properties), bytes(body)))
@@ -146,22 +164,24 @@ class Twin:
     def _return(self, number: int, method: Any, properties: Any) -> None:
         self.log.append((number, "return", _values(method), _values(properties)))
 
-    def _feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """Get bytes in this turn of the loop."""
         self.connection._proto_data_received(data)
 
     async def read(self, chunks: Sequence[bytes]) -> None:
         """Get bytes piece by piece; what a reader raises ends its connection, as pika's transport sees to."""
         for chunk in chunks:
             try:
-                self._feed(chunk)
+                self.feed(chunk)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends the connection
                 self.log.append(("ended", type(error).__name__))
                 self.is_ended = True
                 break
-            await self._settle()
-        await self._settle()
+            await self.settle()
+        await self.settle()
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """A few turns of the loop."""
         for _ in range(4):
             await asyncio.sleep(0)
 
@@ -183,3 +203,12 @@ async def both(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
         await twin.open()
         await twin.read(chunks)
     return twins
+
+
+def compare(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
+    """Let both read the same, and see that their users see the same, and their brokers."""
+    pika, ours = asyncio.run(both(chunks))
+    assert ours.log == pika.log
+    assert ours.written == pika.written
+    assert ours.is_ended == pika.is_ended
+    return pika, ours
