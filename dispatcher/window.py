@@ -156,8 +156,9 @@ class Window(Generic[T]):
             self._pace.answered(sent.tasks, sent.ran_ms / sent.answered)
 
     def _give(self, ended: Ended) -> None:
+        if not self._ended:
+            self._has_ended.set()
         self._ended.append(ended)
-        self._has_ended.set()
 
 
 async def chunks_of_ends(
