@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import pika
 from pika import exceptions as pika_errors
 from pika import spec
 
+from broker.encoding import publish_frames
 from broker.errors import ConnectionLost
 from broker.translate import lost_error
+from broker.unsettled import Unsettled
+from broker.wire import OnConfirm, OnDelivery, Wire
 from protocol.properties import Properties
 
 T = TypeVar("T")
-
-#: Method, properties and body as pika hands them over.
-OnDelivery = Callable[[Any, Any, bytes], None]
 
 
 class Channel:
@@ -30,10 +31,14 @@ class Channel:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
+        self._wire: Wire = channel.connection
+        self._number: int = channel.channel_number
+        self._unsettled = Unsettled()
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
         self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
         channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
+        channel.add_on_cancel_callback(lambda frame: self._leave_to_pika(str(frame.method.consumer_tag)))
 
     @property
     def is_open(self) -> bool:
@@ -45,25 +50,47 @@ class Channel:
 
     def end(self, reason: ConnectionLost) -> None:
         """It is over, whether or not the broker has answered: what waits for it ends now. Idempotent."""
+        self._wire.forget(self._number)
         resolve(self.closed, reason)
 
-    async def _rpc(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    async def _rpc(
+        self,
+        call: Callable[..., Any],
+        *arguments: Any,
+        on_answer: Callable[[Any], None] = lambda _frame: None,
+        **options: Any,
+    ) -> Any:
+        """``on_answer`` is called before anything is read that comes after the answer."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def on_frame(frame: Any) -> None:
+            on_answer(frame)
+            resolve(answered, frame)
+
         with mapped("the channel"):
-            call(*arguments, **options, callback=lambda frame: resolve(answered, frame))
+            call(*arguments, **options, callback=on_frame)
         await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
             raise self.closed.result()
         return answered.result()
 
-    async def confirm_select(
-        self, on_confirm: Callable[[Any], None], on_return: Callable[[Any, Any], None]
-    ) -> None:
-        """Put the channel into confirm mode. Returns are called back before the confirm that covers them."""
+    async def confirm_select(self, on_confirm: OnConfirm, on_return: Callable[[Any, Any], None]) -> None:
+        """Put the channel into confirm mode. Returns are called back before the confirm that covers them.
+
+        Neither callback may raise: that would end the connection.
+        """
         self._channel.add_on_return_callback(
             lambda _channel, method, properties, _body: on_return(method, properties)
         )
-        await self._rpc(self._channel.confirm_delivery, on_confirm)
+
+        def on_frame(frame: Any) -> None:
+            method = frame.method
+            on_confirm(method.delivery_tag, method.multiple, isinstance(method, spec.Basic.Nack))
+
+        def on_answer(_frame: Any) -> None:
+            self._wire.confirms[self._number] = on_confirm
+
+        await self._rpc(self._channel.confirm_delivery, on_frame, on_answer=on_answer)
 
     async def consume(
         self,
@@ -74,17 +101,35 @@ class Channel:
         tag: str | None = None,
         auto_ack: bool = False,
     ) -> str:
-        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false)."""
+        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false).
+
+        ``on_delivery`` may not raise: that would end the connection.
+        """
         if prefetch:
             await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
+        deliver = on_delivery if auto_ack else partial(self._deliver, on_delivery)
+
+        def on_answer(frame: Any) -> None:
+            if self.is_open:
+                self._wire.deliveries[self._number, frame.method.consumer_tag.encode()] = deliver
+
         frame = await self._rpc(
             self._channel.basic_consume,
             queue,
-            lambda _channel, method, properties, body: on_delivery(method, properties, body),
+            lambda _channel, method, properties, body: deliver(method, properties, body),
             auto_ack=auto_ack,
             consumer_tag=tag,
+            on_answer=on_answer,
         )
         return str(frame.method.consumer_tag)
+
+    def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
+        self._unsettled.add(method.delivery_tag)
+        on_delivery(method, properties, body)
+
+    def _leave_to_pika(self, tag: str) -> None:
+        """It gives back what still arrives for a consumer that is cancelled."""
+        self._wire.deliveries.pop((self._number, tag.encode()), None)
 
     def on_cancel(self, callback: Callable[[str], None]) -> None:
         """Call back with the consumer's tag when the broker cancels it (its queue was deleted, or a timeout)."""
@@ -92,15 +137,21 @@ class Channel:
 
     async def cancel(self, tag: str) -> None:
         """Stop a consumer. What it has prefetched stays unacked, and ours to settle."""
+        self._leave_to_pika(tag)
         await self._rpc(self._channel.basic_cancel, tag)
 
     async def get(self, queue: str) -> tuple[Any, Any, bytes] | None:
         """Fetch one message to be acked, or None if the queue is empty. One at a time on a channel."""
         self._got = asyncio.get_running_loop().create_future()
         got = self._got
+
+        def on_got(method: Any, properties: Any, body: bytes) -> None:
+            resolve(got, (method, properties, body))
+
         with mapped("the channel"):
             self._channel.basic_get(
-                queue, lambda _channel, method, properties, body: resolve(got, (method, properties, body))
+                queue,
+                lambda _channel, method, properties, body: self._deliver(on_got, method, properties, body),
             )
         waiting: set[asyncio.Future[Any]] = {got, self.closed}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -116,16 +167,42 @@ class Channel:
         self, exchange: str, routing_key: str, body: bytes, properties: Properties, *, mandatory: bool
     ) -> None:
         """Hand a persistent message to the connection. Raises ``ConnectionLost``; success says nothing yet."""
+        frames = None
+        if self._channel.is_open:
+            frames = publish_frames(
+                self._number,
+                exchange,
+                routing_key,
+                body,
+                properties,
+                mandatory=mandatory,
+                longest=self._wire.longest_body,
+            )
+        if frames is not None:
+            self._wire.write(frames)
+            return
         with mapped("the channel"):
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
     def ack(self, tag: int) -> bool:
-        """Settle a delivery for good. False if the channel has ended: the broker delivers it again."""
-        return self._settle(self._channel.basic_ack, tag)
+        """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
+
+        Acks of one turn of the loop are written at its end, in one frame as far as they leave no gap. They never
+        overtake anything; a publish may overtake them, which is never less safe, and nothing else does.
+        """
+        if not self.is_open:
+            return False
+        if not self._unsettled.ack(tag):
+            return self._settle(self._channel.basic_ack, tag)
+        if self._unsettled.collected == 1:
+            self._wire.write_late(lambda: self._unsettled.frames(self._number))
+        return True
 
     def nack(self, tag: int) -> bool:
         """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
-        return self._settle(self._channel.basic_nack, tag, requeue=True)
+        settled = self._settle(self._channel.basic_nack, tag, requeue=True)
+        self._unsettled.remove(tag)
+        return settled
 
     def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:
         if not self.is_open:
@@ -169,6 +246,7 @@ class Channel:
 
     async def close(self) -> None:
         """Close the channel; what is unacked on it goes back to its queue."""
+        self._wire.forget(self._number)
         with contextlib.suppress(pika_errors.AMQPError):
             self._channel.close()
         await asyncio.wait({self.closed}, timeout=2.0)

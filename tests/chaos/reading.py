@@ -39,9 +39,17 @@ class Held:
                 queue = self._queues.get(consumer, "")
                 self.most[queue] = max(self.most[queue], self._numbers[consumer])
             case "ack" | "nack" | "reject":
-                self._drop([(event.connection, event.channel, event.tag)])
+                self._drop(list(self._settled(event)))
             case "end":
                 self._drop([place for place in self._unacked if place[0] == event.connection])
+
+    def _settled(self, event: Event) -> Iterator[tuple[int, int, int]]:
+        if not event.multiple:
+            yield event.connection, event.channel, event.tag
+            return
+        for connection, channel, tag in self._unacked:
+            if (connection, channel) == (event.connection, event.channel) and tag <= event.tag:
+                yield connection, channel, tag
 
     def _drop(self, places: Iterable[tuple[int, int, int]]) -> None:
         for place in places:
