@@ -19,7 +19,7 @@ from broker.declare import ensure
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from broker.lifecycle import State
 from broker.link import Link, LinkSettings
-from broker.publisher import Message, Publisher
+from broker.publisher import Publisher
 from broker.settings import Settings
 from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
@@ -123,7 +123,7 @@ class Asking:
             message = batch_message(batch.id, [call.request for call in calls], resent=resent)
         for call in calls:
             call.sent += 1
-        send(publisher, message, partial(self._on_published, calls))
+        publisher.send(message, partial(self._on_published, calls))
 
     def _on_published(self, calls: list[Pending], error: PublishError | None) -> None:
         again = [call for call in calls if self._is_refused_for_now(call, error)]
@@ -200,17 +200,6 @@ class Asking:
                 continue
             if loop.time() - publisher.oldest_s > bound_s:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
-
-
-def send(publisher: Publisher, message: Message, on_end: Callable[[PublishError | None], None]) -> None:
-    """Publish a message, and call back once with how that ended: None, or what ``Publisher.publish`` raises."""
-
-    def told(accepted: asyncio.Future[None]) -> None:
-        error = accepted.exception()
-        assert error is None or isinstance(error, PublishError)
-        on_end(error)
-
-    publisher.publish(message).add_done_callback(told)
 
 
 def _until_s(due_ms: int) -> float:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from broker.errors import ConfirmLost, PublishError
-from broker.publisher import Message, Publisher
+from broker.publisher import Message, OnEnd, Publisher
 from dispatcher.asking import Asking
 from dispatcher.errors import UnknownTask
 from dispatcher.mailbox import Mailbox
@@ -32,13 +32,11 @@ def return_ignored() -> None:
 def confirm_not_awaited() -> None:
     """A task is taken for accepted as soon as it was handed to the connection."""
 
-    def accepted(self: Publisher, message: Message) -> asyncio.Future[None]:
-        publish(self, message)
-        at_once: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        at_once.set_result(None)
-        return at_once
+    def accepted(self: Publisher, message: Message, on_end: OnEnd) -> None:
+        send(self, message, lambda _error: None)
+        asyncio.get_running_loop().call_soon(on_end, None)
 
-    publish = swap(Publisher, "publish", accepted)
+    send = swap(Publisher, "send", accepted)
 
 
 def lost_confirm_taken_for_return() -> None:
