@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import click
 
+from broker.config_command import config as config_group
 from broker.dead_command import dead
+from broker.doctor_command import doctor
 from broker.escaping import plain
 from broker.node_cli import down, up
-from broker.shell import config_option, told
+from broker.shell import config_option, log_format_option, told
+from broker.status_command import status
 from protocol.errors import ExitCode
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@log_format_option
 def main() -> None:
     """Make, see and compare the topology; see and replay dead letters; run a private RabbitMQ.
 
@@ -95,6 +99,19 @@ def diff(config: str | None) -> ExitCode:
     return ExitCode.FAILED if lines else ExitCode.OK
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes `python -m broker`, `worker` and `dispatcher` in SHELL.
+
+    Commands, options, and the names of queues, tasks and mailboxes in the configuration. For bash:
+    source <(python -m broker completion bash)
+    """
+    from broker.completion_scripts import SCRIPTS
+
+    click.echo(SCRIPTS[shell], nl=False)
+
+
 def _tell(lines: list[str], note: str | None, none: str) -> None:
     if note:
         click.echo(f"note: {note}", err=True)
@@ -102,6 +119,9 @@ def _tell(lines: list[str], note: str | None, none: str) -> None:
         click.echo(plain(line))
 
 
+main.add_command(status)
+main.add_command(doctor)
+main.add_command(config_group)
 main.add_command(dead)
 main.add_command(up)
 main.add_command(down)

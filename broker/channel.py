@@ -36,6 +36,8 @@ class Channel:
         self._unsettled = Unsettled()
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
+        #: Of the latest message that was handed over.
+        self.last_tag = 0
         self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
         channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
         channel.add_on_cancel_callback(lambda frame: self._leave_to_pika(str(frame.method.consumer_tag)))
@@ -123,7 +125,13 @@ class Channel:
         )
         return str(frame.method.consumer_tag)
 
+    @property
+    def unsettled(self) -> int:
+        """Messages that were handed over to be settled, and are not."""
+        return self._unsettled.outstanding
+
     def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
+        self.last_tag = method.delivery_tag
         self._unsettled.add(method.delivery_tag)
         on_delivery(method, properties, body)
 

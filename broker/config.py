@@ -49,6 +49,16 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
     Raises ConfigError with every problem, one line each (a file that is not YAML at all is reported alone).
     Touches nothing but that file.
     """
+    return with_places(path, environ)[0]
+
+
+def with_places(
+    path: str | Path | None = None, environ: Mapping[str, str] = os.environ
+) -> tuple[Settings, dict[Loc, str]]:
+    """The same, and where each value was written: ``file:line:column``, or the name of a variable.
+
+    Null is no value: it leaves what it stands for at its default.
+    """
     file = _file(path, environ)
     draft = Draft() if file is None else _read(file)
     draft.tree = with_example(draft.tree)
@@ -56,7 +66,8 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
     settings = _settle(draft)
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
-    return settings.model_copy(update={"path": file and file.absolute()})
+    places = {loc: place for loc, place in draft.places.items() if _at(draft.tree, loc) is not None}
+    return settings.model_copy(update={"path": file and file.absolute()}), places
 
 
 def _file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:

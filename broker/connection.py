@@ -20,8 +20,12 @@ from broker.channel import Channel, mapped, resolve
 from broker.endpoint import Endpoint
 from broker.errors import BrokerError, ConnectionLost, Unreachable
 from broker.tls import TlsSettings, tls_context
+from broker.traffic import Traffic
 from broker.translate import connect_error, lost_error
 from broker.wire import Wire
+
+#: For pika to close the socket of an attempt that was given up: a turn or two of the loop.
+ABANDON_S = 1.0
 
 
 class Connection:
@@ -30,6 +34,8 @@ class Connection:
     def __init__(self, wire: Wire, where: str) -> None:
         self._wire = wire
         self.where = where
+        #: Where its publishers count.
+        self.traffic = Traffic()
         self._channels: list[Channel] = []
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
         wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
@@ -38,6 +44,11 @@ class Connection:
     def server_version(self) -> str:
         properties = self._wire.server_properties or {}
         return str(properties.get("version", "unknown"))
+
+    @property
+    def cluster_name(self) -> str:
+        """What the broker calls itself; the name of a cluster's first node, unless somebody changed it."""
+        return str((self._wire.server_properties or {}).get("cluster_name", ""))
 
     @property
     def is_open(self) -> bool:
@@ -123,8 +134,10 @@ async def connect(
         client_properties={"connection_name": name, "product": "glassrabbit"},
     )
     opened: asyncio.Future[Connection] = loop.create_future()
+    ended = asyncio.Event()
 
     def on_done(result: Any) -> None:
+        ended.set()
         if isinstance(result, BaseException):
             if not opened.done():
                 opened.set_exception(connect_error(result, endpoint.redacted))
@@ -132,6 +145,7 @@ async def connect(
         connection = Connection(result, endpoint.redacted)
         if opened.done():
             connection.fail(ConnectionLost("nobody waits for it any more"))
+            result.drop()
         resolve(opened, connection)
 
     attempt = Wire.create_connection([parameters], on_done, custom_ioloop=loop)
@@ -139,10 +153,19 @@ async def connect(
         # pika bounds the attempt by itself; this bound is for what it does not count (a slow resolver).
         return await asyncio.wait_for(opened, timeout_s + 2)
     except (TimeoutError, asyncio.CancelledError) as error:
-        with contextlib.suppress(pika_errors.AMQPError, AMQPConnectorWrongState):
-            attempt.abort()
+        _abandon(attempt)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), ABANDON_S)
         if isinstance(error, asyncio.CancelledError):
             raise
         raise Unreachable(
             f"{endpoint.redacted} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there."
         ) from error
+
+
+def _abandon(attempt: Any) -> None:
+    """End an attempt to connect. pika's own ``abort`` fails during the AMQP handshake (an assertion of 1.4), and
+    would leave the socket open."""
+    wire = getattr(attempt._connector, "_amqp_conn", None)
+    with contextlib.suppress(pika_errors.AMQPError, AMQPConnectorWrongState):
+        (attempt.abort if wire is None else wire.close)()

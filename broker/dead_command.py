@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from broker.shell import config_option, told
+from broker.shell import config_option, names_of, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -41,12 +41,26 @@ def _letters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--since", metavar="TIME", help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
         ),
-        click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only letters of this task."),
+        click.option(
+            "--task",
+            "tasks",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=names_of("tasks"),
+            help="Only letters of this task.",
+        ),
         click.option(
             "--reason", "reasons", multiple=True, metavar="CODE", help="Only this reason, like rejected."
         ),
-        click.option("--queue", "more", multiple=True, metavar="QUEUE", help="The same as the argument QUEUE."),
-        click.argument("queues", nargs=-1, metavar="[QUEUE]..."),
+        click.option(
+            "--queue",
+            "more",
+            multiple=True,
+            metavar="QUEUE",
+            shell_complete=names_of("queues"),
+            help="The same as the argument QUEUE.",
+        ),
+        click.argument("queues", nargs=-1, metavar="[QUEUE]...", shell_complete=names_of("queues")),
     ):
         command = option(command)
     return command

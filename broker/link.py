@@ -12,6 +12,7 @@ import itertools
 import logging
 import random
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from broker.errors import AccessRefused, BrokerError, ConnectionLost, TopologyDr
 from broker.lifecycle import Event, State, after
 from broker.settings import Settings
 from broker.tls import tls_context
+from broker.traffic import Traffic
 
 log = logging.getLogger("glassrabbit.broker")
 
@@ -32,6 +34,9 @@ FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
 #: Spreads the first attempts of many clients that lost the same broker.
 HERD_S = 0.25
+#: A generation that lived for less was no success: what ended it (a publish that the broker answers by closing the
+#: channel, say) may end the next one as well, so the wait before it doubles.
+STEADY_S = 5.0
 #: What waiting does not mend, for a caller that has a person behind it.
 _FINAL = (AccessRefused, TopologyDrift)
 
@@ -85,10 +90,16 @@ class Link:
         #: next one from being made, and again only when that changes its kind.
         self._told: set[type[BrokerError]] = set()
         self._lost: BrokerError | None = None
+        #: Before the next generation, at most.
+        self._wait_s = HERD_S
         self.state = State.IDLE
+        #: What the broker that it was connected to last calls itself.
+        self.cluster_name = ""
         #: Generations that were open so far; the current one while open.
         self.generation = 0
         self.last_error: BrokerError | None = None
+        #: What was published, over all generations.
+        self.traffic = Traffic()
 
     @property
     def is_open(self) -> bool:
@@ -104,12 +115,15 @@ class Link:
                 break
             if self._stopping.is_set():
                 await connection.close()
+            opened_s = time.monotonic()
             self.last_error = await connection.closed
+            lived_s = time.monotonic() - opened_s
+            self._wait_s = HERD_S if lived_s >= STEADY_S else min(2 * self._wait_s, LONGEST_WAIT_S)
             if self._stopping.is_set():
                 break
             self._lost = self.last_error
             self._move(Event.LOST)
-            await self._pause(random.uniform(0, HERD_S))
+            await self._pause(random.uniform(0, self._wait_s))
             if not self._stopping.is_set():
                 self._move(Event.RETRY)
         self._move(Event.STOP)
@@ -187,6 +201,8 @@ class Link:
             raise
         self._move(Event.CONNECTED)
         self._connection = connection
+        self.cluster_name = connection.cluster_name
+        connection.traffic = self.traffic
         connection.on_blocked(self._on_blocked)
         try:
             await self._setup(connection)
@@ -228,6 +244,7 @@ class Link:
 
     def _move(self, event: Event) -> None:
         self.state = after(self.state, event)
+        self.traffic.note_blocked(self.state is State.BLOCKED, time.monotonic())
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:

@@ -1,18 +1,23 @@
-"""RabbitMQ's management API, as far as topology needs it: what is declared, with every argument and binding.
+"""RabbitMQ's management API, as far as commands need it: what is declared, counted, connected and consumed.
 
-AMQP cannot list bindings nor tell a queue's arguments. The rabbitmq_management plugin can
-(https://www.rabbitmq.com/docs/http-api-reference); it is asked from commands only, never on a task's way.
+AMQP cannot list bindings, nor tell a queue's arguments, what is unacked or who consumes. The rabbitmq_management
+plugin can (https://www.rabbitmq.com/docs/http-api-reference); commands ask it, and never what is on a task's way.
 """
 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from broker.errors import AccessRefused, Unreachable
@@ -20,7 +25,24 @@ from broker.settings import BrokerSettings
 from broker.tls import tls_context, untrusted
 
 TIMEOUT_S = 10.0
+#: A queue tells its numbers every 5 s, and the API takes them up every 5 s. What exists is never so old.
+STALENESS_S = 10
+#: Tags of users that are told of nodes, and of the connections of others.
+SEES_ALL = frozenset({"monitoring", "administrator"})
+_COUNTS = (
+    "name,messages_ready,messages_unacknowledged,messages,consumers,delivery_limit,arguments,"
+    "effective_policy_definition,message_stats.ack_details.rate,messages_details.rate"
+)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What the broker's clock showed, in whole seconds, between two looks at ours; all in epoch seconds."""
+
+    before_s: float
+    theirs_s: float
+    after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +56,11 @@ class Management:
 
     #: For an ``https`` URL.
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    #: Of one request.
+    timeout_s: float = TIMEOUT_S
 
     @classmethod
-    def of(cls, broker: BrokerSettings) -> Management:
+    def of(cls, broker: BrokerSettings, timeout_s: float = TIMEOUT_S) -> Management:
         """At ``broker.management_url``; without it at the first endpoint's host, port 15672 (15671 for TLS).
 
         Raises ``ConfigError`` if that is https and a file of ``broker.tls`` cannot be used.
@@ -46,7 +70,7 @@ class Management:
             host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
             url = f"https://{host}:15671" if endpoint.scheme == "amqps" else f"http://{host}:15672"
         tls = tls_context(broker.tls) if url.startswith("https:") else None
-        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password, tls)
+        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password, tls, timeout_s)
 
     def exchanges(self) -> list[dict[str, Any]]:
         return self._list("exchanges", "name,type,durable,arguments")
@@ -57,29 +81,93 @@ class Management:
     def bindings(self) -> list[dict[str, Any]]:
         return self._list("bindings", None)
 
+    def counts(self) -> list[dict[str, Any]]:
+        """Every queue with its messages, consumers, rates and limits; numbers are up to ``STALENESS_S`` old."""
+        return self._list("queues", _COUNTS)
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """Every consumer, with its tag, queue, prefetch and connection."""
+        return self._list("consumers", None)
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Connections to the vhost; without the tag ``monitoring`` those of this user alone."""
+        return self._dicts(f"/api/vhosts/{self._vhost}/connections")
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Channels in the vhost, with what is unacked on each."""
+        columns = "connection_details,messages_unacknowledged"
+        return self._dicts(f"/api/vhosts/{self._vhost}/channels?columns={columns}")
+
+    def overview(self) -> dict[str, Any]:
+        """The node that answers: its version, and whether it collects statistics."""
+        return self._dict("/api/overview")
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Nodes with their alarms, memory and disk; wants the tag ``monitoring``."""
+        return self._dicts("/api/nodes")
+
+    def feature_flags(self) -> list[dict[str, Any]]:
+        """What a cluster may have switched on, and whether it is."""
+        return self._dicts("/api/feature-flags")
+
+    def whoami(self) -> tuple[dict[str, Any], Clock | None]:
+        """This user and its tags; and the broker's clock, if it answers with one."""
+        before_s = time.time()
+        listed, headers = self._ask("GET", "/api/whoami")
+        after_s = time.time()
+        if not isinstance(listed, dict):
+            raise self._strange("/api/whoami")
+        try:
+            theirs_s = parsedate_to_datetime(headers["Date"]).timestamp()
+        except (TypeError, ValueError):
+            return listed, None
+        return listed, Clock(before_s=before_s, theirs_s=theirs_s, after_s=after_s)
+
     def add_vhost(self, name: str) -> None:
         """Make a vhost; whoever makes it has all permissions on it at once."""
-        self._request("PUT", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
+        self._ask("PUT", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
 
     def remove_vhost(self, name: str) -> None:
         """Remove a vhost with all that is in it."""
-        self._request("DELETE", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
+        self._ask("DELETE", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
+
+    @property
+    def _vhost(self) -> str:
+        return urllib.parse.quote(self.vhost, safe="")
 
     def _list(self, what: str, columns: str | None) -> list[dict[str, Any]]:
         query = "" if columns is None else "?" + urllib.parse.urlencode({"columns": columns})
-        listed = self._request("GET", f"/api/{what}/{urllib.parse.quote(self.vhost, safe='')}{query}")
-        assert isinstance(listed, list)
+        return self._dicts(f"/api/{what}/{self._vhost}{query}")
+
+    def _dicts(self, path: str) -> list[dict[str, Any]]:
+        listed, _ = self._ask("GET", path)
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise self._strange(path)
         return listed
 
-    def _request(self, method: str, path: str) -> object:
-        """Raises ``Unreachable``, or ``AccessRefused`` if this user has not the tag ``management``."""
+    def _dict(self, path: str) -> dict[str, Any]:
+        listed, _ = self._ask("GET", path)
+        if not isinstance(listed, dict):
+            raise self._strange(path)
+        return listed
+
+    def _strange(self, path: str) -> Unreachable:
+        return Unreachable(
+            f"what answers at {self.base_url}{path} is not RabbitMQ's management API. Check broker.management_url."
+        )
+
+    def _ask(self, method: str, path: str) -> tuple[object, Message]:
+        """The answer and its headers.
+
+        Raises ``Unreachable``, or ``AccessRefused`` if this user has not the tag ``management``.
+        """
         token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
         request = urllib.request.Request(  # noqa: S310 - http or https, checked by the settings
             self.base_url + path, method=method, headers={"Authorization": f"Basic {token}"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self.tls) as answer:  # noqa: S310
-                return json.loads(answer.read() or "null")
+            with urllib.request.urlopen(request, timeout=self.timeout_s, context=self.tls) as answer:  # noqa: S310
+                return json.loads(answer.read() or "null"), answer.headers
         except urllib.error.HTTPError as error:
             if error.code in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
                 raise AccessRefused(
@@ -87,7 +175,7 @@ class Management:
                     "Give it the tag `management`."
                 ) from error
             raise Unreachable(f"the management API at {self.base_url} answered HTTP {error.code}.") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLError):
                 raise untrusted(reason, f"the management API at {self.base_url}") from error
@@ -95,3 +183,10 @@ class Management:
                 f"the management API at {self.base_url} cannot be reached ({reason}). "
                 "Enable the plugin rabbitmq_management, or set broker.management_url."
             ) from error
+
+
+def tags_of(user: Mapping[str, Any]) -> frozenset[str]:
+    """The tags that ``whoami`` told: a list, or on old brokers a text."""
+    tags = user.get("tags")
+    listed = tags.split(",") if isinstance(tags, str) else tags or ()
+    return frozenset(str(tag).strip() for tag in listed if tag)

@@ -17,6 +17,7 @@ from typing import Any
 from broker.channel import Channel
 from broker.connection import Connection
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
+from broker.traffic import Traffic
 from protocol.properties import Properties
 
 
@@ -40,8 +41,10 @@ OnEnd = Callable[[PublishError | None], None]
 class Publisher:
     """A channel in confirm mode. Sequence numbers are those of the channel, from 1."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, traffic: Traffic | None = None) -> None:
+        """What becomes of the messages is counted in ``traffic``."""
         self.channel = channel
+        self._traffic = traffic or Traffic()
         self._loop = asyncio.get_running_loop()
         self._sequence = 0
         #: Each message, whom to call, and when it was sent; in order.
@@ -52,7 +55,7 @@ class Publisher:
     @classmethod
     async def open(cls, connection: Connection, channel: Channel | None = None) -> Publisher:
         """Put a channel (a new one, if none is given) into confirm mode."""
-        publisher = cls(channel or await connection.channel())
+        publisher = cls(channel or await connection.channel(), connection.traffic)
         await publisher.channel.confirm_select(publisher._on_confirm, publisher._on_return)
         return publisher
 
@@ -84,6 +87,7 @@ class Publisher:
         except ConnectionLost as error:
             self._loop.call_soon(on_end, _lost(error, sent=False))
             return
+        self._traffic.published += 1
         self._sequence += 1
         self._unconfirmed[self._sequence] = (message, on_end, self._loop.time())
 
@@ -120,12 +124,18 @@ class Publisher:
         message, on_end, _since_s = entry
         if sequence in self._returned:
             self._returned.remove(sequence)
+            self._traffic.returned += 1
             on_end(_unroutable(message))
+        elif nacked:
+            self._traffic.nacked += 1
+            on_end(_refused(message))
         else:
-            on_end(_refused(message) if nacked else None)
+            self._traffic.confirmed += 1
+            on_end(None)
 
     def _on_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        self._traffic.lost += len(unconfirmed)
         for _message, on_end, _since_s in unconfirmed.values():
             on_end(_lost(closed.result()))
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 
 from broker.delay import LONGEST_S
 from broker.endpoint import Endpoint, parse_endpoint, shown
+from broker.http_settings import HttpSettings
 from broker.section import Section, without_empty
 from broker.tls import TlsSettings
 from protocol.limits import Limits
@@ -140,6 +141,7 @@ class WorkerSettings(Section):
 
     concurrency: Whole = Field(default=2, ge=1, le=1000)
     grace_s: Seconds = Field(default=25.0, ge=0)
+    http: HttpSettings = Field(default_factory=HttpSettings)
 
 
 class LimitsSettings(Section):

@@ -6,12 +6,16 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from broker import log_format
 from broker.escaping import plain
 from protocol.errors import ExitCode, GlassrabbitError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Seconds(click.ParamType[float]):
@@ -34,6 +38,48 @@ config_option = click.option(
 )
 
 
+def names_of(section: Literal["queues", "tasks", "mailboxes"]) -> Callable[..., list[CompletionItem]]:
+    """For ``shell_complete=``: the names of the configuration that fit and were not given yet.
+
+    Asks no broker; of a configuration that is wrong there are none.
+    """
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from broker.config import load
+        from broker.errors import ConfigError
+
+        try:
+            settings = load(context.params.get("config") or context.find_root().params.get("config"))
+        except ConfigError:
+            return []
+        given = context.params.get(parameter.name or "") or ()
+        what = {name: f"{task.queue}, {task.handler}" for name, task in settings.tasks.items()}
+        return [
+            CompletionItem(name, help=what.get(name) if section == "tasks" else None)
+            for name in getattr(settings, section)
+            if name.startswith(incomplete) and name not in given
+        ]
+
+    return complete
+
+
+def _choose_format(_context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        log_format.choose(name)
+
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice([log_format.TEXT, log_format.JSON]),
+    envvar=log_format.VARIABLE,
+    callback=_choose_format,
+    expose_value=False,
+    help=f"Log for people or for machines (default: {log_format.TEXT}).",
+)
+
+
 def told(command: Callable[..., Any]) -> Callable[..., Any]:
     """Run a command; an error of ours is told in its own words on standard error, without a traceback."""
 
@@ -42,13 +88,12 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             code = command(*arguments, **options)
         except GlassrabbitError as error:
-            for line in str(error).split("\n"):
-                click.echo(f"error: {plain(line)}", err=True)
+            _tell(str(error))
             code = error.exit_code
         except OSError as error:
             # A pipe whose reader has enough needs no word. Nothing more can be flushed there, either way.
             if not isinstance(error, BrokenPipeError):
-                click.echo(f"error: {error}", err=True)
+                _tell(str(error))
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.FAILED
         except KeyboardInterrupt:
@@ -59,3 +104,13 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
             raise SystemExit(int(code))
 
     return run
+
+
+def _tell(error: str) -> None:
+    for line in error.split("\n"):
+        if log_format.is_json():
+            from broker.logs import tell_error
+
+            tell_error(line)
+        else:
+            click.echo(f"error: {plain(line)}", err=True)

@@ -34,6 +34,11 @@ class Unsettled:
         self._tags.pop(tag, None)
 
     @property
+    def outstanding(self) -> int:
+        """Deliveries that nobody has settled."""
+        return len(self._tags) - len(self._acked)
+
+    @property
     def collected(self) -> int:
         """Acks that are not written yet."""
         return len(self._acked)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from broker.shell import Seconds, config_option, told
+from broker.shell import Seconds, config_option, log_format_option, names_of, told
 from protocol.errors import ExitCode
 
 _timeout = click.option(
@@ -50,7 +50,7 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             help="One argument; JSON if it is JSON.",
         ),
-        click.argument("task"),
+        click.argument("task", shell_complete=names_of("tasks")),
     ):
         command = option(command)
     return command
@@ -58,6 +58,7 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @config_option
+@log_format_option
 @_timeout
 @_output
 @click.pass_context
@@ -84,6 +85,7 @@ def main(context: click.Context, config: str | None, timeout: float, output: str
 @_timeout
 @_output
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def call(
@@ -110,7 +112,7 @@ def call(
 
 
 @main.command("map")
-@click.argument("task")
+@click.argument("task", shell_complete=names_of("tasks"))
 @click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
 @click.option(
     "--window", type=click.IntRange(min=1), help="Tasks under way.  [default: 500, in batches up to 20000]"
@@ -120,6 +122,7 @@ def call(
 )
 @_timeout
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def map_(
@@ -142,9 +145,15 @@ def map_(
 
 @main.command()
 @_task_options
-@click.option("--mailbox", metavar="NAME", help="Where the reply is to go; read it with `collect NAME`.")
+@click.option(
+    "--mailbox",
+    metavar="NAME",
+    shell_complete=names_of("mailboxes"),
+    help="Where the reply is to go; read it with `collect NAME`.",
+)
 @_timeout
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def submit(
@@ -173,10 +182,11 @@ def submit(
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("mailboxes"))
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
 @click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait.")
 @config_option
+@log_format_option
 @click.pass_context
 @told
 def collect(context: click.Context, name: str, count: int | None, timeout: float, config: str | None) -> ExitCode:

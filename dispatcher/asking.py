@@ -49,6 +49,7 @@ class Asking:
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
         self.pending = PendingCalls()
 
     @property
@@ -66,13 +67,14 @@ class Asking:
             raise
 
     async def close(self) -> None:
-        """Close the connection. Calls that still wait end with ``ConnectionLost``."""
+        """Close the connection. Calls that still wait, and those that come later, end with ``ConnectionLost``."""
+        self._is_closed = True
         await self._link.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for task_id in list(self.pending.calls):
-            self.pending.end(task_id, ConnectionLost("the dispatcher was closed"))
+            self.pending.end(task_id, _closed())
 
     async def connection(self, within_s: float) -> Connection:
         """The open connection, for channels of one's own. Raises what keeps it from being open."""
@@ -96,6 +98,10 @@ class Asking:
         Many become one message: see ``batch_message``. ``patient``: a refused publish is tried again until the
         deadline.
         """
+        if self._is_closed:
+            for request in requests:
+                asyncio.get_running_loop().call_soon(on_end, request.id, _closed())
+            return
         now_s = time.monotonic()
         calls = [
             Pending(
@@ -200,6 +206,10 @@ class Asking:
                 continue
             if loop.time() - publisher.oldest_s > bound_s:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
+
+
+def _closed() -> ConnectionLost:
+    return ConnectionLost("the dispatcher was closed")
 
 
 def _until_s(due_ms: int) -> float:

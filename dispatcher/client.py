@@ -16,6 +16,7 @@ from broker.topology import mailbox as mailbox_topology
 from dispatcher.asking import Asking
 from dispatcher.errors import NoMailbox, Overdue, TaskFailed
 from dispatcher.mailbox import Mailbox
+from dispatcher.metrics import Metrics, metrics_of
 from dispatcher.pace import Batch, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
@@ -52,6 +53,11 @@ class Dispatcher:
     def strangers(self) -> int:
         """Replies to ids that were never asked here."""
         return self._asking.pending.strangers
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it has counted so far."""
+        return metrics_of(self._asking._link, self._asking.pending)
 
     @property
     def generation(self) -> int:

@@ -72,6 +72,8 @@ class PendingCalls:
 
     calls: dict[str, Pending] = field(default_factory=dict)
     batches: dict[str, Batch] = field(default_factory=dict)
+    #: Calls that ended with a reply.
+    replies: int = 0
     duplicates: int = 0
     strangers: int = 0
     #: No deadline is before this.
@@ -102,6 +104,7 @@ class PendingCalls:
         if call is None:
             return self._end_batch(task_id, end)
         self._forget(call)
+        self.replies += isinstance(end, Reply)
         call.on_end(task_id, end)
         return True
 

@@ -1,22 +1,22 @@
-"""Whether the worker of this container is healthy: exit 0 if it holds its two connections to the broker.
+"""Whether the worker of this container is ready: exit 0 if its /readyz says so.
 
-The kernel is asked, not the worker: which of its sockets are established to the broker's port. A worker that
-is connected and does not consume ends that connection itself, so nothing more has to be asked. A container
+The kernel is asked where the worker listens, so that whatever the configuration says holds here too. A container
 without a worker (a dispatcher) has nothing that could be unhealthy.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
-#: One to consume and ack, one to publish.
-CONNECTIONS = 2
-_PORTS = {"amqp": 5672, "amqps": 5671}
-_ESTABLISHED = "01"
+TIMEOUT_S = 3.0
+_LISTENS = "0A"
+_FAMILIES = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}
+_WORD = 8
 
 
 def main() -> str | None:
@@ -24,9 +24,11 @@ def main() -> str | None:
     processes = worker_processes()
     if not processes:
         return None
-    here = established(broker_ports(os.environ["BROKER_URL"]))
-    held = sum(len(here & sockets(process)) for process in processes)
-    return None if held >= CONNECTIONS else f"{held} of {CONNECTIONS} connections to the broker"
+    held = {inode for process in processes for inode in sockets(process)}
+    answers = [answer(family, address, port) for family, address, port in listening(held)]
+    if not answers:
+        return "the worker does not listen: it has not started, or worker.http is not enabled"
+    return None if any(text.split()[1:2] == ["200"] for text in answers) else "; ".join(map(last_line, answers))
 
 
 def worker_processes() -> list[Path]:
@@ -39,27 +41,39 @@ def worker_processes() -> list[Path]:
     return found
 
 
-def broker_ports(urls: str) -> set[int]:
-    """The ports of a comma-separated list of AMQP URLs."""
-    parts = [urlsplit(url.strip()) for url in urls.split(",") if url.strip()]
-    return {part.port or _PORTS[part.scheme.lower()] for part in parts}
-
-
-def established(ports: set[int]) -> set[str]:
-    """The inodes of TCP sockets that are connected to one of these ports."""
-    rows = [
-        line.split()
-        for table in ("tcp", "tcp6")
-        if (path := Path("/proc/net", table)).exists()
-        for line in path.read_text().splitlines()[1:]
-    ]
-    return {row[9] for row in rows if row[3] == _ESTABLISHED and int(row[2].rpartition(":")[2], 16) in ports}
-
-
 def sockets(process: Path) -> set[str]:
     """The inodes of the sockets that a process holds."""
     links = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
     return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+
+
+def listening(inodes: set[str]) -> Iterator[tuple[socket.AddressFamily, str, int]]:
+    """Where those of these sockets listen that do."""
+    for table, family in _FAMILIES.items():
+        path = Path("/proc/net", table)
+        for row in (line.split() for line in path.read_text().splitlines()[1:]) if path.exists() else ():
+            if row[3] == _LISTENS and row[9] in inodes:
+                address, _, port = row[1].partition(":")
+                words = [int(address[at : at + _WORD], 16) for at in range(0, len(address), _WORD)]
+                packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                yield family, socket.inet_ntop(family, packed), int(port, 16)
+
+
+def answer(family: socket.AddressFamily, address: str, port: int) -> str:
+    """What /readyz says there. An address that stands for all of them leads to this machine."""
+    with socket.socket(family) as link:
+        link.settimeout(TIMEOUT_S)
+        try:
+            link.connect((address, port))
+            link.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            with link.makefile(errors="replace") as stream:
+                return stream.read()
+        except OSError as error:
+            return f"no answer from {address}:{port}: {error}"
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["an empty answer"])[-1]
 
 
 if __name__ == "__main__":

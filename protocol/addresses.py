@@ -19,6 +19,8 @@ from protocol.names import DIRECT_REPLY_TO, mailbox_of
 _PREFIX = DIRECT_REPLY_TO + "."
 #: External term format: version 131, NEW_PID_EXT, ATOM_UTF8_EXT with a two-byte length.
 _PID = re.compile(rb"\x83\x58\x76(?P<length>\x00[\x07-\x10])(?P<node>reply@[0-9]{1,10}).{12}", re.DOTALL)
+#: Erlang's ``phash2`` has so many values.
+_HASHES = 1 << 27
 _KEY_BYTES = 16
 _LONGEST = 200
 
@@ -42,16 +44,33 @@ def reply_kind(reply_to: str | None) -> ReplyKind | None:
 
 def is_direct_address(reply_to: str) -> bool:
     """True only for the exact structure that a broker makes."""
+    return reply_node(reply_to) is not None
+
+
+def reply_node(reply_to: str) -> str | None:
+    """The node part of a direct reply address (``reply@`` and digits); None if it is no such address."""
     if len(reply_to) > _LONGEST or not reply_to.startswith(_PREFIX):
-        return False
+        return None
     pid_text, dot, key_text = reply_to[len(_PREFIX) :].partition(".")
     if not dot:
-        return False
+        return None
     pid, key = _decoded(pid_text), _decoded(key_text)
     if pid is None or key is None or len(key) != _KEY_BYTES:
-        return False
+        return None
     match = _PID.fullmatch(pid)
-    return match is not None and int.from_bytes(match["length"]) == len(match["node"])
+    if match is None or int.from_bytes(match["length"]) != len(match["node"]):
+        return None
+    return match["node"].decode("ascii")
+
+
+def node_part(node: str) -> str:
+    """What a broker writes into the addresses of its node of this name: a hash, by which its peers look it up."""
+    value = 0
+    for byte in node.encode():
+        value = (value << 4) + byte & 0xFFFFFFFF
+        if top := value & 0xF0000000:
+            value ^= top >> 24 ^ top
+    return f"reply@{value % _HASHES}"
 
 
 def _decoded(text: str) -> bytes | None:

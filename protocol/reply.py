@@ -58,7 +58,7 @@ class Reply:
         return {"id": self.id, **end, **_run_map(self.run)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PackedReply:
     """A reply ready to send; kept in the ledger to answer a redelivery in the same words."""
 

@@ -43,7 +43,8 @@ class Attempt:
     retry_in_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, like everything that is made for each task: a frozen one takes three times as long to make.
+@dataclass(slots=True, kw_only=True)
 class Task:
     """One task. Times are epoch milliseconds; 0 stands for *not given*."""
 
@@ -187,7 +188,11 @@ def _read_attempt(table: object, limits: Limits) -> Attempt:
 def _read_trace(headers: Mapping[str, object] | None) -> dict[str, str]:
     """Trace headers are passed through where they are sound; a task is not refused over one that is not."""
     found = {key: (headers or {}).get(key) for key in _TRACE_HEADERS}
-    return {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= _TRACE_BYTES}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, str) and len(value.encode()) <= _TRACE_BYTES
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

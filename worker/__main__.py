@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from broker.shell import config_option, told
+from broker.shell import config_option, log_format_option, names_of, told
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("queues", nargs=-1, required=True, metavar="QUEUE...")
+@click.argument("queues", nargs=-1, required=True, metavar="QUEUE...", shell_complete=names_of("queues"))
 @config_option
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time (default: worker.concurrency).")
+@log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @told
 def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
@@ -30,8 +31,9 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     from broker import logs
     from broker.config import load
     from worker.command import run
+    from worker.log_fields import of_worker
 
-    logs.configure(verbose=verbose)
+    logs.configure(verbose=verbose, fields=of_worker(os.getpid()))
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
     asyncio.run(run(load(config, {**os.environ, **own}), queues))

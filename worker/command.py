@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from broker.settings import Settings
 from broker.tls import is_in_the_open
+from worker.health import serving
 from worker.worker import Worker, import_paths
 
 log = logging.getLogger("glassrabbit.worker")
@@ -33,7 +34,8 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
         loop.add_signal_handler(number, _on_signal, worker, number)
     announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))
     try:
-        await worker.run()
+        async with serving(worker, settings.worker.http):
+            await worker.run()
     finally:
         announce.cancel()
     log.info(

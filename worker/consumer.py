@@ -2,12 +2,19 @@
 
 Whatever ends any of it (the broker cancels a consumer, closes the channel, the connection dies) ends the whole
 generation, and the link builds a new one. So *alive, connected and not consuming* cannot last.
+
+Nor can *consuming, and served by nobody*: a node that is cut off from the majority keeps its clients, hands them
+nothing, and does not tell them (RabbitMQ 4.3; 4.0 if its partition handling is ``ignore``). So a worker that holds
+nothing and was given nothing for a while asks its queues for a message, and they have to answer. To make its
+consumers anew would ask as well, but pika rejects what arrives for a consumer that is being cancelled, and the
+broker counts that against the delivery limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +30,12 @@ from worker.delivery import Delivery
 log = logging.getLogger("glassrabbit.worker")
 
 OBITUARY_PREFETCH = 20
+#: Between two looks at least, at most twice as long. A worker that was idle from one to the next asks its queues.
+LOOK_S = 10.0
+#: For an answer. Without a majority RabbitMQ closes the connection (541), at once or after 10 s.
+ANSWER_S = 15.0
+#: What was published while a queue was asked may arrive so much after its answer.
+LATE_S = 1.0
 _NOT_FOUND = 404
 
 OnDelivery = Callable[[Delivery], None]
@@ -56,8 +69,54 @@ class Consumer:
     def is_consuming(self) -> bool:
         return self.link.is_open and self._channel is not None and self._channel.is_open and bool(self._tags)
 
+    @property
+    def unacked(self) -> int:
+        """Deliveries that are not settled, obituaries included."""
+        return self._channel.unsettled if self._channel is not None and self._channel.is_open else 0
+
     async def run(self) -> None:
-        await self.link.run()
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self.link.run()
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        """End a generation whose queues do not answer, or hold messages back, while it has nothing to lose."""
+        idle: tuple[Channel, int] | None = None
+        while True:
+            await asyncio.sleep(random.uniform(LOOK_S, 2 * LOOK_S))
+            channel, before = self._channel, idle
+            if channel is None or not self.is_consuming or channel.unsettled:
+                idle = None
+                continue
+            idle = channel, channel.last_tag
+            if idle != before:
+                continue
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await self._ask(channel)
+            except TimeoutError:
+                self.link.fail(ConnectionLost(f"the broker did not say within {ANSWER_S:g} s what a queue holds"))
+            except ConnectionLost:
+                continue  # The channel has ended, and its generation with it.
+
+    async def _ask(self, channel: Channel) -> None:
+        """Fetch a message from each queue: one whose consumer is served has none, since the consumer has room."""
+        for queue, _, handle in self._consumers():
+            before = channel.last_tag
+            got = await channel.get(queue)
+            if got is None:
+                continue
+            await asyncio.sleep(LATE_S)
+            method, properties, body = got
+            if channel.last_tag > before + 1 and self.is_consuming:
+                # So many came at this very moment that one more had to wait.
+                self._deliver(channel, queue, handle)(method, properties, body)
+                continue
+            channel.nack(method.delivery_tag)
+            self.link.fail(ConnectionLost(f"the broker hands out nothing of {queue}, which holds messages"))
+            return
 
     async def _set_up(self, connection: Connection) -> None:
         if self.link.generation == 0:
@@ -83,9 +142,7 @@ class Consumer:
         channel = await connection.channel()
         channel.on_cancel(lambda tag: connection.fail(_cancelled_by_broker(tag)))
         self._channel, self._tags = channel, []
-        consumers = [(queue, prefetch, self._on_task) for queue, prefetch in self._queues.items()]
-        consumers.append((OBITUARIES, OBITUARY_PREFETCH, self._on_obituary))
-        for queue, prefetch, handle in consumers:
+        for queue, prefetch, handle in self._consumers():
             if self._cancelled:
                 break
             tag = f"{self._name}.{queue}"
@@ -96,6 +153,11 @@ class Consumer:
             await self.cancel()
         # Only now: while the consumers are being made, a closed channel is for ``_set_up`` to deal with.
         channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
+
+    def _consumers(self) -> list[tuple[str, int, OnDelivery]]:
+        """Of each its queue, its prefetch, and who takes what it is given."""
+        tasks = [(queue, prefetch, self._on_task) for queue, prefetch in self._queues.items()]
+        return [*tasks, (OBITUARIES, OBITUARY_PREFETCH, self._on_obituary)]
 
     def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Callable[[Any, Any, bytes], None]:
         def on_delivery(method: Any, properties: Any, body: bytes) -> None:

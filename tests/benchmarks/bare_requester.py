@@ -13,8 +13,8 @@ import msgpack
 import pika
 
 from tests.benchmarks.bare import Unconfirmed, confirmed, consume, give_up, open_channel
-from tests.benchmarks.contestants import ARGUMENTS
 from tests.benchmarks.requester import serve
+from tests.benchmarks.work import ARGUMENTS
 
 _DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
@@ -32,7 +32,7 @@ class BareRequester:
     async def open(cls, task: str) -> BareRequester:
         channel = await open_channel()
         requester = cls(channel, task)
-        await confirmed(channel, requester._unconfirmed.take)
+        await confirmed(channel, requester._confirmed)
         await consume(channel, _DIRECT_REPLY_TO, requester._on_reply, auto_ack=True)
         return requester
 
@@ -59,7 +59,12 @@ class BareRequester:
         self._publish(lambda: done.set_result(None))
         await done
 
-    def _publish(self, on_done: Callable[[], None]) -> None:
+    async def send(self) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._publish(lambda: done.set_result(None), is_answered=False)
+        await done
+
+    def _publish(self, on_done: Callable[[], None], is_answered: bool = True) -> None:
         task_id, now_ms = os.urandom(16).hex(), time.time_ns() // 1_000_000
         self._channel.basic_publish(
             "tasks",
@@ -69,7 +74,7 @@ class BareRequester:
                 type=self._task,
                 message_id=task_id,
                 correlation_id=task_id,
-                reply_to=_DIRECT_REPLY_TO,
+                reply_to=_DIRECT_REPLY_TO if is_answered else None,
                 timestamp=now_ms // 1000,
                 content_type="application/msgpack",
                 app_id="glassrabbit",
@@ -78,8 +83,14 @@ class BareRequester:
             ),
             mandatory=True,
         )
-        self._unconfirmed.add(task_id)
-        self._waiting[task_id] = on_done
+        self._unconfirmed.add(None if is_answered else on_done)
+        if is_answered:
+            self._waiting[task_id] = on_done
+
+    def _confirmed(self, frame: Any) -> None:
+        for on_confirm in self._unconfirmed.take(frame):
+            if on_confirm is not None:
+                on_confirm()
 
     def _on_reply(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         reply = msgpack.unpackb(body)

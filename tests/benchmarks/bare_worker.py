@@ -25,6 +25,9 @@ async def main(queue: str, prefetch: int) -> None:
 
     def on_delivery(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
         result = noop(**msgpack.unpackb(body))  # type: ignore[func-returns-value]
+        if properties.reply_to is None:
+            deliveries.basic_ack(method.delivery_tag)
+            return
         run = {"attempts": 1, "worker": identity, "queued_ms": 0, "ran_ms": 0}
         replies.basic_publish(
             "",
@@ -47,7 +50,7 @@ async def main(queue: str, prefetch: int) -> None:
     await confirmed(replies, on_confirm)
     deliveries.basic_qos(prefetch_count=prefetch)
     await consume(deliveries, queue, on_delivery)
-    print("ready")
+    print("ready", flush=True)
     await asyncio.Event().wait()
 
 

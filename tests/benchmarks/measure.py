@@ -3,115 +3,111 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from tests.benchmarks.contestants import ALL, Contestant
+from tests.benchmarks.contestants import Contestant
 from tests.benchmarks.place import Place
 from tests.benchmarks.processes import Process, cpu_s
+from tests.benchmarks.samples import Load, Plan, Start
 
 #: Bounds one question to a requester.
-ANSWER_S = 45.0
-#: No further round is begun after so long.
-BUDGET_S = 130.0
-_STARTS = 3
+ANSWER_S = 60.0
+#: The first load of a contestant, from which the size of the next follows.
+PROBE_TASKS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one round is: ``tasks`` with ``window`` under way, then ``calls`` one at a time."""
-
-    rounds: int
-    tasks: int
-    window: int
-    calls: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One contestant in one round. CPU in microseconds a task; None where it cannot be known."""
-
-    contestant: str
-    round: int
-    tasks_per_s: float
-    requester_cpu_us: float | None
-    worker_cpu_us: float | None
-    broker_cpu_us: float | None
-    #: Milliseconds of each single call.
-    calls_ms: list[float]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pair:
     """The two processes of a contestant, ready."""
 
     contestant: Contestant
     worker: Process
     requester: Process
+    #: Of its latest load.
+    tasks_per_s: float = field(default=0.0)
+
+    def load(self, plan: Plan) -> int:
+        """Tasks for the seconds of the plan. Measures nothing that is reported; updates the rate."""
+        tasks = max(PROBE_TASKS, round(self.tasks_per_s * plan.seconds))
+        (seconds,) = self.requester.ask(ANSWER_S, do="many", tasks=tasks, window=plan.window)
+        self.tasks_per_s = tasks / seconds
+        return tasks
 
 
-def ready_times(place: Place) -> dict[str, list[float]]:
-    """Seconds from the start of each worker until it consumes, a few times over."""
-    times: dict[str, list[float]] = {one.name: [] for one in ALL}
-    for _ in range(_STARTS):
-        for one in ALL:
-            with Process(one.worker, place.environment) as worker:
-                times[one.name].append(worker.wait_ready())
-    return times
+def start_worker(place: Place, one: Contestant, stack: contextlib.ExitStack) -> tuple[Process, Start]:
+    """A worker that consumes; ``stack`` ends it."""
+    worker = stack.enter_context(Process(one.worker, place.environment_of(one)))
+    ready_s = worker.wait_ready(one.ready)
+    memory = worker.memory()
+    return worker, Start(
+        contestant=one.name,
+        ready_s=ready_s,
+        idle_mb=None if memory is None else memory.megabytes,
+        processes=None if memory is None else memory.processes,
+    )
 
 
 @contextlib.contextmanager
-def pairs(place: Place) -> Iterator[list[Pair]]:
-    """All contestants, started and ready; those that are not measured at a moment only wait."""
+def pairs(place: Place, contestants: Sequence[Contestant], starts: list[Start]) -> Iterator[list[Pair]]:
+    """All contestants, started one after the other; those that are not measured at a moment only wait."""
     with contextlib.ExitStack() as stack:
-        started = [
-            Pair(
-                one,
-                stack.enter_context(Process(one.worker, place.environment)),
-                stack.enter_context(Process(one.requester, place.environment)),
-            )
-            for one in ALL
-        ]
-        for pair in started:
-            pair.worker.wait_ready()
-            pair.requester.wait_ready()
+        started = []
+        for one in contestants:
+            worker, start = start_worker(place, one, stack)
+            requester = stack.enter_context(Process(one.requester, place.environment_of(one)))
+            requester.wait_ready()
+            started.append(Pair(one, worker, requester))
+            starts.append(start)
         yield started
 
 
-def rounds(place: Place, plan: Plan, started_s: float, on_round: Callable[[int], None]) -> list[Sample]:
-    """One round to warm up, which does not count, then those of the plan, as far as the time allows.
+def more_starts(place: Place, contestants: Sequence[Contestant], times: int) -> list[Start]:
+    """Further starts of each worker, one at a time."""
+    starts = []
+    for _ in range(times):
+        for one in contestants:
+            with contextlib.ExitStack() as stack:
+                starts.append(start_worker(place, one, stack)[1])
+    return starts
+
+
+def rounds(place: Place, contestants: list[Pair], plan: Plan, on_round: Callable[[int], None]) -> list[Load]:
+    """A round to warm up, which does not count, then those of the plan.
 
     Each round runs all contestants, every other one in reverse, so that a machine that gets slower or faster
     meanwhile does not favour anyone.
     """
-    samples: list[Sample] = []
-    with pairs(place) as contestants:
-        for number in range(plan.rounds + 1):
-            if number > 1 and time.monotonic() - started_s > BUDGET_S:
-                break
-            on_round(number)
-            taken = [_sample(pair, number, plan, place) for pair in contestants]
-            samples += taken if number else []
-            contestants.reverse()
-    return samples
+    loads: list[Load] = []
+    order = list(contestants)
+    on_round(0)
+    for pair in order:
+        pair.load(plan)
+    for number in range(plan.rounds + 1):
+        on_round(number)
+        taken = [_load(pair, number, plan, place) for pair in order]
+        loads += taken if number else []
+        order.reverse()
+    return loads
 
 
-def _sample(pair: Pair, number: int, plan: Plan, place: Place) -> Sample:
+def _load(pair: Pair, number: int, plan: Plan, place: Place) -> Load:
     def used() -> list[float | None]:
         return [pair.requester.cpu_s(), pair.worker.cpu_s(), cpu_s(place.pid)]
 
     before = used()
-    (seconds,) = pair.requester.ask(ANSWER_S, tasks=plan.tasks, window=plan.window)
+    tasks = pair.load(plan)
     requester, worker, broker = (
-        None if start is None or end is None else (end - start) / plan.tasks * 1e6
+        None if start is None or end is None else (end - start) / tasks * 1e6
         for start, end in zip(before, used(), strict=True)
     )
-    calls = pair.requester.ask(ANSWER_S, tasks=plan.calls, window=1)
-    return Sample(
+    calls = (
+        pair.requester.ask(ANSWER_S, do="calls", tasks=plan.calls) if pair.contestant.calls and plan.calls else []
+    )
+    return Load(
         contestant=pair.contestant.name,
         round=number,
-        tasks_per_s=plan.tasks / seconds,
+        tasks_per_s=pair.tasks_per_s,
         requester_cpu_us=requester,
         worker_cpu_us=worker,
         broker_cpu_us=broker,

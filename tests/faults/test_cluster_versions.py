@@ -8,20 +8,53 @@ from pathlib import Path
 import pytest
 
 from tests.support.orphan import answer_a_dead_node
-from tests.support.spread import installed, longest_gap, running
+from tests.support.spread import Spread, installed, longest_gap, running
 from tests.support.waiting import eventually
+from tests.support.workers import WorkerProcess
 
 AWAY_S = 10.0
 SILENT_GAP_S = 25.0
+#: For an idle worker to notice that nobody serves it, and to be served again: it asks every 10 to 20 s, and the
+#: node takes 10 s for its answer.
+IDLE_GAP_S = 75.0
 
 pytestmark = [pytest.mark.long, pytest.mark.containers, pytest.mark.timeout(180)]
 
 
+def astride(spread: Spread) -> WorkerProcess:
+    """A worker that publishes to another node than the one that it consumes from. What a node that is cut off
+    takes for a dispatcher of its peers is confirmed, and gone: direct replies are sent at most once."""
+    while True:
+        worker = spread.worker()
+        if sum(bool(spread.clients_of(member)) for member in spread.cluster.members) == 2:
+            return worker
+        worker.sigterm()
+        assert worker.wait() == 0
+
+
+def test_on_4_3_an_idle_worker_of_a_node_that_is_cut_off_goes_to_its_peers_and_works_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """The node serves it no more and does not say so; the queues that an idle worker asks do not answer there."""
+    with running("4.3") as cluster, installed(cluster, tmp_path) as spread:
+        worker = astride(spread)
+        alone, others = spread.home_and_others()
+        caller = spread.caller(*others)
+        alone.cut_off()
+        cut_s = time.monotonic()
+        worker.wait_for("consume link up again", IDLE_GAP_S)
+        print(f"consumes again after {time.monotonic() - cut_s:.1f} s:", *worker.lines("link"), sep="\n")
+        assert caller.ask("note", timeout_s=SILENT_GAP_S).result == 1
+        alone.rejoin()
+        cluster.await_whole()
+        assert spread.finish(worker) == 0
+
+
 def test_on_4_3_what_a_node_holds_that_is_cut_off_waits_for_its_peers_and_is_not_lost(tmp_path: Path) -> None:
     """RabbitMQ 4.3 keeps the clients of such a node, hands them nothing, and does not tell them. Its worker stands
-    still until the partition is over; workers of other nodes go on."""
+    still until the partition is over, or it asks; workers of other nodes go on."""
     with running("4.3") as cluster, installed(cluster, tmp_path) as spread:
-        worker = spread.worker()
+        worker = astride(spread)
         alone, others = spread.home_and_others()
         other = spread.worker(*others)
         load = spread.load(spread.caller(*others))

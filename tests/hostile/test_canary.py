@@ -17,13 +17,13 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.administrator import close_connections, shown_connections
 from tests.support.commands import Running, command
 from tests.support.hostile_bodies import ALL
 from tests.support.hostile_memory import family
 from tests.support.hostile_socket import Socket, task_fields
 from tests.support.installation import Install, Installation
 from tests.support.vhost import Vhost
-from tests.support.waiting import eventually
 from tests.support.workers import ROOT, WorkerProcess
 
 HANDLERS = "tests.support.hostile_handlers"
@@ -98,7 +98,7 @@ def test_a_worker_and_a_dispatcher_on_their_worst_day_show_it_to_nobody(
 ) -> None:
     vhost = installation.vhost
     environment = {**installation.environment, "BROKER_URL": canary.url()}
-    worker = _verbose_worker(installation, canary)
+    worker, machine = _verbose_worker(installation, canary), _verbose_worker(installation, canary, "json")
     for _, content in ALL.values():
         raw.send_message("", "queue_a", content, task_fields("echo"))
     raw.wait()
@@ -115,28 +115,36 @@ def test_a_worker_and_a_dispatcher_on_their_worst_day_show_it_to_nobody(
         (environment, "dispatcher", 1),
         (environment, "broker diff", 0),
         (environment, "broker show -o json", 0),
+        (environment, "broker config show --origin", 0),
+        (environment, "broker config show --origin -o json", 0),
+        (environment, "broker config validate", 0),
+        (environment, "dispatcher --log-format json call no_such", 4),
     )
     letters = vhost.read_dead("queue_a", len(ALL) + 3, within_s=40)
     canary.see("letters", repr([(letter.properties.__dict__, letter.body) for letter in letters]))
-    connections = eventually(lambda: vhost.broker.management.connections(vhost.name), "connections", 15)
+    connections = shown_connections(vhost, " consume", " publish")
     canary.see("what the broker shows of connections", json.dumps(connections))
     vhost.broker.management.request("PUT", "users", canary.name, body={"password": "another", "tags": ""})
-    for connection in connections:
-        vhost.broker.management.request("DELETE", "connections", connection["name"])
-    worker.wait_for("refused the login")
+    close_connections(vhost)
+    for one in (worker, machine):
+        one.wait_for("refused the login")
     refused = ("dispatcher call echo", "dispatcher collect box", "broker declare", "broker dead list")
     canary.run_all(*((environment, line, 69) for line in refused))
-    worker.sigterm()
-    worker.wait()
-    canary.see("log of the worker", worker.log)
+    for one in (worker, machine):
+        one.sigterm()
+        one.wait()
+        canary.see(f"log of worker {one.pid}", one.log)
     assert canary.is_in_none()
 
 
-def _verbose_worker(installation: Installation, canary: Canary) -> WorkerProcess:
+def _verbose_worker(installation: Installation, canary: Canary, log_format: str = "text") -> WorkerProcess:
     """A worker that says all that it can, and all that asyncio and Python can say of it."""
-    return installation.worker(
-        "--verbose", "queue_a", BROKER_URL=canary.url(), PYTHONASYNCIODEBUG="1", PYTHONDEVMODE="1"
+    options = ("--verbose", "--log-format", log_format)
+    worker = installation.worker(
+        *options, "queue_a", ready=False, BROKER_URL=canary.url(), PYTHONASYNCIODEBUG="1", PYTHONDEVMODE="1"
     )
+    worker.wait_for("ready: ")
+    return worker
 
 
 def test_no_error_of_a_wrong_url_login_vhost_or_host_shows_it(installation: Installation, canary: Canary) -> None:
@@ -182,7 +190,18 @@ def test_help_and_usage_show_nothing_of_the_environment(installation: Installati
     environment = {**installation.environment, "BROKER_URL": canary.url()}
     commands = {
         "worker": ("",),
-        "broker": ("", "declare", "show", "diff", "up", "down", "dead list", "dead replay"),
+        "broker": (
+            "",
+            "config show",
+            "config validate",
+            "declare",
+            "show",
+            "diff",
+            "up",
+            "down",
+            "dead list",
+            "dead replay",
+        ),
         "dispatcher": ("", "call", "map", "submit", "collect", "demo"),
     }
     canary.run_all(

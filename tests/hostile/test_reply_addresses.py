@@ -12,10 +12,12 @@ from protocol.names import DIRECT_REPLY_TO, OBITUARIES, delay_level, new_id
 from tests.support import hostile
 from tests.support.by_hand import reply
 from tests.support.hostile_socket import Socket, short, task_fields
-from tests.support.installation import Installation
+from tests.support.installation import Install, Installation
 from tests.support.vhost import Vhost, body, task
+from worker.nodes import MOST
 
 VICTIM = "victim"
+INVENTED = 200
 #: Erlang terms of other kinds, and of the right kind with something wrong.
 PIDS = {
     "a compressed term": b"\x83P\x00\x00\xff\xff\x78\x9c",
@@ -85,6 +87,39 @@ def test_a_task_with_an_address_that_is_none_is_refused_before_it_runs_and_nothi
     assert caller.ask("echo", {"value": 1}).result == 1
     assert vhost.connection_names() == connections
     assert not worker.lines("link down")
+
+
+@pytest.mark.every_broker
+def test_addresses_of_200_invented_nodes_cost_the_broker_few_atoms_and_ordinary_requesters_nothing(
+    install: Install, raw: Socket
+) -> None:
+    """RabbitMQ 4.0 keeps a name for ever, and 3.10 closes the connection over each that it does not know."""
+    installation = install(worker={"concurrency": 2}, queues={"queue_a": {"prefetch": 10}})
+    worker, vhost = installation.worker(), installation.vhost
+    connections, journal = vhost.connection_names(), installation.journal()
+    atoms = _atoms(vhost)
+    for number in range(INVENTED):
+        address = hostile.direct_address(b"reply@%d" % (1_000_000 + number))
+        raw.send_message("tasks", "note", body(journal=str(journal)), task_fields(reply_to=short(address)))
+    raw.wait()
+    # The first of them whose address the worker sees comes after those of the strangers.
+    caller = installation.caller()
+    assert [caller.ask("echo", {"value": one}, timeout_s=30).result for one in range(5)] == list(range(5))
+    letters = vhost.read_dead("queue_a", INVENTED - len(journal.entries), within_s=30)
+    assert {letter.why.code for letter in letters} == {"bad_reply_to"}
+    assert len(journal.entries) <= MOST
+    assert caller.ask("echo", {"value": 1}).result == 1
+    grown = _atoms(vhost) - atoms
+    print(f"{len(journal.entries)} were run, {len(letters)} refused; {grown} atoms more")
+    assert grown < 100
+    if worker.lines("the reply was dropped"):
+        assert vhost.broker.name == "3.10"
+    else:
+        assert vhost.connection_names("worker") == connections
+
+
+def _atoms(vhost: Vhost) -> int:
+    return int(vhost.broker.ctl("eval", "erlang:system_info(atom_count)."))
 
 
 @pytest.mark.every_broker

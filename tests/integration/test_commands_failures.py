@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.administrator import close_connections
 from tests.support.brokers import free_port
 from tests.support.commands import Running, command
 from tests.support.installation import Install, Installation
-from tests.support.waiting import eventually
 
 CONNECT_S = 0.5
 PASSWORD = "canary-Pa55"
@@ -193,8 +193,7 @@ def test_the_password_is_in_no_output_and_in_no_command_line_of_a_process(instal
                 shown = proc.joinpath("cmdline").read_bytes() + proc.joinpath("comm").read_bytes()
                 assert PASSWORD.encode() not in shown
             management.request("PUT", "users", user, body={"password": "another", "tags": ""})
-            for connection in eventually(lambda: management.connections(vhost.name), "connections", 15):
-                management.request("DELETE", "connections", connection["name"])
+            close_connections(vhost)
             worker.wait_for("refused the login")
             mapping.end_input()
             outputs = [mapping.wait(15)]

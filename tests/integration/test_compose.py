@@ -21,6 +21,18 @@ from broker.node import private_node
 
 _ROOT = Path(__file__).parents[2]
 _HEALTHY = ("python", "-IS", "/usr/local/bin/healthy.py")
+_TOKEN = "what-the-metrics-ask-for"
+#: What worker-a's metrics answer to another machine, with each of these headers.
+_SCRAPE = """
+import sys, urllib.error, urllib.request
+for headers in ({}, {"Authorization": "Bearer " + sys.argv[1]}):
+    request = urllib.request.Request("http://worker-a:9870/metrics", None, headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            print(answer.status, b"glassrabbit_worker_ready 1.0" in answer.read())
+    except urllib.error.HTTPError as error:
+        print(error.code, error.reason)
+"""
 #: What compose gives a worker to stop in.
 _GRACE_S = 40
 #: For what must happen at once, on a busy machine.
@@ -40,6 +52,7 @@ class Project:
             "GLASSRABBIT_IMAGE": self.name,
             "GLASSRABBIT_AMQP_PORT": "0",
             "GLASSRABBIT_MANAGEMENT_PORT": "0",
+            "GLASSRABBIT_METRICS_TOKEN": _TOKEN,
         }
 
     def compose(self, *arguments: str, exit_code: int = 0) -> str:
@@ -86,11 +99,12 @@ def project() -> Iterator[Project]:
 
 
 def test_every_port_is_published_on_loopback_only(project: Project) -> None:
-    services = json.loads(project.compose("--profile", "dispatcher", "config", "--format", "json"))["services"]
-    assert set(services) == {"rabbitmq", "worker-a", "worker-b", "dispatcher"}
+    profiles = ("--profile", "dispatcher", "--profile", "monitoring")
+    services = json.loads(project.compose(*profiles, "config", "--format", "json"))["services"]
+    assert set(services) == {"rabbitmq", "worker-a", "worker-b", "dispatcher", "prometheus", "grafana"}
     ports = [port for service in services.values() for port in service.get("ports", ())]
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
-    assert {port["target"] for port in ports} == {5672, 15672}
+    assert {port["target"] for port in ports} == {5672, 15672, 9090, 3000}
 
 
 def test_a_login_of_ones_own_reaches_rabbitmq_and_its_clients() -> None:
@@ -136,15 +150,31 @@ def test_the_dispatcher_takes_commands(project: Project) -> None:
     assert json.loads(project.dispatcher("call", "noop", "-a", "data=[1,2]", "-o", "json"))["result"] == [1, 2]
 
 
-def test_a_worker_is_healthy_as_long_as_it_is_connected_to_the_broker(project: Project) -> None:
+def test_without_a_token_workers_serve_their_metrics_to_nobody_else(project: Project) -> None:
+    environ = {**project.environ, "GLASSRABBIT_METRICS_TOKEN": ""}
+    config = ["docker", "compose", "config", "--format", "json"]
+    done = subprocess.run(config, cwd=_ROOT, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    given = json.loads(done.stdout)["services"]["worker-a"]["environment"]
+    assert {given[f"GLASSRABBIT__WORKER__HTTP__{key}"] for key in ("BIND", "TOKEN")} == {""}
+
+
+def test_metrics_are_for_whoever_has_the_token(project: Project) -> None:
+    project.up()
+    asked = project.compose("exec", "-T", "worker-b", "python", "-c", _SCRAPE, _TOKEN)
+    assert asked.splitlines() == ["401 Unauthorized", "200 True"]
+
+
+def test_a_worker_is_healthy_as_long_as_it_is_ready(project: Project) -> None:
     project.up()
     (worker,) = project.containers("worker-b")
     assert _inspect(worker)["State"]["Health"]["Status"] == "healthy"
     project.compose("kill", "rabbitmq")
     try:
-        assert "of 2 connections" in _stderr("docker", "exec", worker, *_HEALTHY, exit_code=1)
+        assert "not ready: " in _stderr("docker", "exec", worker, *_HEALTHY, exit_code=1)
     finally:
         project.up("rabbitmq")
+    project.up("worker-b")
+    assert _stderr("docker", "exec", worker, *_HEALTHY, exit_code=0) == ""
 
 
 def test_tasks_wait_on_the_volume_while_the_container_of_rabbitmq_is_renewed(project: Project) -> None:

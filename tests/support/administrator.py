@@ -1,26 +1,32 @@
-"""What an administrator may do to us at any time."""
+"""What an administrator may do to us at any time, and see of us."""
 
 from __future__ import annotations
 
-from tests.support.management import ManagementError
+from typing import Any
+
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 
 
 def close_connections(vhost: Vhost) -> None:
-    """End every connection of a vhost, as soon as the management API knows of one."""
-    management = vhost.broker.management
+    """End every connection of a vhost.
 
-    def closed() -> bool:
-        names = [one["name"] for one in management.connections(vhost.name)]
-        try:
-            for name in names:
-                management.request("DELETE", "connections", name)
-        except ManagementError:
-            return False
-        return bool(names)
+    The node itself does that: the management API would close those that it knows of, and it hears of a connection
+    seconds after it was opened.
+    """
+    vhost.broker.ctl("close_all_connections", "--vhost", vhost.name, "closed by the administrator")
 
-    eventually(closed, "the API to know of a connection", 15)
+
+def shown_connections(vhost: Vhost, *names: str) -> list[dict[str, Any]]:
+    """What the management API shows of a vhost's connections, as soon as connections whose own names end with
+    these are among them."""
+
+    def shown() -> list[dict[str, Any]]:
+        connections = vhost.broker.management.connections(vhost.name)
+        known = [str(one.get("client_properties", {}).get("connection_name")) for one in connections]
+        return connections if all(any(own.endswith(name) for own in known) for name in names) else []
+
+    return eventually(shown, f"the API to know of connections named {names}", 20)
 
 
 def limit_length(vhost: Vhost, queue: str, length: int) -> None:

@@ -39,6 +39,7 @@ _METHODS: dict[tuple[int, int], tuple[str, str]] = {
     (60, 40): ("publish", "_:h exchange:s routing_key:s bits:o"),
     (60, 50): ("return", "code:h _:s exchange:s routing_key:s"),
     (60, 60): ("deliver", "name:s tag:q bits:o exchange:s routing_key:s"),
+    (60, 70): ("get", "_:h queue:s"),
     (60, 71): ("get_ok", "tag:q bits:o exchange:s routing_key:s"),
     (60, 80): ("ack", "tag:q bits:o"),
     (60, 90): ("reject", "tag:q bits:o"),

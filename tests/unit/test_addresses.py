@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.addresses import ReplyKind, is_direct_address, reply_kind
+from protocol.addresses import ReplyKind, is_direct_address, node_part, reply_kind, reply_node
 
 KEY = bytes(range(16))
 
@@ -26,6 +26,24 @@ def test_no_address_means_that_no_reply_is_wanted() -> None:
 @given(st.integers(0, 2**32 - 1), st.binary(min_size=12, max_size=12), st.binary(min_size=16, max_size=16))
 def test_every_address_that_a_broker_makes_is_answered(node: int, ids: bytes, key: bytes) -> None:
     assert reply_kind(address(b"reply@%d" % node, ids, key)) is ReplyKind.DIRECT
+
+
+def test_an_address_tells_its_node() -> None:
+    assert reply_node(GOOD) == "reply@2147483647"
+    assert reply_node("mailbox.box") is None
+
+
+@pytest.mark.parametrize(
+    ("node", "part"),
+    [
+        ("rabbit@238d882d3b49", "reply@11133497"),
+        ("rabbit@3db4d254b976", "reply@107517478"),
+        ("rabbit@690703efb26d", "reply@39386884"),
+    ],
+)
+def test_the_part_of_a_node_is_what_brokers_of_that_name_write(node: str, part: str) -> None:
+    """Taken from RabbitMQ 3.10.8, 4.0.5 and 4.3.6."""
+    assert node_part(node) == part
 
 
 @given(st.integers(0, len(GOOD) - 1), st.characters())

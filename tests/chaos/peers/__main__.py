@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,10 +28,7 @@ from tests.chaos.checker import Verdict, check
 from tests.chaos.peers.load import BACKOFF_S, MAX_ATTEMPTS
 from tests.chaos.peers.systems import (
     CONCURRENCY,
-    PEERS,
-    REQUIREMENTS,
     System,
-    marker,
     our_configuration,
     systems,
 )
@@ -51,6 +47,7 @@ from tests.chaos.records import (
     read,
 )
 from tests.support.brokers import IMAGES, LOCAL, Broker, Brokers
+from tests.support.peers import prepare
 from tests.support.vhost import Vhost
 from tests.support.workers import ROOT, environment
 
@@ -232,17 +229,6 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Broker, list[Site]]]:
             sites.append(Site(system, broker, folder / f"peer-{number}", options))
             stack.callback(sites[-1].close)
         yield broker, sites
-
-
-def prepare() -> None:
-    """The peers' environment, made once."""
-    if marker().exists():
-        return
-    print(f"installing {', '.join(REQUIREMENTS)} into .venv/{PEERS.name}", file=sys.stderr)
-    venv.create(PEERS, with_pip=True, clear=True)
-    pip = [str(PEERS / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", *REQUIREMENTS], check=True)
-    marker().touch()
 
 
 def main() -> None:

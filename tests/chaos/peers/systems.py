@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.chaos.peers.load import BACKOFF_S, KINDS, MAX_ATTEMPTS
-from tests.support.workers import ROOT
-
-#: Interpreter of the environment that has Celery and Dramatiq; inside .venv, so that nothing else is touched.
-PEERS = ROOT / ".venv" / "peers"
-#: What is installed there.
-REQUIREMENTS = ("celery~=5.7.0", "dramatiq[rabbitmq]~=2.2.0")
+from tests.support.peers import PYTHON
 
 CONCURRENCY = 2
 
@@ -36,13 +30,12 @@ _ASK = ("--rate", "{rate}", "--seconds", "{seconds}", "--seed", "{seed}")
 
 
 def systems() -> list[System]:
-    python = str(PEERS / "bin" / "python")
     celery_worker = (
-        python,
+        PYTHON,
         *("-m", "celery", "-A", f"{_HERE}.celery_app", "worker"),
         *("-c", str(CONCURRENCY), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
     )
-    celery_requester = (python, "-m", f"{_HERE}.celery_requester", *_ASK)
+    celery_requester = (PYTHON, "-m", f"{_HERE}.celery_requester", *_ASK)
     return [
         System(
             "Glassrabbit",
@@ -61,8 +54,8 @@ def systems() -> list[System]:
         System(
             "Dramatiq",
             "confirm_delivery=True",
-            (python, "-m", "dramatiq", f"{_HERE}.dramatiq_app", "-p", "1", "-t", str(CONCURRENCY)),
-            (python, "-m", f"{_HERE}.dramatiq_requester", *_ASK),
+            (PYTHON, "-m", "dramatiq", f"{_HERE}.dramatiq_app", "-p", "1", "-t", str(CONCURRENCY)),
+            (PYTHON, "-m", f"{_HERE}.dramatiq_requester", *_ASK),
         ),
     ]
 
@@ -79,8 +72,3 @@ def our_configuration() -> dict[str, Any]:
         "worker": {"concurrency": CONCURRENCY},
         "workload": [{"task": "chaos.ok", "count": 1}],
     }
-
-
-def marker() -> Path:
-    """There once the environment is complete."""
-    return PEERS / "complete"

@@ -1,0 +1,81 @@
+"""A dispatcher whose connection does not last, or that is closed in the middle: each call ends, and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Any
+
+import pytest
+
+from broker.connection import connect
+from broker.errors import ConfirmLost, ConnectionLost
+from broker.publisher import Message, Publisher
+from dispatcher.client import Dispatcher
+from dispatcher.errors import NoReply
+from protocol.properties import Properties
+from tests.support.installation import Installation
+from tests.support.waiting import eventually, run
+
+TIMEOUT_S = 5.0
+#: In so much time. Without a wait that grows there were seven in a second.
+MOST_CONNECTIONS = 15
+WINDOW, INPUTS = 20, 100
+
+
+def test_a_dispatcher_whose_publishes_end_its_channel_connects_ever_more_slowly_and_comes_back(
+    installation: Installation,
+) -> None:
+    installation.worker()
+    vhost, caller = installation.vhost, installation.caller()
+    with vhost.channel() as channel:
+        channel.exchange_delete("tasks")
+    began_s = time.monotonic()
+    with pytest.raises(NoReply):
+        caller.ask("note", timeout_s=TIMEOUT_S)
+    assert time.monotonic() - began_s < TIMEOUT_S + 2
+    connections = caller.dispatcher.generation
+    print(f"{connections} connections in {TIMEOUT_S:g} s")
+    assert 1 < connections <= MOST_CONNECTIONS
+    installation.declare()
+    assert caller.ask("note", timeout_s=20).result == 1
+
+
+def test_a_map_whose_dispatcher_is_closed_ends_every_input(installation: Installation) -> None:
+    """Those that were under way, and those that are only read afterwards."""
+    installation.declare()
+    vhost = installation.vhost
+
+    async def test() -> list[object]:
+        async with Dispatcher(installation.settings) as dispatcher:
+            mapping = dispatcher.map("note", ({} for _ in range(INPUTS)), window=WINDOW)
+            first = asyncio.ensure_future(anext(mapping))
+            await asyncio.to_thread(eventually, lambda: vhost.ready("queue_a") == WINDOW, "the tasks")
+        return [(await first).end, *[ended.end async for ended in mapping]]
+
+    ends = run(test())
+    assert len(ends) == INPUTS
+    assert {type(end) for end in ends} == {ConnectionLost}
+
+
+def test_nobody_has_to_ask_what_became_of_a_publish_on_a_channel_that_has_ended(
+    installation: Installation,
+) -> None:
+    """A dispatcher may be closed, and its loop with it, before anyone has looked: asyncio complains of a failure
+    that nobody saw."""
+    complaints: list[dict[str, Any]] = []
+    message = Message(exchange="tasks", routing_key="note", body=b"", properties=Properties(headers={}))
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        endpoint = installation.settings.broker.endpoints[0]
+        connection = await connect(endpoint, name="test", heartbeat_s=30, timeout_s=10)
+        publisher = await Publisher.open(connection)
+        await connection.close()
+        assert isinstance(publisher.publish(message).exception(), ConfirmLost)
+        publisher.publish(message)
+        gc.collect()
+
+    run(test())
+    assert complaints == []

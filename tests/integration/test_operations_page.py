@@ -1,0 +1,46 @@
+"""docs/operations.md is executed: its sections on logs, configuration and completion."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_readme import assert_printed, commands_of, run_block
+from tests.support.vhost import Vhost
+from tests.support.workers import ROOT
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+
+
+def block_of(section: str) -> str:
+    """The one console block under a heading."""
+    text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    block: str
+    [block] = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return block
+
+
+def test_the_log_for_machines_is_as_the_page_shows(vhost: Vhost, tmp_path: Path) -> None:
+    block = block_of("Logs")
+    assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
+
+
+def test_the_configuration_is_shown_and_checked_as_the_page_shows(tmp_path: Path) -> None:
+    block = block_of("Configuration")
+    assert_printed(block.replace("/srv/glassrabbit", str(ROOT)), run_block(block, tmp_path))
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_scripts_for_other_shells_are_printed_as_the_page_says(shell: str, tmp_path: Path) -> None:
+    assert f"python -m broker completion {shell}" in PAGE
+    assert run_block(f"$ python -m broker completion {shell}\n", tmp_path)
+
+
+def test_bash_takes_the_script_as_the_page_says(tmp_path: Path) -> None:
+    block = block_of("Shell completion")
+    assert len(commands_of(block)) == 1
+    printed = run_block(block + "$ complete -p python python3\n", tmp_path)
+    assert len(printed) == 2
+    assert all("-F _glassrabbit" in line for line in printed)
