@@ -21,7 +21,7 @@ from dispatcher.pace import Batch, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
 from dispatcher.window import BATCH_BYTES, Ended, chunks_of_ends, numbered, one_by_one
-from protocol.names import DIRECT_REPLY_TO, mailbox_queue
+from protocol.names import DIRECT_REPLY_TO, mailbox_queue, new_ids
 from protocol.reply import Reply
 
 T = TypeVar("T")
@@ -147,9 +147,10 @@ class Dispatcher:
 
         An input that ``read`` refuses with an error of ours ends with that error.
         """
+        settings, ids = self._settings, new_ids()
         return chunks_of_ends(
             inputs,
-            lambda value: self._request(task, read(value), DIRECT_REPLY_TO),
+            lambda value: Request.build(settings, task, read(value), reply_to=DIRECT_REPLY_TO, task_id=next(ids)),
             lambda requests, on_end: self._asking.launch(requests, timeout_s, on_end, patient=True),
             self._asking.pending.forget,
             pace(batch, window, self._limits),

@@ -151,11 +151,12 @@ class PendingCalls:
 
     def _leave(self, call: Pending) -> None:
         batch = call.batch
-        if batch is not None:
-            batch.left -= 1
-            if not batch.left:
-                del self.batches[batch.id]
-                self._remember(batch.id)
+        if batch is None:
+            return
+        batch.left -= 1
+        if not batch.left:
+            del self.batches[batch.id]
+            self._remember(batch.id)
 
     def _remember(self, task_id: str) -> None:
         self._ended[task_id] = None

@@ -43,9 +43,10 @@ class Request:
         reply_to: str | None,
         delay_s: float = 0.0,
         expires_s: float | None = None,
+        task_id: str | None = None,
     ) -> Request:
         """Check and encode. Raises ``UnknownTask``, ``BadRequest``, ``NotEncodable``; nothing was sent then."""
-        if not is_task_name(name) or (delay_s and name not in settings.tasks):
+        if name not in settings.tasks and (delay_s or not is_task_name(name)):
             # A delayed task is accepted by the line before anyone knows whether its end is bound.
             raise UnknownTask(name, settings.tasks)
         if not 0 <= delay_s <= LONGEST_S:
@@ -55,7 +56,7 @@ class Request:
             raise BadRequest(f"an expiry must be from 0.001 to {longest_s} s, not {expires_s:g}")
         now_ms = _now_ms()
         return cls(
-            id=new_id(),
+            id=task_id or new_id(),
             name=name,
             body=encode(dict(arguments), settings.limits.messages),
             reply_to=reply_to,

@@ -96,6 +96,9 @@ class Window(Generic[T]):
                 self._give(Ended(line, "", error))
             else:
                 self._gather(line, request)
+                if self._pace.size > 1 and not self._gathered:
+                    # A batch was sent. A large window is not filled in one go: the loop has other things to do.
+                    await asyncio.sleep(0)
             while not self._has_room():
                 self._has_changed.clear()
                 await self._has_changed.wait()
@@ -156,8 +159,9 @@ class Window(Generic[T]):
             self._pace.answered(sent.tasks, sent.ran_ms / sent.answered)
 
     def _give(self, ended: Ended) -> None:
+        if not self._ended:
+            self._has_ended.set()
         self._ended.append(ended)
-        self._has_ended.set()
 
 
 async def chunks_of_ends(

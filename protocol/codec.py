@@ -122,6 +122,15 @@ def _is_harmless(body: bytes, limits: Limits) -> bool:
     return len(heads) <= limits.depth and not heads.translate(None, _CONTAINERS)
 
 
+def _has_string_keys(body: bytes) -> bool:
+    """Of a harmless body. msgpack writes keys of other types, and refuses to read them."""
+    try:
+        msgpack.unpackb(body, raw=True, strict_map_key=True)
+    except ValueError:
+        return False
+    return True
+
+
 def elements(body: bytes, most: int) -> list[bytes]:
     """The values of an array, each as its bytes. Nothing of them is built, and nothing else is known of them.
 
@@ -160,7 +169,8 @@ def encode(value: object, limits: Limits) -> bytes:
     """
     try:
         body: bytes = msgpack.packb(value, use_bin_type=True)
-        scan(body, limits)
+        if not (_is_harmless(body, limits) and _has_string_keys(body)):
+            scan(body, limits)
     except Malformed as error:
         kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
         raise kind(error.text) from error

@@ -103,13 +103,7 @@ def _read(entry: Any) -> Reply:
     task_id: Any = entry.get("id") if type(entry) is dict else None
     if not is_id(task_id):
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")
-    run = Run(
-        attempts=_number(entry, "attempts"),
-        worker=_text(entry, "worker"),
-        queued_ms=_number(entry, "queued_ms"),
-        ran_ms=_number(entry, "ran_ms"),
-        replay=_number(entry, "replay") if "replay" in entry else 0,
-    )
+    run = _read_run(entry)
     if "result" in entry:
         return Reply(id=task_id, run=run, result=entry["result"])
     error = entry.get("error")
@@ -119,11 +113,21 @@ def _read(entry: Any) -> Reply:
     return Reply(id=task_id, run=run, failure=failure)
 
 
-def _number(table: dict[str, Any], key: str) -> int:
-    value = table.get(key)
-    if type(value) is not int or value < 0:
-        raise Malformed(ErrorCode.UNDECODABLE, f"a reply's {key} must be a number, 0 or more")
-    return value
+def _read_run(entry: dict[str, Any]) -> Run:
+    attempts, queued_ms, ran_ms = entry.get("attempts"), entry.get("queued_ms"), entry.get("ran_ms")
+    replay = entry.get("replay", 0)
+    if (
+        type(attempts) is int
+        and type(queued_ms) is int
+        and type(ran_ms) is int
+        and type(replay) is int
+        and min(attempts, queued_ms, ran_ms, replay) >= 0
+    ):
+        worker = _text(entry, "worker")
+        return Run(attempts=attempts, worker=worker, queued_ms=queued_ms, ran_ms=ran_ms, replay=replay)
+    raise Malformed(
+        ErrorCode.UNDECODABLE, "a reply's attempts, queued_ms, ran_ms and replay must be numbers, 0 or more"
+    )
 
 
 def _text(table: dict[str, Any], key: str) -> str:
