@@ -56,7 +56,7 @@ class Reader:
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._table.get(key, default)
-        if type(value) is not int or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise bad(f"{self._what}.{key} must be an integer from {low} to {high}")
         return value
 

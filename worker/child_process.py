@@ -1,9 +1,7 @@
 """The worker's side of one child: starting it, what it has in hand, and how it ended.
 
 A child may have several short calls in hand, so that it need not wait for the loop between two of them. Each has
-a permit, which the child takes from a socket before it begins the call. The worker can take permits back from
-the same socket: what it gets back was not begun, and never will be. (Reads of a stream socket do not mix, so a
-permit has one taker: https://man7.org/linux/man-pages/man7/unix.7.html.)
+a permit (``worker.permits``), so that what the child has not begun can be taken back.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from worker import frames
 from worker.child import READY
 from worker.handler import Call
 from worker.outcome import Outcome
+from worker.permits import Permits
 
 #: A new interpreter that takes longer than this to import the handlers is given up.
 START_TIMEOUT_S = 60.0
@@ -246,44 +245,6 @@ class Child:
         if code >= 0:
             return f"the process that ran it ended with exit code {code}"
         return f"the process that ran it was ended by {signal.Signals(-code).name}"
-
-
-class Permits:
-    """One permit for each call, numbered from 0. Both ends of their socket are held here as well."""
-
-    def __init__(self) -> None:
-        self._ours, self.theirs = socket.socketpair()
-        self._granted = bytearray()
-        #: Of the next call.
-        self.number = 0
-
-    def grant(self, count: int) -> None:
-        for _ in range(count):
-            self._granted += frames.PERMIT.pack(self.number)
-            self.number = (self.number + 1) % frames.NUMBERS
-
-    def renew(self, back: int) -> None:
-        """Grant once more the permit of so many calls ago."""
-        self._granted += frames.PERMIT.pack((self.number - back) % frames.NUMBERS)
-        self.send()
-
-    def send(self) -> None:
-        with contextlib.suppress(OSError):
-            self._ours.sendall(self._granted)
-        self._granted.clear()
-
-    def take_back(self) -> int:
-        """How many permits the child had not taken; they are void."""
-        count = len(self._granted)
-        self._granted.clear()
-        with contextlib.suppress(OSError):
-            while data := self.theirs.recv(_READ_BYTES, socket.MSG_DONTWAIT):
-                count += len(data)
-        return count // frames.PERMIT.size
-
-    def close(self) -> None:
-        self._ours.close()
-        self.theirs.close()
 
 
 def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
