@@ -106,6 +106,12 @@ def test_no_properties_raise_anything_but_malformed(headers: dict[str, Any], odd
     read_requester(message)
 
 
+@pytest.mark.parametrize(("characters", "kept"), [("a" * 1024, True), ("a" * 1025, False), ("ü" * 513, False)])
+def test_a_trace_header_of_up_to_a_kibibyte_is_passed_through(characters: str, kept: bool) -> None:
+    task = read_task(received({**GOOD, "headers": {"v": 1, "tracestate": characters}}), b"\x80", DEFAULT_LIMITS)
+    assert task.trace == ({"tracestate": characters} if kept else {})
+
+
 def test_a_first_dispatch_says_no_more_than_it_must() -> None:
     written = task_properties(Task(id=ID, name="task_a", body=b"\x80"))
     assert written.headers == {"v": 1}
