@@ -21,7 +21,7 @@ _BATCHES = 64
 #: A batch is never so large that fewer messages than this fit into the window.
 _SHARED_BY = 16
 #: Messages under way; while the size still grows, fewer, so that each step is soon answered.
-_MESSAGES, _MESSAGES_GROWING = 500, 64
+_MESSAGES, _MESSAGES_GROWING = 500, 32
 #: How long a batch is meant to hold a worker.
 _HOLD_MS = 100.0
 #: How much the latest batch counts in the mean.
