@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
-import pika
 from pika import exceptions as pika_errors
 from pika import spec
 
+from broker.encoding import publish_frames
 from broker.errors import ConnectionLost
-from broker.translate import lost_error
+from broker.translate import lost_error, mapped, to_pika
+from broker.unsettled import Unsettled
+from broker.wire import OnConfirm, OnDelivery, Wire
 from protocol.properties import Properties
 
 T = TypeVar("T")
-
-#: Method, properties and body as pika hands them over.
-OnDelivery = Callable[[Any, Any, bytes], None]
 
 
 class Channel:
@@ -30,14 +30,16 @@ class Channel:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
+        self._wire: Wire = channel.connection
+        self._number: int = channel.channel_number
+        self._unsettled = Unsettled()
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
-        #: Messages that were handed over to be settled, and are not.
-        self.unsettled = 0
         #: Of the latest message that was handed over.
         self.last_tag = 0
         self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
         channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
+        channel.add_on_cancel_callback(lambda frame: self._leave_to_pika(str(frame.method.consumer_tag)))
 
     @property
     def is_open(self) -> bool:
@@ -49,25 +51,47 @@ class Channel:
 
     def end(self, reason: ConnectionLost) -> None:
         """It is over, whether or not the broker has answered: what waits for it ends now. Idempotent."""
+        self._wire.forget(self._number)
         resolve(self.closed, reason)
 
-    async def _rpc(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    async def _rpc(
+        self,
+        call: Callable[..., Any],
+        *arguments: Any,
+        on_answer: Callable[[Any], None] = lambda _frame: None,
+        **options: Any,
+    ) -> Any:
+        """``on_answer`` is called before anything is read that comes after the answer."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def on_frame(frame: Any) -> None:
+            on_answer(frame)
+            resolve(answered, frame)
+
         with mapped("the channel"):
-            call(*arguments, **options, callback=lambda frame: resolve(answered, frame))
+            call(*arguments, **options, callback=on_frame)
         await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
             raise self.closed.result()
         return answered.result()
 
-    async def confirm_select(
-        self, on_confirm: Callable[[Any], None], on_return: Callable[[Any, Any], None]
-    ) -> None:
-        """Put the channel into confirm mode. Returns are called back before the confirm that covers them."""
+    async def confirm_select(self, on_confirm: OnConfirm, on_return: Callable[[Any, Any], None]) -> None:
+        """Put the channel into confirm mode. Returns are called back before the confirm that covers them.
+
+        Neither callback may raise: that would end the connection.
+        """
         self._channel.add_on_return_callback(
             lambda _channel, method, properties, _body: on_return(method, properties)
         )
-        await self._rpc(self._channel.confirm_delivery, on_confirm)
+
+        def on_frame(frame: Any) -> None:
+            method = frame.method
+            on_confirm(method.delivery_tag, method.multiple, isinstance(method, spec.Basic.Nack))
+
+        def on_answer(_frame: Any) -> None:
+            self._wire.confirms[self._number] = on_confirm
+
+        await self._rpc(self._channel.confirm_delivery, on_frame, on_answer=on_answer)
 
     async def consume(
         self,
@@ -78,23 +102,41 @@ class Channel:
         tag: str | None = None,
         auto_ack: bool = False,
     ) -> str:
-        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false)."""
+        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false).
 
-        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            self.unsettled += not auto_ack
-            self.last_tag = method.delivery_tag
-            on_delivery(method, properties, body)
-
+        ``on_delivery`` may not raise: that would end the connection.
+        """
         if prefetch:
             await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
+        deliver = on_delivery if auto_ack else partial(self._deliver, on_delivery)
+
+        def on_answer(frame: Any) -> None:
+            if self.is_open:
+                self._wire.deliveries[self._number, frame.method.consumer_tag.encode()] = deliver
+
         frame = await self._rpc(
             self._channel.basic_consume,
             queue,
-            on_message,
+            lambda _channel, method, properties, body: deliver(method, properties, body),
             auto_ack=auto_ack,
             consumer_tag=tag,
+            on_answer=on_answer,
         )
         return str(frame.method.consumer_tag)
+
+    @property
+    def unsettled(self) -> int:
+        """Messages that were handed over to be settled, and are not."""
+        return self._unsettled.outstanding
+
+    def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
+        self.last_tag = method.delivery_tag
+        self._unsettled.add(method.delivery_tag)
+        on_delivery(method, properties, body)
+
+    def _leave_to_pika(self, tag: str) -> None:
+        """It gives back what still arrives for a consumer that is cancelled."""
+        self._wire.deliveries.pop((self._number, tag.encode()), None)
 
     def on_cancel(self, callback: Callable[[str], None]) -> None:
         """Call back with the consumer's tag when the broker cancels it (its queue was deleted, or a timeout)."""
@@ -102,6 +144,7 @@ class Channel:
 
     async def cancel(self, tag: str) -> None:
         """Stop a consumer. What it has prefetched stays unacked, and ours to settle."""
+        self._leave_to_pika(tag)
         await self._rpc(self._channel.basic_cancel, tag)
 
     async def get(self, queue: str) -> tuple[Any, Any, bytes] | None:
@@ -109,13 +152,14 @@ class Channel:
         self._got = asyncio.get_running_loop().create_future()
         got = self._got
 
-        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            self.unsettled += 1
-            self.last_tag = method.delivery_tag
+        def on_got(method: Any, properties: Any, body: bytes) -> None:
             resolve(got, (method, properties, body))
 
         with mapped("the channel"):
-            self._channel.basic_get(queue, on_message)
+            self._channel.basic_get(
+                queue,
+                lambda _channel, method, properties, body: self._deliver(on_got, method, properties, body),
+            )
         waiting: set[asyncio.Future[Any]] = {got, self.closed}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not got.done():
@@ -130,16 +174,43 @@ class Channel:
         self, exchange: str, routing_key: str, body: bytes, properties: Properties, *, mandatory: bool
     ) -> None:
         """Hand a persistent message to the connection. Raises ``ConnectionLost``; success says nothing yet."""
+        frames = None
+        if self._channel.is_open:
+            frames = publish_frames(
+                self._number,
+                exchange,
+                routing_key,
+                body,
+                properties,
+                mandatory=mandatory,
+                longest=self._wire.longest_body,
+            )
+        if frames is not None:
+            self._wire.write(frames)
+            return
         with mapped("the channel"):
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
     def ack(self, tag: int) -> bool:
-        """Settle a delivery for good. False if the channel has ended: the broker delivers it again."""
-        return self._settle(self._channel.basic_ack, tag)
+        """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
+
+        Acks of one turn of the loop are written at its end, in one frame as far as they leave no gap. They never
+        overtake anything; a publish may overtake them, which is never less safe, and nothing else does.
+        """
+        if not self.is_open:
+            return False
+        if not self._unsettled.ack(tag):
+            return self._settle(self._channel.basic_ack, tag)
+        if self._unsettled.collected == 1:
+            self._wire.write_late(lambda: self._unsettled.frames(self._number))
+        return True
 
     def nack(self, tag: int) -> bool:
         """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
-        return self._settle(self._channel.basic_nack, tag, requeue=True)
+        settled = self._settle(self._channel.basic_nack, tag, requeue=True)
+        if settled:
+            self._unsettled.remove(tag)
+        return settled
 
     def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:
         if not self.is_open:
@@ -148,7 +219,6 @@ class Channel:
             method(tag, **options)
         except pika_errors.AMQPError:
             return False
-        self.unsettled -= 1
         return True
 
     async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:
@@ -184,36 +254,10 @@ class Channel:
 
     async def close(self) -> None:
         """Close the channel; what is unacked on it goes back to its queue."""
+        self._wire.forget(self._number)
         with contextlib.suppress(pika_errors.AMQPError):
             self._channel.close()
         await asyncio.wait({self.closed}, timeout=2.0)
-
-
-def to_pika(properties: Properties) -> pika.BasicProperties:
-    """Our properties as pika's, persistent."""
-    return pika.BasicProperties(
-        type=properties.type,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        reply_to=properties.reply_to,
-        timestamp=properties.timestamp,
-        expiration=properties.expiration,
-        content_type=properties.content_type,
-        app_id=properties.app_id,
-        headers=properties.headers or None,
-        delivery_mode=2,
-    )
-
-
-class mapped(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
-    """Map what pika raises when a thing is used after its end."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, pika_errors.AMQPError):
-            raise lost_error(error, self._what) from error
 
 
 def resolve(future: asyncio.Future[T], value: T) -> None:

@@ -1,4 +1,4 @@
-"""Publishing with confirms: what the broker said of each message, as a future.
+"""Publishing with confirms: what the broker said of each message, as a callback or a future.
 
 Accepted means confirmed **and** not returned: an unroutable message is confirmed too, and its return comes
 first (https://www.rabbitmq.com/docs/confirms). A return carries no sequence number, so it is matched by
@@ -8,11 +8,11 @@ exchange, routing key and id, oldest first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any
-
-from pika import spec
 
 from broker.channel import Channel
 from broker.connection import Connection
@@ -34,12 +34,8 @@ class Message:
     mandatory: bool = True
 
 
-@dataclass(slots=True)
-class _Unconfirmed:
-    message: Message
-    accepted: asyncio.Future[None]
-    since_s: float
-    returned: bool = False
+#: Called with None once a message is accepted, else with what happened to it.
+OnEnd = Callable[[PublishError | None], None]
 
 
 class Publisher:
@@ -51,7 +47,9 @@ class Publisher:
         self._traffic = traffic or Traffic()
         self._loop = asyncio.get_running_loop()
         self._sequence = 0
-        self._unconfirmed: dict[int, _Unconfirmed] = {}
+        #: Each message, whom to call, and when it was sent; in order.
+        self._unconfirmed: dict[int, tuple[Message, OnEnd, float]] = {}
+        self._returned: set[int] = set()
         channel.closed.add_done_callback(self._on_closed)
 
     @classmethod
@@ -70,13 +68,15 @@ class Publisher:
     def oldest_s(self) -> float:
         """When the message that has waited longest for its confirm was sent, by the loop's clock; now if none."""
         first = next(iter(self._unconfirmed.values()), None)
-        return self._loop.time() if first is None else first.since_s
+        return self._loop.time() if first is None else first[2]
 
-    def publish(self, message: Message) -> asyncio.Future[None]:
-        """Send a message. The future ends with None once it is accepted, or with a ``PublishError``:
-        ``Unroutable``, ``Refused`` (both: it is stored nowhere), ``ConfirmLost`` (nobody knows)."""
-        accepted: asyncio.Future[None] = self._loop.create_future()
+    def send(self, message: Message, on_end: OnEnd) -> None:
+        """Send a message. ``on_end`` is called once, never before this returns: with None once it is accepted, or
+        with ``Unroutable`` or ``Refused`` (both: it is stored nowhere) or ``ConfirmLost`` (nobody knows). It may
+        not raise: that would end the connection."""
         try:
+            if self.channel.closed.done():
+                raise self.channel.closed.result()
             self.channel.publish(
                 message.exchange,
                 message.routing_key,
@@ -85,74 +85,81 @@ class Publisher:
                 mandatory=message.mandatory,
             )
         except ConnectionLost as error:
-            _fail(accepted, _lost(error, sent=False))
-            return accepted
+            self._loop.call_soon(on_end, _lost(error, sent=False))
+            return
         self._traffic.published += 1
         self._sequence += 1
-        self._unconfirmed[self._sequence] = _Unconfirmed(message, accepted, self._loop.time())
+        self._unconfirmed[self._sequence] = (message, on_end, self._loop.time())
+
+    def publish(self, message: Message) -> asyncio.Future[None]:
+        """The same as a future, which ends with None or with the error."""
+        accepted: asyncio.Future[None] = self._loop.create_future()
+        self.send(message, partial(_end, accepted))
         return accepted
 
     def _on_return(self, method: Any, properties: Any) -> None:
         key = (method.exchange, method.routing_key)
-        for entry in self._unconfirmed.values():
-            message = entry.message
+        for sequence, (message, _on_end, _since_s) in self._unconfirmed.items():
             if (
-                not entry.returned
-                and key == (message.exchange, message.routing_key)
+                key == (message.exchange, message.routing_key)
                 and properties.message_id == message.properties.message_id
                 and properties.correlation_id == message.properties.correlation_id
+                and sequence not in self._returned
             ):
-                entry.returned = True
+                self._returned.add(sequence)
                 return
 
-    def _on_confirm(self, frame: Any) -> None:
-        method = frame.method
-        nacked = isinstance(method, spec.Basic.Nack)
-        if method.multiple:
-            # Confirms may skip about, but a multiple one covers everything up to its tag; the table is in order.
-            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
+    def _on_confirm(self, tag: int, multiple: bool, nacked: bool) -> None:
+        if not multiple:
+            self._confirmed(tag, nacked)
+            return
+        # Confirms may skip about, but a multiple one covers everything up to its tag; the table is in order.
+        for covered in list(takewhile(lambda sequence: sequence <= tag, self._unconfirmed)):
+            self._confirmed(covered, nacked)
+
+    def _confirmed(self, sequence: int, nacked: bool) -> None:
+        entry = self._unconfirmed.pop(sequence, None)
+        if entry is None:
+            return
+        message, on_end, _since_s = entry
+        if sequence in self._returned:
+            self._returned.remove(sequence)
+            self._traffic.returned += 1
+            on_end(_unroutable(message))
+        elif nacked:
+            self._traffic.nacked += 1
+            on_end(_refused(message))
         else:
-            tags = [method.delivery_tag]
-        for tag in tags:
-            entry = self._unconfirmed.pop(tag, None)
-            if entry is not None:
-                _settle(entry, nacked, self._traffic)
+            self._traffic.confirmed += 1
+            on_end(None)
 
     def _on_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         self._traffic.lost += len(unconfirmed)
-        for entry in unconfirmed.values():
-            _fail(entry.accepted, _lost(closed.result()))
+        for _message, on_end, _since_s in unconfirmed.values():
+            on_end(_lost(closed.result()))
 
 
-def _settle(entry: _Unconfirmed, nacked: bool, traffic: Traffic) -> None:
-    message = entry.message
-    if entry.returned:
-        traffic.returned += 1
-        _fail(
-            entry.accepted,
-            Unroutable(
-                f"no queue is bound to exchange '{message.exchange}' for '{message.routing_key}'. "
-                "Run `python -m broker declare`."
-            ),
-        )
-    elif nacked:
-        traffic.nacked += 1
-        _fail(
-            entry.accepted,
-            Refused(
-                f"the broker refused a message for '{message.routing_key}': the queue is full or has no leader. "
-                "Try again later."
-            ),
-        )
+def _unroutable(message: Message) -> Unroutable:
+    return Unroutable(
+        f"no queue is bound to exchange '{message.exchange}' for '{message.routing_key}'. "
+        "Run `python -m broker declare`."
+    )
+
+
+def _refused(message: Message) -> Refused:
+    return Refused(
+        f"the broker refused a message for '{message.routing_key}': the queue is full or has no leader. "
+        "Try again later."
+    )
+
+
+def _end(accepted: asyncio.Future[None], error: PublishError | None) -> None:
+    if accepted.done():
+        return
+    if error is None:
+        accepted.set_result(None)
     else:
-        traffic.confirmed += 1
-        if not entry.accepted.done():
-            entry.accepted.set_result(None)
-
-
-def _fail(accepted: asyncio.Future[None], error: PublishError) -> None:
-    if not accepted.done():
         accepted.set_exception(error)
         # The one who asked may be gone by now; that is no reason for asyncio to complain.
         accepted.exception()

@@ -154,6 +154,7 @@ class LimitsSettings(Section):
     nodes: Whole = Field(default=100_000, ge=1, le=10_000_000)
     error_text_bytes: Whole = Field(default=1024, ge=16, le=16_384)
     history_entries: Whole = Field(default=10, ge=2, le=100)
+    batch_tasks: Whole = Field(default=1000, ge=1, le=10_000)
     ledger_entries: Whole = Field(default=10_000, ge=1, le=10_000_000)
     ledger_age_s: Seconds = Field(default=600.0, ge=0)
     ledger_bytes: Whole = Field(default=64 * 1_048_576, ge=0)

@@ -26,6 +26,15 @@ _output = click.option(
 )
 
 
+class BatchSize(click.ParamType[Any]):
+    """A number of tasks, or ``auto``."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+
+
 def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--expires", type=float, metavar="S", help="Bury it if it has not started within S seconds."),
@@ -105,14 +114,25 @@ def call(
 @main.command("map")
 @click.argument("task", shell_complete=names_of("tasks"))
 @click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
-@click.option("--window", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks under way.")
+@click.option(
+    "--window", type=click.IntRange(min=1), help="Tasks under way.  [default: 500, in batches up to 20000]"
+)
+@click.option(
+    "--batch", type=BatchSize(), help="Tasks in one message, for tasks of milliseconds: a number, or auto."
+)
 @_timeout
 @config_option
 @log_format_option
 @click.pass_context
 @told
 def map_(
-    context: click.Context, task: str, file: str, window: int, timeout: float, config: str | None
+    context: click.Context,
+    task: str,
+    file: str,
+    window: int | None,
+    batch: Any,
+    timeout: float,
+    config: str | None,
 ) -> ExitCode:
     """Have TASK done for each line of FILE: a JSON object of arguments in, a JSON reply out.
 
@@ -120,7 +140,7 @@ def map_(
     """
     from dispatcher.commands import map_lines
 
-    return _run(lambda settings: map_lines(settings, task, file, window, timeout), config or context.obj)
+    return _run(lambda settings: map_lines(settings, task, file, window, timeout, batch), config or context.obj)
 
 
 @main.command()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from broker.connection import Connection
 from broker.declare import ensure
-from broker.errors import ConfirmLost, ConnectionLost, Refused, Unroutable
+from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from broker.lifecycle import State
 from broker.link import Link, LinkSettings
 from broker.publisher import Publisher
@@ -24,8 +24,8 @@ from broker.settings import Settings
 from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, Pending, PendingCalls
-from dispatcher.request import Request
-from protocol.errors import GlassrabbitError, Malformed
+from dispatcher.request import Request, batch_message
+from protocol.errors import Malformed
 from protocol.names import DIRECT_REPLY_TO
 from protocol.reply import read_replies
 
@@ -86,59 +86,83 @@ class Asking:
             await asyncio.sleep(0)
 
     def launch(
-        self, request: Request, timeout_s: float, on_end: Callable[[End], None], *, patient: bool = False
+        self,
+        requests: Sequence[Request],
+        timeout_s: float,
+        on_end: Callable[[str, End], None],
+        *,
+        patient: bool = False,
     ) -> None:
-        """Send a request, now or as soon as there is a connection, and call back once with how it ended.
+        """Send requests, now or as soon as there is a connection, and call back once for each with how it ended.
 
-        ``patient``: a refused publish is tried again until the deadline.
+        Many become one message: see ``batch_message``. ``patient``: a refused publish is tried again until the
+        deadline.
         """
         if self._is_closed:
-            asyncio.get_running_loop().call_soon(on_end, _closed())
+            for request in requests:
+                asyncio.get_running_loop().call_soon(on_end, request.id, _closed())
             return
-        # What waits in the delay line on purpose does not use up its time.
-        due_s = max(0.0, request.due_ms / 1000 - time.time()) if request.due_ms else 0.0
-        call = Pending(
-            request=request,
-            timeout_s=timeout_s,
-            deadline_s=time.monotonic() + due_s + timeout_s,
-            on_end=on_end,
-            wants_reply=request.task.reply_to == DIRECT_REPLY_TO,
-            patient=patient,
-        )
-        self.pending.add(call)
+        now_s = time.monotonic()
+        calls = [
+            Pending(
+                request=request,
+                timeout_s=timeout_s,
+                # What waits in the delay line on purpose does not use up its time.
+                deadline_s=now_s + timeout_s + (_until_s(request.due_ms) if request.due_ms else 0.0),
+                on_end=on_end,
+                wants_reply=request.reply_to == DIRECT_REPLY_TO,
+                patient=patient,
+            )
+            for request in requests
+        ]
+        for call in calls:
+            self.pending.add(call)
         if self._publisher is not None:
-            self._publish(self._publisher, call)
+            self._publish(self._publisher, calls)
 
-    def _publish(self, publisher: Publisher, call: Pending) -> None:
-        accepted = publisher.publish(call.request.message(resent=call.sent))
-        call.sent += 1
-        accepted.add_done_callback(partial(self._on_published, call))
+    def _publish(self, publisher: Publisher, calls: list[Pending]) -> None:
+        resent = max(call.sent for call in calls)
+        batch = self.pending.join(calls)
+        if batch is None:
+            message = calls[0].request.message(resent=resent)
+        else:
+            message = batch_message(batch.id, [call.request for call in calls], resent=resent)
+        for call in calls:
+            call.sent += 1
+        publisher.send(message, partial(self._on_published, calls))
 
-    def _on_published(self, call: Pending, accepted: asyncio.Future[None]) -> None:
-        match accepted.exception():
+    def _on_published(self, calls: list[Pending], error: PublishError | None) -> None:
+        again = [call for call in calls if self._is_refused_for_now(call, error)]
+        if again:
+            asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, again)
+
+    def _is_refused_for_now(self, call: Pending, error: PublishError | None) -> bool:
+        """Note or end what became of a publish of this call; True if it is to be published again in a while."""
+        match error:
             case None:
                 call.accepted = True
                 if not call.wants_reply:
                     self._finish(call, Accepted())
-            case ConfirmLost() as lost:
-                call.uncertain |= lost.sent
-                return  # The next generation publishes it again, with the same id.
+            case ConfirmLost():
+                # The next generation publishes it again, with the same id.
+                call.uncertain |= error.sent
             case Unroutable() if call.accepted or call.uncertain:
-                return  # A resend only: the broker may have the task, and its reply may still come.
+                pass  # A resend only: the broker may have the task, and its reply may still come.
             case Refused() if call.accepted or (call.uncertain and not call.patient):
-                return
+                pass
             case Unroutable():
-                self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
-            case Refused() as refusal if call.patient:
-                call.refusal = refusal
-                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, call)
-            case error:
-                assert isinstance(error, GlassrabbitError)
+                self._finish(call, UnknownTask(call.request.name, self._settings.tasks))
+            case Refused() if call.patient:
+                call.refusal = error
+                return True
+            case _:
                 self._finish(call, error)
+        return False
 
-    def _publish_again(self, call: Pending) -> None:
-        if self.pending.calls.get(call.id) is call and self._publisher is not None:
-            self._publish(self._publisher, call)
+    def _publish_again(self, calls: list[Pending]) -> None:
+        left = [call for call in calls if self.pending.calls.get(call.id) is call]
+        if left and self._publisher is not None:
+            self._publish(self._publisher, left)
 
     def _finish(self, call: Pending, end: End) -> None:
         if self.pending.calls.get(call.id) is call:
@@ -153,8 +177,8 @@ class Asking:
         publisher = await Publisher.open(connection, channel)
         channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
         self._connection, self._publisher = connection, publisher
-        for call in self.pending.to_ask_again():
-            self._publish(publisher, call)
+        for calls in self.pending.to_ask_again():
+            self._publish(publisher, calls)
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
         try:
@@ -186,3 +210,7 @@ class Asking:
 
 def _closed() -> ConnectionLost:
     return ConnectionLost("the dispatcher was closed")
+
+
+def _until_s(due_ms: int) -> float:
+    return max(0.0, due_ms / 1000 - time.time())

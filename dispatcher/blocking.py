@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
 from broker.settings import Settings
-from dispatcher.client import DEFAULT_TIMEOUT_S, DEFAULT_WINDOW, Dispatcher
-from dispatcher.window import Ended
+from dispatcher.client import DEFAULT_TIMEOUT_S, Dispatcher
+from dispatcher.pace import Batch
+from dispatcher.window import Ended, numbered
 from protocol.reply import Reply
 
 T = TypeVar("T")
+
+#: Inputs of a map in batches that are taken before there is room for them: to take each alone would be slow.
+AHEAD = 1000
 
 
 class BlockingDispatcher:
@@ -77,11 +82,13 @@ class BlockingDispatcher:
         task: str,
         arguments: Iterable[Mapping[str, Any]],
         *,
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        batch: Batch = None,
     ) -> Iterator[Ended]:
-        inputs = _in_a_thread(arguments)
-        return self._iterate(self._dispatcher.map(task, inputs, window=window, timeout_s=timeout_s))
+        inputs = numbered(_in_a_thread(arguments, 1 if batch is None else AHEAD))
+        chunks = self._dispatcher.map_chunks(inputs, task, window=window, timeout_s=timeout_s, batch=batch)
+        return _each(self._iterate(chunks))
 
     def submit(
         self,
@@ -131,11 +138,40 @@ class BlockingDispatcher:
         self._loop.close()
 
 
-async def _in_a_thread(inputs: Iterable[T]) -> AsyncIterator[T]:
-    """The caller's iterator may be slow, or call this very dispatcher: the loop must not wait for it."""
-    iterator = iter(inputs)
-    while item := await asyncio.to_thread(lambda: list(islice(iterator, 1))):
-        yield item[0]
+def _each(chunks: Iterator[list[T]]) -> Iterator[T]:
+    for chunk in chunks:
+        yield from chunk
+
+
+async def _in_a_thread(inputs: Iterable[T], ahead: int) -> AsyncIterator[T]:
+    """The caller's iterator may be slow, or call this very dispatcher: the loop must not wait for it.
+
+    At most ``ahead`` inputs are taken before they are asked for; each can be had as soon as it is there.
+    """
+    loop, iterator = asyncio.get_running_loop(), iter(inputs)
+    taken: deque[T] = deque()
+    news = asyncio.Event()
+
+    def take() -> bool:
+        """False once the iterator has ended."""
+        for number, item in enumerate(islice(iterator, ahead), 1):
+            taken.append(item)
+            if len(taken) == 1:
+                loop.call_soon_threadsafe(news.set)
+            if number == ahead:
+                return True
+        return False
+
+    goes_on = True
+    while goes_on:
+        taking = loop.run_in_executor(None, take)
+        taking.add_done_callback(lambda _taking: news.set())
+        while not taking.done() or taken:
+            await news.wait()
+            news.clear()
+            while taken:
+                yield taken.popleft()
+        goes_on = await taking
 
 
 async def _close(items: AsyncIterator[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,10 +17,11 @@ from dispatcher.asking import Asking
 from dispatcher.errors import NoMailbox, Overdue, TaskFailed
 from dispatcher.mailbox import Mailbox
 from dispatcher.metrics import Metrics, metrics_of
+from dispatcher.pace import Batch, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
-from dispatcher.window import Ended, ends
-from protocol.names import DIRECT_REPLY_TO, mailbox_queue
+from dispatcher.window import BATCH_BYTES, Ended, chunks_of_ends, numbered, one_by_one
+from protocol.names import DIRECT_REPLY_TO, mailbox_queue, new_ids
 from protocol.reply import Reply
 
 T = TypeVar("T")
@@ -29,7 +30,6 @@ T = TypeVar("T")
 Arguments = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 DEFAULT_TIMEOUT_S = 60.0
-DEFAULT_WINDOW = 500
 
 
 class Dispatcher:
@@ -111,43 +111,51 @@ class Dispatcher:
         assert isinstance(end, Reply)
         return end
 
-    async def map(
+    def map(
         self,
         task: str,
         arguments: Arguments,
         *,
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        batch: Batch = None,
     ) -> AsyncIterator[Ended]:
         """Have a task done for each of many arguments, at most ``window`` at a time, in constant memory.
 
         Yields, in order of completion, the number of each input (from 1) with its reply, or with the error
         that it ended with. ``timeout_s`` is for each of them, from when it was sent.
-        """
-        async for ended in self.map_lines(_numbered(arguments), task, window=window, timeout_s=timeout_s):
-            yield ended
 
-    async def map_lines(
+        ``batch``: so many tasks travel in one message, or as many as workers do in about 0.1 s (``"auto"``), which
+        is for tasks of milliseconds and less. All else stays as it is for each of them. The window is 500, larger
+        with batches. Raises ``BadRequest`` for a batch that workers would refuse.
+        """
+        chunks = self.map_chunks(numbered(arguments), task, window=window, timeout_s=timeout_s, batch=batch)
+        return one_by_one(chunks)
+
+    def map_chunks(
         self,
         inputs: AsyncIterator[tuple[int, T]],
         task: str,
         *,
         read: Callable[[T], Mapping[str, Any]] = lambda values: values,  # type: ignore[assignment,return-value]
-        window: int = DEFAULT_WINDOW,
+        window: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> AsyncIterator[Ended]:
-        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments.
+        batch: Batch = None,
+    ) -> AsyncGenerator[list[Ended], None]:
+        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments; the ends come
+        as many at once as there are.
 
         An input that ``read`` refuses with an error of ours ends with that error.
         """
-        async for ended in ends(
+        settings, ids = self._settings, new_ids()
+        return chunks_of_ends(
             inputs,
-            lambda value: self._request(task, read(value), DIRECT_REPLY_TO),
-            lambda request, on_end: self._asking.launch(request, timeout_s, on_end, patient=True),
+            lambda value: Request.build(settings, task, read(value), reply_to=DIRECT_REPLY_TO, task_id=next(ids)),
+            lambda requests, on_end: self._asking.launch(requests, timeout_s, on_end, patient=True),
             self._asking.pending.forget,
-            window,
-        ):
-            yield ended
+            pace(batch, window, self._limits),
+            min(BATCH_BYTES, self._limits.body_bytes // 2),
+        )
 
     async def submit(
         self,
@@ -169,7 +177,7 @@ class Dispatcher:
         reply_to = None if mailbox is None else mailbox_queue(mailbox)
         request = self._request(task, arguments, reply_to, delay_s, expires_s)
         await self._end_of(request, max(0.1, deadline_s - time.monotonic()))
-        return request.task.id
+        return request.id
 
     async def collect(
         self, mailbox: str, *, count: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -215,7 +223,7 @@ class Dispatcher:
     async def _end_of(self, request: Request, timeout_s: float) -> Reply | Accepted:
         ended: asyncio.Future[Reply | Accepted] = asyncio.get_running_loop().create_future()
 
-        def on_end(end: End) -> None:
+        def on_end(_task_id: str, end: End) -> None:
             if ended.done():
                 return  # The caller has given up in this turn of the loop.
             if isinstance(end, Reply | Accepted):
@@ -223,11 +231,11 @@ class Dispatcher:
             else:
                 ended.set_exception(end)
 
-        self._asking.launch(request, timeout_s, on_end)
+        self._asking.launch([request], timeout_s, on_end)
         try:
             return await ended
         finally:
-            self._asking.pending.forget(request.task.id)
+            self._asking.pending.forget(request.id)
 
     async def _require_mailbox(self, name: str, deadline_s: float) -> None:
         while True:
@@ -246,14 +254,3 @@ class Dispatcher:
             if not is_there:
                 raise NoMailbox(name)
             return
-
-
-async def _numbered(inputs: Arguments) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
-    line = 0
-    if isinstance(inputs, AsyncIterable):
-        async for value in inputs:
-            line += 1
-            yield line, value
-    else:
-        for line, value in enumerate(inputs, 1):
-            yield line, value

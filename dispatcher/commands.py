@@ -13,6 +13,7 @@ from broker.tables import print_table
 from dispatcher.client import Dispatcher
 from dispatcher.errors import TaskFailed
 from dispatcher.lines import dumps, ended_line, lines_of, read_object, result_text
+from dispatcher.pace import Batch
 from dispatcher.pending import End
 from dispatcher.progress import Progress
 from dispatcher.workload import HEAD, send, task_map
@@ -60,19 +61,21 @@ async def call(
     return ExitCode.OK
 
 
-async def map_lines(settings: Settings, task: str, source: str, window: int, timeout_s: float) -> ExitCode:
+async def map_lines(
+    settings: Settings, task: str, source: str, window: int | None, timeout_s: float, batch: Batch
+) -> ExitCode:
     """One JSON object a line in, one JSON reply a line out, in order of completion."""
     codes = {ExitCode.OK}
     async with Dispatcher(settings) as dispatcher:
         with Progress(None) as progress:
-            async for ended in dispatcher.map_lines(
-                lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s
+            async for chunk in dispatcher.map_chunks(
+                lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
             ):
-                sys.stdout.write(dumps(ended_line(ended)) + "\n")
+                sys.stdout.writelines(dumps(ended_line(ended)) + "\n" for ended in chunk)
                 # Whoever reads a pipe sees each line as it comes; a file is written in blocks.
                 sys.stdout.flush()
-                codes.add(code_of(ended.end))
-                progress.advance()
+                codes.update(code_of(ended.end) for ended in chunk)
+                progress.advance(len(chunk))
     return worst(list(codes))
 
 

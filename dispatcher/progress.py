@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """``with Progress(total)``: ``advance`` once for each end. ``total`` None: only a count."""
+    """``with Progress(total)``: ``advance`` by each end. ``total`` None: only a count."""
 
     def __init__(self, total: int | None) -> None:
         self._total = total
@@ -35,6 +35,6 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self) -> None:
+    def advance(self, ends: int = 1) -> None:
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._bar.advance(self._task, ends)

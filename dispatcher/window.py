@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from dispatcher.pace import Pace
 from dispatcher.pending import End
 from dispatcher.request import Request
 from protocol.errors import GlassrabbitError
+from protocol.reply import Reply
 
 T = TypeVar("T")
 
+#: Launches requests, one message together, and calls back with each id and end.
+Launch = Callable[[Sequence[Request], Callable[[str, End], None]], None]
 
-@dataclass(frozen=True, slots=True)
+#: How long a batch waits for the inputs that would fill it.
+LINGER_S = 0.002
+#: A batch holds no more bytes than this: it should be far below what a message may hold, and soon be on its way.
+BATCH_BYTES = 256 * 1024
+#: What a task takes in a batch beside its arguments.
+_ENTRY_BYTES = 35
+
+
+@dataclass(slots=True)
 class Ended:
     """The end of one input. ``id`` is empty if no task was made of it."""
 
@@ -23,51 +35,179 @@ class Ended:
     end: End
 
 
-async def ends(
+@dataclass(slots=True)
+class _Sent:
+    """What was launched together: one message, unless some of it has to be asked again."""
+
+    tasks: int
+    left: int
+    answered: int = 0
+    ran_ms: int = 0
+    is_under_way: bool = True
+
+
+class Window(Generic[T]):
+    """The tasks under way for one stream of inputs: see ``chunks_of_ends``."""
+
+    def __init__(self, build: Callable[[T], Request], launch: Launch, pace: Pace, batch_bytes: int) -> None:
+        self._build = build
+        self._launch = launch
+        self._pace = pace
+        self._batch_bytes = batch_bytes
+        self._loop = asyncio.get_running_loop()
+        self._ended: list[Ended] = []
+        self._has_ended = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._under_way: dict[str, tuple[int, _Sent]] = {}
+        #: Inputs that were taken, and whose ends were not.
+        self._held = 0
+        self._messages = 0
+        self._gathered: list[tuple[int, Request]] = []
+        self._gathered_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def ends(self, inputs: AsyncIterator[tuple[int, T]]) -> AsyncGenerator[list[Ended], None]:
+        feeding = asyncio.create_task(self._feed(inputs))
+        feeding.add_done_callback(self._on_fed)
+        try:
+            while self._under_way or self._ended or self._gathered or not feeding.done():
+                await self._has_ended.wait()
+                self._has_ended.clear()
+                if self._ended:
+                    chunk, self._ended = self._ended, []
+                    self._held -= len(chunk)
+                    self._has_changed.set()
+                    yield chunk
+            await feeding
+        finally:
+            self._gathered.clear()
+            feeding.cancel()
+
+    def under_way(self) -> list[str]:
+        """The ids of all that was launched and has not ended."""
+        return list(self._under_way)
+
+    async def _feed(self, inputs: AsyncIterator[tuple[int, T]]) -> None:
+        async for line, value in inputs:
+            self._held += 1
+            try:
+                request = self._build(value)
+            except GlassrabbitError as error:
+                self._give(Ended(line, "", error))
+            else:
+                self._gather(line, request)
+                if self._pace.size > 1 and not self._gathered:
+                    # A batch was sent. A large window is not filled in one go: the loop has other things to do.
+                    await asyncio.sleep(0)
+            while not self._has_room():
+                self._has_changed.clear()
+                await self._has_changed.wait()
+
+    def _on_fed(self, feeding: asyncio.Task[None]) -> None:
+        if not feeding.cancelled():
+            self._send()
+        self._has_ended.set()
+
+    def _has_room(self) -> bool:
+        if self._gathered:
+            return self._held < self._pace.window
+        # A batch is begun only where there is room for all of it, so that batches do not come to be small.
+        return self._held + self._pace.size <= self._pace.window and self._messages < self._pace.messages
+
+    def _gather(self, line: int, request: Request) -> None:
+        size = len(request.body) + _ENTRY_BYTES
+        if self._gathered_bytes + size > self._batch_bytes:
+            self._send()
+        self._gathered.append((line, request))
+        self._gathered_bytes += size
+        if len(self._gathered) >= self._pace.size:
+            self._send()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LINGER_S, self._send)
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if not gathered:
+            return
+        sent = _Sent(len(gathered), len(gathered))
+        for line, request in gathered:
+            self._under_way[request.id] = (line, sent)
+        self._messages += 1
+        self._launch([request for _line, request in gathered], self._on_end)
+
+    def _on_end(self, task_id: str, end: End) -> None:
+        line, sent = self._under_way.pop(task_id)
+        sent.left -= 1
+        if sent.is_under_way:
+            self._observe(sent, end)
+        self._give(Ended(line, task_id, end))
+
+    def _observe(self, sent: _Sent, end: End) -> None:
+        """A message counts as answered when half of its tasks are: the rest may have left it for a retry."""
+        if isinstance(end, Reply):
+            sent.answered += 1
+            sent.ran_ms += end.run.ran_ms
+        if 2 * sent.answered < sent.tasks and sent.left:
+            return
+        sent.is_under_way = False
+        self._messages -= 1
+        self._has_changed.set()
+        if sent.answered:
+            self._pace.answered(sent.tasks, sent.ran_ms / sent.answered)
+
+    def _give(self, ended: Ended) -> None:
+        if not self._ended:
+            self._has_ended.set()
+        self._ended.append(ended)
+
+
+async def chunks_of_ends(
     inputs: AsyncIterator[tuple[int, T]],
     build: Callable[[T], Request],
-    launch: Callable[[Request, Callable[[End], None]], None],
+    launch: Launch,
     forget: Callable[[str], None],
-    window: int,
-) -> AsyncGenerator[Ended, None]:
-    """Launch a request for each numbered input, at most ``window`` at a time, and yield their ends as they come.
+    pace: Pace,
+    batch_bytes: int = BATCH_BYTES,
+) -> AsyncGenerator[list[Ended], None]:
+    """Launch a request for each numbered input, as many as the pace allows, and yield their ends as they come:
+    as many at once as there are.
 
     An input is taken only when there is room for it, so memory does not grow with their number. An input that
-    ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs does not
-    hold up the ends of those that are under way; if the stream fails, they still end before its error is raised.
-    Whoever leaves early is told of no further end: the rest is forgotten.
+    ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
+    neither the ends of those that are under way nor, for more than 2 ms, the rest of a batch; if it fails, they
+    still end before its error is raised. Whoever leaves early is told of no further end; the rest is forgotten.
     """
-    ended: asyncio.Queue[Ended | None] = asyncio.Queue()
-    room = asyncio.Semaphore(window)
-    under_way: set[str] = set()
-
-    def start(line: int, request: Request) -> None:
-        def on_end(end: End) -> None:
-            under_way.discard(request.task.id)
-            ended.put_nowait(Ended(line, request.task.id, end))
-
-        under_way.add(request.task.id)
-        launch(request, on_end)
-
-    async def feed() -> None:
-        await room.acquire()
-        async for line, value in inputs:
-            try:
-                start(line, build(value))
-            except GlassrabbitError as error:
-                ended.put_nowait(Ended(line, "", error))
-            await room.acquire()
-
-    feeding = asyncio.create_task(feed())
-    feeding.add_done_callback(lambda _task: ended.put_nowait(None))
+    window = Window(build, launch, pace, batch_bytes)
+    chunks = window.ends(inputs)
     try:
-        while under_way or not feeding.done() or not ended.empty():
-            one = await ended.get()
-            if one is not None:
-                room.release()
-                yield one
-        await feeding
+        async for chunk in chunks:
+            yield chunk
     finally:
-        feeding.cancel()
-        for task_id in under_way:
+        await chunks.aclose()
+        for task_id in window.under_way():
             forget(task_id)
+
+
+async def one_by_one(chunks: AsyncGenerator[list[Ended], None]) -> AsyncGenerator[Ended, None]:
+    """What the chunks hold. They are closed together with this."""
+    try:
+        async for chunk in chunks:
+            for ended in chunk:
+                yield ended
+    finally:
+        await chunks.aclose()
+
+
+async def numbered(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[tuple[int, T]]:
+    """The inputs with their numbers, from 1."""
+    line = 0
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            line += 1
+            yield line, value
+    else:
+        for line, value in enumerate(inputs, 1):
+            yield line, value

@@ -23,6 +23,10 @@ _BINARIES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _SIZED: Final = _STRINGS | _BINARIES
 _ARRAYS: Final = {0xDC: 2, 0xDD: 4}
 _MAPS: Final = {0xDE: 2, 0xDF: 4}
+_CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+#: All bytes but the heads of containers, bytes and extensions.
+_OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
+_HARMLESS_BYTES: Final = 4096
 
 
 class NotEncodable(GlassrabbitError):
@@ -92,12 +96,62 @@ def _after(head: int, body: bytes, at: int) -> tuple[int, int, bool]:
 
 
 def decode(body: bytes, limits: Limits) -> Any:
-    """The value of a body. Raises ``Malformed``; nothing is built before ``scan`` has passed."""
-    scan(body, limits)
+    """The value of a body. Raises ``Malformed``; nothing is built before ``scan`` has passed, or is needless."""
+    if not _is_harmless(body, limits):
+        scan(body, limits)
     try:
         return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise _undecodable("a string that is not UTF-8") from error
+    except ValueError:
+        # Only of a body that was not scanned: the scan says what is wrong with it.
+        scan(body, limits)
+        raise
+
+
+def _is_harmless(body: bytes, limits: Limits) -> bool:
+    """Whether a body is so small and plain that msgpack itself refuses whatever in it ``scan`` would refuse.
+
+    A value takes a byte at least and a nesting one head, so few bytes are few values and few heads are no depth;
+    so many arrays of so many claimed elements are 1 MiB at most; and what msgpack would let pass (extension types,
+    keys of bytes) needs a head that is not there. Of text, ASCII looks like no head; other text is scanned.
+    """
+    if len(body) > min(_HARMLESS_BYTES, limits.body_bytes, limits.nodes):
+        return False
+    heads = body.translate(None, _OPENS_NOTHING)
+    return len(heads) <= limits.depth and not heads.translate(None, _CONTAINERS)
+
+
+def _has_string_keys(body: bytes) -> bool:
+    """Of a harmless body. msgpack writes keys of other types, and refuses to read them."""
+    try:
+        msgpack.unpackb(body, raw=True, strict_map_key=True)
+    except ValueError:
+        return False
+    return True
+
+
+def elements(body: bytes, most: int) -> list[bytes]:
+    """The values of an array, each as its bytes. Nothing of them is built, and nothing else is known of them.
+
+    Raises ``Malformed`` (``undecodable``); of an array that claims more than ``most``, the first ``most`` + 1.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body))
+    unpacker.feed(body)
+    parts = []
+    try:
+        length = unpacker.read_array_header()
+        start = unpacker.tell()
+        for _ in range(min(length, most + 1)):
+            unpacker.skip()
+            end = unpacker.tell()
+            parts.append(body[start:end])
+            start = end
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise _undecodable("no array, or one that ends too early") from error
+    if length <= most and start != len(body):
+        raise _undecodable(f"{len(body) - start} bytes after the value")
+    return parts
 
 
 def decode_arguments(body: bytes, limits: Limits) -> dict[str, Any]:
@@ -115,7 +169,8 @@ def encode(value: object, limits: Limits) -> bytes:
     """
     try:
         body: bytes = msgpack.packb(value, use_bin_type=True)
-        scan(body, limits)
+        if not (_is_harmless(body, limits) and _has_string_keys(body)):
+            scan(body, limits)
     except Malformed as error:
         kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
         raise kind(error.text) from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 #: RabbitMQ's bound of ``expiration``: beyond it, it closes the channel, and every pending direct reply with it.
 LONGEST_EXPIRATION_MS = 315_360_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Bounds of one message. Configurable under ``limits:``; all members of a vhost should agree on them."""
 
@@ -24,7 +25,10 @@ class Limits:
     error_text_bytes: int = 1024
     #: Entries of a history: the first and the last ones are kept.
     history_entries: int = 10
+    #: Tasks in a batch.
+    batch_tasks: int = 1000
 
+    @cached_property
     def for_reply(self) -> Limits:
         """A reply wraps a result of the full size in one more map."""
         return replace(

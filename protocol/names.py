@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 #: Exchanges.
 TASKS = "tasks"
@@ -31,6 +32,13 @@ _MAILBOX = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 def new_id() -> str:
     """A fresh task id: 32 lower-case hex digits, 128 random bits."""
     return os.urandom(16).hex()
+
+
+def new_ids() -> Iterator[str]:
+    """As many of them as are wanted, each in a third of the time."""
+    while True:
+        digits = os.urandom(16 * 256).hex()
+        yield from [digits[at : at + 32] for at in range(0, len(digits), 32)]
 
 
 def is_id(value: object) -> bool:

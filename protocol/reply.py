@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from protocol.codec import decode
+from protocol.codec import decode, elements
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits, cut
 from protocol.names import APP_ID, is_id
@@ -15,6 +15,7 @@ from protocol.properties import Properties
 
 DONE = "done"
 FAILED = "failed"
+_ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class Failure:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# These two are made for each reply, and are not frozen because a frozen one takes twice as long to make.
+@dataclass(slots=True, kw_only=True)
 class Run:
     """What every reply tells beside its result. Times in milliseconds."""
 
@@ -41,7 +43,7 @@ class Run:
     replay: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Reply:
     """The end of one task: ``failure`` is None if it is done, and then ``result`` holds."""
 
@@ -56,7 +58,7 @@ class Reply:
         return {"id": self.id, **end, **_run_map(self.run)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PackedReply:
     """A reply ready to send; kept in the ledger to answer a redelivery in the same words."""
 
@@ -85,41 +87,52 @@ def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> Pac
 
 
 def read_replies(body: bytes, limits: Limits) -> list[Reply]:
-    """The replies that a message holds: one, or those of a batch. Raises ``Malformed``."""
-    value = decode(body, limits.for_reply())
-    entries = value if isinstance(value, list) else [value]
-    return [_read(entry) for entry in entries]
+    """The replies that a message holds: one, or those of a batch, each within the limits of one.
+
+    Raises ``Malformed``.
+    """
+    limits = limits.for_reply
+    if len(body) > limits.body_bytes:
+        raise Malformed(ErrorCode.TOO_LARGE, f"replies of {len(body)} bytes; the limit is {limits.body_bytes}")
+    parts = elements(body, len(body)) if body[:1] in _ARRAY_HEADS else [body]
+    return [_read(decode(part, limits)) for part in parts]
 
 
-def _read(entry: object) -> Reply:
-    if not isinstance(entry, dict) or not is_id(entry.get("id")):
+def _read(entry: Any) -> Reply:
+    # A decoded value has exactly one of msgpack's types, so ``type`` tells a number from a boolean.
+    task_id: Any = entry.get("id") if type(entry) is dict else None
+    if not is_id(task_id):
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")
-    run = Run(
-        attempts=_number(entry, "attempts"),
-        worker=_text(entry, "worker"),
-        queued_ms=_number(entry, "queued_ms"),
-        ran_ms=_number(entry, "ran_ms"),
-        replay=_number(entry, "replay") if "replay" in entry else 0,
-    )
+    run = _read_run(entry)
     if "result" in entry:
-        return Reply(id=entry["id"], run=run, result=entry["result"])
+        return Reply(id=task_id, run=run, result=entry["result"])
     error = entry.get("error")
-    if not isinstance(error, dict):
+    if type(error) is not dict:
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must hold result or error")
     failure = Failure(code=_text(error, "code"), type=_text(error, "type"), text=_text(error, "text"))
-    return Reply(id=entry["id"], run=run, failure=failure)
+    return Reply(id=task_id, run=run, failure=failure)
 
 
-def _number(table: dict[str, Any], key: str) -> int:
-    value = table.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise Malformed(ErrorCode.UNDECODABLE, f"a reply's {key} must be a number, 0 or more")
-    return value
+def _read_run(entry: dict[str, Any]) -> Run:
+    attempts, queued_ms, ran_ms = entry.get("attempts"), entry.get("queued_ms"), entry.get("ran_ms")
+    replay = entry.get("replay", 0)
+    if (
+        type(attempts) is int
+        and type(queued_ms) is int
+        and type(ran_ms) is int
+        and type(replay) is int
+        and min(attempts, queued_ms, ran_ms, replay) >= 0
+    ):
+        worker = _text(entry, "worker")
+        return Run(attempts=attempts, worker=worker, queued_ms=queued_ms, ran_ms=ran_ms, replay=replay)
+    raise Malformed(
+        ErrorCode.UNDECODABLE, "a reply's attempts, queued_ms, ran_ms and replay must be numbers, 0 or more"
+    )
 
 
 def _text(table: dict[str, Any], key: str) -> str:
     value = table.get(key)
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise Malformed(ErrorCode.UNDECODABLE, f"a reply's {key} must be a string")
     return value
 

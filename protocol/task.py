@@ -43,7 +43,8 @@ class Attempt:
     retry_in_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, like everything that is made for each task: a frozen one takes three times as long to make.
+@dataclass(slots=True, kw_only=True)
 class Task:
     """One task. Times are epoch milliseconds; 0 stands for *not given*."""
 

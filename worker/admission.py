@@ -34,6 +34,4 @@ def admit(
         raise Malformed(ErrorCode.UNKNOWN_TASK, f"this worker's configuration has no task {task.name}")
     if settings.queue != queue:
         raise Malformed(ErrorCode.WRONG_QUEUE, f"{task.name} belongs to {settings.queue}, it came by {queue}")
-    if task.batch:
-        raise Malformed(ErrorCode.UNSUPPORTED_VERSION, "batches are not understood by this worker")
     return task

@@ -1,9 +1,9 @@
 """A child of a worker: a fresh interpreter that runs handlers, one task at a time, and knows no AMQP.
 
-Life: started by ``worker.processes`` with one end of a socket pair → told the handlers → says that it is ready,
-or why not → task in, outcome out → ends when the socket pair does. Its standard input is a pipe that only the
-worker holds: when the worker dies, even by SIGKILL, the pipe ends, and so does this process with all that its
-handlers started.
+Life: started by ``worker.child_process`` with one end of a socket pair and of another for permits → told the
+handlers → says that it is ready, or why not → a permit, the call that it is for, its outcome → ends when the
+permits do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
+pipe ends, and so does this process with all that its handlers started.
 """
 
 from __future__ import annotations
@@ -13,40 +13,110 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, BinaryIO
+
+import msgpack
 
 from broker.errors import ConfigError
 from broker.logs import to_stderr
 from protocol.limits import Limits
 from worker import frames
-from worker.handler import Handler, load, run
+from worker.handler import Call, Handler, load, run
 from worker.log_fields import of_worker
 
 READY = "ready"
 BROKEN = "broken"
+#: Outcomes of a batch wait here for each other, at most so long.
+FLUSH_S = 0.005
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, permits_descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
     _end_with_parent()
-    with socket.socket(fileno=descriptor) as pair, pair.makefile("rb") as incoming:
+    pair, permits = socket.socket(fileno=descriptor), socket.socket(fileno=permits_descriptor)
+    with pair, permits, pair.makefile("rb") as incoming:
         setup = _next(incoming)
         if setup is None:
             return
         paths, handler_paths, limit_values = setup
         sys.path[:0] = [path for path in paths if path not in sys.path]
-        limits = Limits(**limit_values)
         try:
             handlers: dict[str, Handler] = {task: load(path) for task, path in handler_paths.items()}
         except ConfigError as error:
-            pair.sendall(frames.pack([BROKEN, *error.problems]))
+            pair.sendall(msgpack.packb([BROKEN, *error.problems]))
             return
-        pair.sendall(frames.pack([READY]))
-        while (fields := _next(incoming)) is not None:
-            call = frames.to_call(fields)
-            outcome = run(handlers[call.context.task], call, limits)
-            pair.sendall(frames.pack(frames.from_outcome(outcome)))
+        pair.sendall(msgpack.packb([READY]))
+        _serve(permits, incoming, Answers(pair), handlers, Limits(**limit_values))
+
+
+def _serve(
+    permits: socket.socket,
+    incoming: BinaryIO,
+    answers: Answers,
+    handlers: Mapping[str, Handler],
+    limits: Limits,
+) -> None:
+    calls: deque[tuple[int, Call]] = deque()
+    while permit := permits.recv(frames.PERMIT.size):
+        (permitted,) = frames.PERMIT.unpack(permit)
+        while True:
+            if not calls:
+                fields = _next(incoming)
+                if fields is None:
+                    return
+                calls.extend(frames.to_calls(fields))
+            number, call = calls.popleft()
+            # A call without a permit was taken back before it began.
+            if number == permitted:
+                break
+        began_s = time.monotonic()
+        outcome = run(handlers[call.context.task], call, limits)
+        answers.add(frames.from_outcome(outcome, time.monotonic() - began_s), hold=bool(calls))
+
+
+class Answers:
+    """Sends outcomes. What is held for the next of its batch leaves after ``FLUSH_S`` even if that one hangs."""
+
+    def __init__(self, pair: socket.socket) -> None:
+        self._pair = pair
+        self._lock = threading.Lock()
+        self._held: list[list[object]] = []
+        self._since_s = 0.0
+        self._holding: threading.Event | None = None
+
+    def add(self, outcome: list[object], *, hold: bool) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            if not self._held:
+                self._since_s = now_s
+            self._held.append(outcome)
+            if not hold or now_s - self._since_s >= FLUSH_S:
+                self._send()
+            else:
+                self._hold()
+
+    def _hold(self) -> None:
+        if self._holding is None:
+            self._holding = threading.Event()
+            threading.Thread(target=self._flush_in_time, args=(self._holding,), daemon=True).start()
+        self._holding.set()
+
+    def _send(self) -> None:
+        self._pair.sendall(msgpack.packb(self._held))
+        self._held = []
+        if self._holding is not None:
+            self._holding.clear()
+
+    def _flush_in_time(self, holding: threading.Event) -> None:
+        while holding.wait():
+            time.sleep(FLUSH_S)
+            with self._lock:
+                if self._held:
+                    self._send()
 
 
 def _next(incoming: BinaryIO) -> Any:
@@ -73,4 +143,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -22,7 +22,7 @@ class Reject(Exception):
     """Raise it to end the task for good: no further attempt, a dead letter with your text as its reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Current:
     """The task that is running here."""
 

@@ -1,8 +1,16 @@
-"""What a worker and its child say to each other: msgpack behind a four-byte length, on a socket pair."""
+"""What a worker and its child say to each other, in msgpack.
+
+To the child: a length of four bytes, then ``[number, task, queue, max_attempts, calls]`` for calls that belong
+together; ``number`` is that of the first of them, the others follow. Beside it, on a socket of its own, the
+number of each call as a *permit* of four bytes: the child takes the permit of a call before it begins the call,
+and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes, in the
+order of the calls that were begun.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 import msgpack
@@ -13,6 +21,9 @@ from worker.handler import Call
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
 HEAD = struct.Struct(">I")
+PERMIT = struct.Struct(">I")
+#: Call numbers start again from 0 after so many.
+NUMBERS = 1 << 32
 
 
 def pack(value: object) -> bytes:
@@ -24,48 +35,58 @@ def unpack(body: bytes) -> Any:
     return msgpack.unpackb(body)
 
 
-def from_call(call: Call) -> list[object]:
-    context = call.context
+def from_calls(number: int, calls: Sequence[Call]) -> list[object]:
+    """``calls`` are of one task."""
+    context = calls[0].context
+    rows = [[call.context.id, call.context.attempt, call.timeout_s, call.expires_at, call.body] for call in calls]
+    return [number, context.task, context.queue, context.max_attempts, rows]
+
+
+def to_calls(fields: list[Any]) -> list[tuple[int, Call]]:
+    """Calls with their numbers. Who runs them answers by the frame; nobody is called back."""
+    number, task, queue, max_attempts, rows = fields
     return [
-        context.id,
-        context.task,
-        context.queue,
-        context.attempt,
-        context.max_attempts,
-        call.body,
-        call.timeout_s,
+        (
+            (number + position) % NUMBERS,
+            Call(
+                Current(id=task_id, task=task, queue=queue, attempt=attempt, max_attempts=max_attempts),
+                body,
+                timeout_s,
+                expires_at,
+                _nobody,
+            ),
+        )
+        for position, (task_id, attempt, timeout_s, expires_at, body) in enumerate(rows)
     ]
 
 
-def to_call(fields: list[Any]) -> Call:
-    task_id, task, queue, attempt, max_attempts, body, timeout_s = fields
-    context = Current(id=task_id, task=task, queue=queue, attempt=attempt, max_attempts=max_attempts)
-    return Call(context, body, timeout_s)
+def _nobody(_outcome: Outcome | None, _ran_s: float) -> None:
+    return
 
 
-def from_outcome(outcome: Outcome) -> list[object]:
+def from_outcome(outcome: Outcome, ran_s: float) -> list[object]:
     match outcome:
         case Done():
-            return ["done", outcome.result]
+            return ["done", ran_s, outcome.result]
         case Failed():
-            return ["failed", outcome.code, outcome.type, outcome.text]
+            return ["failed", ran_s, outcome.code, outcome.type, outcome.text]
         case RetryAsked():
-            return ["retry", outcome.after_s, outcome.text]
+            return ["retry", ran_s, outcome.after_s, outcome.text]
         case Rejected():
-            return ["rejected", outcome.code, outcome.type, outcome.text]
+            return ["rejected", ran_s, outcome.code, outcome.type, outcome.text]
         case _:
             assert_never(outcome)
 
 
-def to_outcome(fields: list[Any]) -> Outcome:
+def to_outcome(fields: list[Any]) -> tuple[Outcome, float]:
     match fields:
-        case ["done", result]:
-            return Done(result)
-        case ["failed", code, kind, text]:
-            return Failed(ErrorCode(code), kind, text)
-        case ["retry", after_s, text]:
-            return RetryAsked(after_s, text)
-        case ["rejected", code, kind, text]:
-            return Rejected(ErrorCode(code), kind, text)
+        case ["done", ran_s, result]:
+            return Done(result), ran_s
+        case ["failed", ran_s, code, kind, text]:
+            return Failed(ErrorCode(code), kind, text), ran_s
+        case ["retry", ran_s, after_s, text]:
+            return RetryAsked(after_s, text), ran_s
+        case ["rejected", ran_s, code, kind, text]:
+            return Rejected(ErrorCode(code), kind, text), ran_s
         case _:
             raise ValueError(f"no outcome: {fields!r}")

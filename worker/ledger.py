@@ -7,10 +7,12 @@ so a redelivery, and a dispatcher that asks again, do not run a task twice in on
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from protocol.reply import PackedReply
 from protocol.task import Task
+from worker.batch import Part
 from worker.delivery import Delivery
 
 #: A task's id, and how often a person has replayed it.
@@ -22,16 +24,22 @@ class Running:
     """A task that runs here, with every delivery of it that waits for its end."""
 
     task: Task
-    deliveries: list[Delivery]
+    deliveries: list[Delivery | Part]
     #: The address that was asked from last wins: an older one belongs to a channel that is gone. What was asked
     #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
     reply_to: str | None
     resent: int = 0
+    #: Called once, when all is done about it that will be done here.
+    on_over: Callable[[], None] | None = None
 
-    def join(self, delivery: Delivery, task: Task) -> None:
+    def join(self, delivery: Delivery | Part, task: Task) -> None:
         self.deliveries.append(delivery)
         if task.resent >= self.resent:
             self.reply_to, self.resent = task.reply_to, task.resent
+
+    @property
+    def key(self) -> Key:
+        return self.task.id, self.task.replay
 
     @property
     def is_live(self) -> bool:
@@ -39,7 +47,7 @@ class Running:
         return any(delivery.is_live for delivery in self.deliveries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The reply that ended a task."""
 

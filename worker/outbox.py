@@ -32,6 +32,9 @@ QUIET_S = 0.01
 _OURS_TO_WAIT_FOR = (403, 404, 406)
 
 
+OnEnd = Callable[[PublishError | None], None]
+
+
 class Undeliverable(PublishError):
     """This very message ends the connection each time it is sent. It was given up."""
 
@@ -83,19 +86,38 @@ class Outbox:
         self._publisher = publisher
         self._opened.set()
 
+    def post(self, message: Message, on_end: OnEnd) -> bool:
+        """Send a message once and call ``on_end`` with None as soon as it is accepted, or with why it was not.
+        False if there is nothing to send it by at present: then nobody is called.
+
+        Whoever still wants it after an error goes on with ``send`` and that error.
+        """
+        publisher = self._publisher
+        if publisher is None or not publisher.channel.is_open or self._suspects:
+            return False
+        publisher.send(message, on_end)
+        failpoint("after_publish")
+        return True
+
     async def send(
-        self, message: Message, wanted: Callable[[], bool] = lambda: True, *, give_up_unroutable: bool = False
+        self,
+        message: Message,
+        wanted: Callable[[], bool] = lambda: True,
+        *,
+        give_up_unroutable: bool = False,
+        problem: PublishError | None = None,
     ) -> bool:
-        """Return True once the message is accepted, False once it is no longer ``wanted``.
+        """Return True once the message is accepted, False once it is no longer ``wanted``. ``problem`` is what
+        came of it when it was posted before.
 
         Raises ``Unroutable`` if that is to be given up, and ``Undeliverable`` for a reply that the broker
         answers by closing the connection (541), after that was seen with nothing else in flight.
         """
-        wait_s, told = FIRST_WAIT_S, False
+        wait_s, told, posted = FIRST_WAIT_S, False, problem
         try:
             # Asked again after the wait for the link: meanwhile the delivery may have come again.
             while wanted() and await self._open_publisher(alone=False) and wanted():
-                problem = await self._problem(message, give_up_unroutable)
+                problem, posted = await self._problem(message, give_up_unroutable, posted), None
                 if problem is None:
                     return True
                 if isinstance(problem, ConfirmLost) and problem.code not in _OURS_TO_WAIT_FOR:
@@ -116,9 +138,13 @@ class Outbox:
                 if not self._refused[message.exchange]:
                     log.warning("no longer waiting for exchange '%s' to take messages", message.exchange)
 
-    async def _problem(self, message: Message, give_up_unroutable: bool) -> PublishError | None:
+    async def _problem(
+        self, message: Message, give_up_unroutable: bool, posted: PublishError | None
+    ) -> PublishError | None:
         """Why the message was not accepted this time, or None if it was."""
         try:
+            if posted is not None:
+                raise posted
             await self._attempt(message)
         except Unroutable as error:
             if give_up_unroutable:

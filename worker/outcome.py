@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from protocol.errors import ErrorCode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """The handler returned; ``result`` is what it returned, as msgpack."""
 

@@ -2,138 +2,45 @@
 
 A crash or a time-out is charged to the one task that ran in the child, and the child is replaced. The loop that
 owns AMQP never runs a handler, so nothing that a handler does can stop heartbeats.
+
+A child is handed about a millisecond of work ahead. What waits behind a task that takes longer than that is taken
+back and goes to another child.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import socket
-import sys
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Coroutine
 from dataclasses import asdict
+from typing import Any
 
 from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker import frames
-from worker.child import READY
+from worker.child_process import Child, ChildLost
 from worker.handler import Call
 from worker.outcome import Failed, Outcome
 
 log = logging.getLogger("glassrabbit.worker")
 
-#: A new interpreter that takes longer than this to import the handlers is given up.
-START_TIMEOUT_S = 60.0
 #: After a child that died before it was ready: do not start the next one at once.
 RESTART_WAIT_S = 0.5
 LONGEST_RESTART_WAIT_S = 15.0
-STOP_TIMEOUT_S = 2.0
-_SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
-
-
-class ChildLost(Exception):
-    """The child's end of the socket pair is gone."""
-
-
-class Child:
-    """One child process. Replaced, never repaired."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.process = process
-        self._reader = reader
-        self._writer = writer
-        self._watch = asyncio.create_task(self._hang_up_when_gone())
-
-    @classmethod
-    async def start(cls, setup: list[object]) -> Child:
-        """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "worker.child",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.PIPE,
-                # Standard output is for data; a handler's prints are not data of ours.
-                stdout=sys.stderr.fileno() if _has_descriptor() else None,
-                pass_fds=(theirs.fileno(),),
-                env=_without_login(os.environ),
-                process_group=0,
-            )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=2**16)
-        child = cls(process, reader, writer)
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                state, *problems = await child.ask(setup)
-        except TimeoutError as error:
-            await child.kill()
-            raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
-        except ChildLost:
-            await child.kill()
-            raise
-        if state != READY:
-            await child.kill()
-            raise ConfigError([str(problem) for problem in problems])
-        return child
-
-    async def _hang_up_when_gone(self) -> None:
-        """The end of the process ends the conversation, even if a fork of it holds its end of the pair."""
-        await self.process.wait()
-        self._writer.transport.abort()
-
-    async def ask(self, value: list[object]) -> list[object]:
-        """Send one frame and wait for the answer. Raises ``ChildLost`` if the child ends before it."""
-        try:
-            self._writer.write(frames.pack(value))
-            (size,) = frames.HEAD.unpack(await self._reader.readexactly(frames.HEAD.size))
-            answer: list[object] = frames.unpack(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, OSError) as error:
-            raise ChildLost from error
-        return answer
-
-    async def kill(self) -> int:
-        """End the child and whatever its handlers started; its return code."""
-        self._writer.close()
-        # Before it has been waited for, its number cannot belong to another process.
-        if self.process.returncode is None:
-            _kill_group(self.process.pid)
-        return await self.process.wait()
-
-    async def stop(self) -> None:
-        """Let an idle child end by itself; kill it if it does not."""
-        self._writer.close()
-        try:
-            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
-        except TimeoutError:
-            await self.kill()
-
-    async def fate(self) -> str:
-        """What became of a child that was lost, in words."""
-        try:
-            code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
-        except TimeoutError:
-            code = await self.kill()
-        # What it forked holds the group, and the group its number, until the last of them has ended.
-        _kill_group(self.process.pid)
-        self._writer.close()
-        if code >= 0:
-            return f"the process that ran it ended with exit code {code}"
-        return f"the process that ran it was ended by {signal.Signals(-code).name}"
-
-
-def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
-    """For handlers, who have no business with the broker's password, or the token of the metrics."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name != "BROKER_URL" and not name.upper().startswith(_SECRETS)
-    }
+#: Seconds of work that a child has in hand, and how many calls at most.
+AHEAD_S = 0.001
+DEPTH = 16
+#: Nothing is known of a task that has not run yet.
+UNKNOWN_S = 1.0
+SHORTEST_S = 1e-6
+#: Of a batch a child is handed as much at a time.
+BATCH_S = 0.05
+#: How much the latest run of a task counts in its mean.
+WEIGHT = 0.2
+#: How often it is looked whether a call is over its limit, or holds up others.
+SWEEP_S = 0.02
 
 
 class ProcessExecutor:
@@ -142,11 +49,13 @@ class ProcessExecutor:
     def __init__(self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str]) -> None:
         self._size = size
         self._setup: list[object] = [paths, handlers, asdict(limits)]
-        self._idle: asyncio.Queue[Child] = asyncio.Queue()
-        self._children: set[Child] = set()
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._waiting: deque[list[Call]] = deque()
+        self._children: list[Child] = []
+        self._mean_s: dict[str, float] = {}
+        self._others: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
         self._stopping = False
-        #: Children that were lost and replaced.
+        #: Children that were replaced so far.
         self.restarts = 0
         #: Replacements that failed to start at their latest attempt.
         self._failing = 0
@@ -155,61 +64,129 @@ class ProcessExecutor:
     def problem(self) -> str | None:
         return "children cannot be started" if self._failing else None
 
+    @property
+    def busy(self) -> int:
+        """Children that have a call in hand."""
+        return sum(bool(child.in_hand) for child in self._children)
+
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
             starts = [group.create_task(_started(self._setup)) for _ in range(self._size)]
-        for start in starts:
-            result = start.result()
+        results = [start.result() for start in starts]
+        started = [result for result in results if isinstance(result, Child)]
+        for result in results:
             if isinstance(result, ConfigError):
-                await self.stop()
+                await asyncio.gather(*(child.stop() for child in started))
                 raise result
-            self._add(result)
+        for child in started:
+            self._add(child)
 
-    async def run(self, call: Call) -> Outcome:
-        while (child := await self._idle.get()).process.returncode is not None:
-            # It died with nothing to do, so no task is to blame.
-            self._replace(child)
-            await child.kill()
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                answer = await child.ask(frames.from_call(call))
-        except TimeoutError:
-            self._replace(child)
-            await child.kill()
-            return Failed(ErrorCode.TIMED_OUT, "TimeLimit", f"stopped after its limit of {call.timeout_s:g} s")
-        except ChildLost:
-            self._replace(child)
-            return Failed(ErrorCode.WORKER_LOST, "ChildLost", await child.fate())
-        except asyncio.CancelledError:
-            self._children.discard(child)
-            await child.kill()
-            raise
-        self._idle.put_nowait(child)
-        return frames.to_outcome(answer)
+    def submit(self, calls: list[Call]) -> None:
+        self._waiting.append(calls)
+        self._feed()
+
+    def withdraw(self) -> None:
+        back = [child.take_back() for child in self._children]
+        waiting, self._waiting = self._waiting, deque()
+        for calls in (*back, *waiting):
+            for call in calls:
+                call.on_end(None, 0.0)
 
     async def stop(self) -> None:
         self._stopping = True
-        for task in self._replacing:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in self._others:
             task.cancel()
-        await asyncio.gather(*(child.stop() for child in self._children))
+        # Its calls never end: whoever stops an executor has given them up.
+        await asyncio.gather(*(child.kill() if child.in_hand else child.stop() for child in self._children))
+
+    def _feed(self) -> None:
+        """Hand out what waits: to the first child that has room, so that it is awake already."""
+        while self._waiting:
+            calls = self._waiting[0]
+            expected_s = self._mean_s.get(calls[0].context.task, UNKNOWN_S)
+            child = next((child for child in self._children if _has_room(child, expected_s)), None)
+            if child is None:
+                break
+            count = max(1, int(BATCH_S / max(expected_s, SHORTEST_S)))
+            self._waiting.popleft()
+            if count < len(calls):
+                self._waiting.appendleft(calls[count:])
+            child.send(calls[:count], expected_s)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def _look(self) -> None:
+        self._sweep, now_s = None, time.monotonic()
+        for child in list(self._children):
+            if child.in_hand and now_s - child.since_s > SWEEP_S:
+                self._hurry(child, now_s - child.since_s)
+        if self._sweep is None and self.busy:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def _hurry(self, child: Child, ran_s: float) -> None:
+        """Its call takes long: nothing has to wait behind it. Over its limit, it is stopped."""
+        back = child.take_back(all_but_one=True)
+        if back:
+            self._waiting.appendleft(back)
+        # As long as it runs there is no room behind it.
+        child.expected_s = max(child.expected_s, UNKNOWN_S)
+        running, _ = child.in_hand[-1]
+        if ran_s > running.timeout_s:
+            text = f"stopped after its limit of {running.timeout_s:g} s"
+            self._end(child, Failed(ErrorCode.TIMED_OUT, "TimeLimit", text), ran_s)
+        self._feed()
+
+    def _on_lost(self, child: Child) -> None:
+        if child in self._children:
+            self._end(child, None, time.monotonic() - child.since_s)
+
+    def _end(self, child: Child, verdict: Failed | None, ran_s: float) -> None:
+        """A child is lost, or has to go: charge the call that it ran, hand on the others, replace it."""
+        self._children.remove(child)
+        begun, back = child.let_go()
+        guilty = begun.pop() if begun else None
+        # Those before the guilty one have run, but what came of it was lost with the child.
+        for call in reversed(begun):
+            self._waiting.appendleft([call])
+        if back:
+            self._waiting.append(back)
+        self._spawn(self._start_another())
+        self._spawn(self._charge(child, guilty, verdict, ran_s))
+        self._feed()
+
+    async def _charge(self, child: Child, guilty: Call | None, verdict: Failed | None, ran_s: float) -> None:
+        if verdict is None:
+            fate = await child.fate()
+            verdict = Failed(ErrorCode.WORKER_LOST, "ChildLost", fate)
+        else:
+            await child.kill()
+        if guilty is not None:
+            guilty.on_end(verdict, ran_s)
+
+    def _on_outcome(self, call: Call, outcome: Outcome, ran_s: float) -> None:
+        task = call.context.task
+        mean_s = self._mean_s.get(task)
+        self._mean_s[task] = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
+        call.on_end(outcome, ran_s)
 
     def _add(self, child: Child) -> None:
-        self._children.add(child)
-        self._idle.put_nowait(child)
+        self._children.append(child)
+        child.serve(self._on_outcome, self._feed, lambda: self._on_lost(child))
+        self._feed()
 
-    def _replace(self, child: Child) -> None:
-        self._children.discard(child)
-        if not self._stopping:
-            self.restarts += 1
-            task = asyncio.create_task(self._start_another())
-            self._replacing.add(task)
-            task.add_done_callback(self._replacing.discard)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
 
     async def _start_another(self) -> None:
         """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
         wait_s, told = RESTART_WAIT_S, False
+        self.restarts += 1
         try:
-            while True:
+            while not self._stopping:
                 try:
                     self._add(await Child.start(self._setup))
                     return
@@ -224,6 +201,12 @@ class ProcessExecutor:
             self._failing -= told
 
 
+def _has_room(child: Child, expected_s: float) -> bool:
+    """One call at a time, unless they are so short that the way to the child takes longer."""
+    held = len(child.in_hand)
+    return not held or (held < DEPTH and child.expected_s + expected_s <= AHEAD_S)
+
+
 async def _started(setup: list[object]) -> Child | ConfigError:
     """A child, or why there is none, as a value: one failure must not leave its siblings unowned."""
     try:
@@ -232,18 +215,3 @@ async def _started(setup: list[object]) -> Child | ConfigError:
         return error
     except (ChildLost, OSError) as error:
         return ConfigError([f"a child ended while it loaded the handlers ({error!r}). Look at its output above."])
-
-
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _has_descriptor() -> bool:
-    try:
-        sys.stderr.fileno()
-    except (OSError, AttributeError, ValueError):
-        return False
-    return True

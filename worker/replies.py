@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from broker.errors import Unroutable
+from broker.errors import PublishError, Unroutable
 from broker.publisher import Message
 from protocol.addresses import ReplyKind, reply_kind, reply_node
 from protocol.errors import ErrorCode, Malformed
@@ -17,7 +17,7 @@ from protocol.properties import Properties
 from protocol.reply import PackedReply
 from worker.failpoint import failpoint
 from worker.nodes import Nodes
-from worker.outbox import Outbox, Undeliverable
+from worker.outbox import OnEnd, Outbox, Undeliverable
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -44,6 +44,20 @@ class Replies:
         node = reply_node(reply_to or "")
         return node is None or self._nodes.admits(node, self._outbox.link.cluster_name, time.monotonic())
 
+    def post(self, reply_to: str | None, reply: PackedReply, on_end: OnEnd) -> bool:
+        """Send a reply once; ``on_end`` hears what came of it. False if that cannot be done at present, or takes
+        more than that: then nobody is called, and ``answer`` does it."""
+        match reply_kind(reply_to):
+            case ReplyKind.DIRECT if not self._mailboxes_only and self._is_answerable(reply_to):
+                return self._outbox.post(_direct(str(reply_to), reply), on_end)
+            case ReplyKind.NONE:
+                on_end(None)
+                return True
+            case ReplyKind.MAILBOX:
+                return self._outbox.post(_to_mailbox(str(reply_to), reply), on_end)
+            case _:
+                return False
+
     async def answer(
         self,
         reply_to: str | None,
@@ -51,9 +65,9 @@ class Replies:
         queue: str | None,
         *,
         now_ms: int,
-        wanted: Callable[[], bool],
+        problem: PublishError | None = None,
     ) -> None:
-        """Send a reply and wait for its confirm.
+        """Send a reply and wait for its confirm. ``problem`` is what came of it when it was posted.
 
         A mailbox that does not exist turns the reply into a dead letter of ``queue`` (``no_mailbox``), so that
         it is not lost; without a queue it is given up. So is a direct address that the broker chokes on.
@@ -66,35 +80,27 @@ class Replies:
                     extra={"task_id": reply.id},
                 )
             case ReplyKind.DIRECT if not self._is_answerable(reply_to):
-                log.warning("task %s: no reply, its address is of an unknown node", reply.id)
+                text = "task %s: no reply, its address is of an unknown node"
+                log.warning(text, reply.id, extra={"task_id": reply.id})
             case ReplyKind.DIRECT:
-                await self._answer_directly(str(reply_to), reply, wanted)
+                await self._answer_directly(str(reply_to), reply, problem)
             case ReplyKind.MAILBOX:
-                await self._answer_mailbox(str(reply_to), reply, queue, now_ms, wanted)
+                await self._answer_mailbox(str(reply_to), reply, queue, now_ms, problem)
             case ReplyKind.NONE | None:
                 return
 
-    async def _answer_directly(self, address: str, reply: PackedReply, wanted: Callable[[], bool]) -> None:
-        message = Message(
-            exchange="", routing_key=address, body=reply.body, properties=reply.properties, mandatory=False
-        )
+    async def _answer_directly(self, address: str, reply: PackedReply, problem: PublishError | None) -> None:
         try:
-            await self._outbox.send(message, wanted)
+            await self._outbox.send(_direct(address, reply), problem=problem)
         except Undeliverable as error:
             self._nodes.choked(reply_node(address) or "")
             log.warning("task %s: %s", reply.id, error, extra={"task_id": reply.id})
 
     async def _answer_mailbox(
-        self, address: str, reply: PackedReply, queue: str | None, now_ms: int, wanted: Callable[[], bool]
+        self, address: str, reply: PackedReply, queue: str | None, now_ms: int, problem: PublishError | None
     ) -> None:
-        message = Message(
-            exchange=REPLIES,
-            routing_key=mailbox_of(address) or "",
-            body=reply.body,
-            properties=reply.properties,
-        )
         try:
-            await self._outbox.send(message, wanted, give_up_unroutable=True)
+            await self._outbox.send(_to_mailbox(address, reply), give_up_unroutable=True, problem=problem)
         except Unroutable:
             log.warning(
                 "task %s: %s does not exist", reply.id, address, extra={"task_id": reply.id, "queue": queue}
@@ -108,7 +114,7 @@ class Replies:
                     code=ErrorCode.NO_MAILBOX,
                     text=text,
                     now_ms=now_ms,
-                    wanted=wanted,
+                    wanted=lambda: True,
                 )
 
     async def bury(
@@ -136,3 +142,13 @@ class Replies:
         buried = await self._outbox.send(message, wanted)
         failpoint("after_letter_confirm")
         return buried
+
+
+def _direct(address: str, reply: PackedReply) -> Message:
+    return Message(exchange="", routing_key=address, body=reply.body, properties=reply.properties, mandatory=False)
+
+
+def _to_mailbox(address: str, reply: PackedReply) -> Message:
+    return Message(
+        exchange=REPLIES, routing_key=mailbox_of(address) or "", body=reply.body, properties=reply.properties
+    )

@@ -13,13 +13,11 @@ from broker.delay import LONGEST_S
 from broker.settings import RetrySettings
 from protocol.errors import ErrorCode
 from protocol.task import Task
+from worker.expiry import is_expired
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
-#: A task may be this much past its time before it is buried: clocks differ.
-EXPIRY_SLACK_MS = 2000
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Tell the requester, then ack."""
 
@@ -74,15 +72,11 @@ def backoff_s(attempt: int, retry: RetrySettings, chance: float) -> float:
     return min(nominal * (1 + retry.jitter * chance), LONGEST_S)
 
 
-def is_expired(task: Task, now_ms: int) -> bool:
-    return task.expires_at > 0 and now_ms > task.expires_at + EXPIRY_SLACK_MS
-
-
 def _again_or_bury(
     again: RetryIn, code: ErrorCode, task: Task, retry: RetrySettings, now_ms: int
 ) -> RetryIn | Bury:
     if task.attempt > retry.max_retries:
         return Bury(code, again.error, again.text)
-    if is_expired(task, now_ms + math.ceil(again.delay_s * 1000)):
+    if is_expired(task.expires_at, now_ms + math.ceil(again.delay_s * 1000)):
         return Bury(ErrorCode.EXPIRED, again.error, f"a retry would end too late: {again.text}")
     return again

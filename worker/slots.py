@@ -1,55 +1,57 @@
-"""How many tasks may run at once, first come, first served; and a way to send those who wait back."""
+"""How many tasks may run at once, first come, first served; and a way to send those who wait back.
+
+One executor alone bounds this by itself: its threads or children are as many as tasks may run. Coroutines are not
+bounded by anything, and several executors only together: for these there are slots.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 
-
-class Draining(Exception):
-    """The worker is stopping: what has not started is given back."""
+from worker.handler import Call
 
 
 class Slots:
-    """``async with slots:`` waits for one of ``size`` slots. Raises ``Draining`` once closed."""
+    """Hands calls to ``begin``, at most ``size`` at a time; all at once, if it is None."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.busy = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed = False
+    def __init__(self, size: int | None, begin: Callable[[list[Call]], None]) -> None:
+        self._size = size
+        self._begin = begin
+        self._waiting: deque[Call] = deque()
+        self._busy = 0
+        self._handing_out = False
 
-    async def __aenter__(self) -> None:
-        if self._closed:
-            raise Draining
-        if self.busy < self.size and not self._waiting:
-            self.busy += 1
+    def add(self, calls: list[Call]) -> None:
+        """Calls of one task. With slots each of them is begun by itself."""
+        if self._size is None:
+            self._begin(calls)
+        else:
+            self._waiting.extend(calls)
+            self._hand_out()
+
+    def release(self) -> None:
+        """A call that was begun has ended."""
+        if self._size is not None:
+            self._busy -= 1
+            self._hand_out()
+
+    def withdraw(self) -> None:
+        """End every call that waits here with None."""
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            # It never had a slot: whoever hears of its end gives one back.
+            self._busy += 1
+            call.on_end(None, 0.0)
+
+    def _hand_out(self) -> None:
+        if self._handing_out or self._size is None:
+            # A call that ends where it begins is back here before the loop below has gone on.
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._handing_out = True
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._release()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._release()
-
-    def close(self) -> None:
-        """Let nobody start any more; those who wait get ``Draining``, those who run go on."""
-        self._closed = True
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(Draining())
-
-    def _release(self) -> None:
-        """Hand the slot over to the next in line, who need not compete for it."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.busy -= 1
+            while self._waiting and self._busy < self._size:
+                self._busy += 1
+                self._begin([self._waiting.popleft()])
+        finally:
+            self._handing_out = False

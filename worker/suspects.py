@@ -19,7 +19,7 @@ PAUSE_S = 0.2
 
 
 class Suspects:
-    """Hands deliveries on: at once, or in their turn."""
+    """Hands suspects on, one at a time."""
 
     def __init__(self, delivery_limits: Mapping[str, int], handle: Callable[[Delivery], Awaitable[None]]) -> None:
         self._limits = delivery_limits
@@ -27,14 +27,15 @@ class Suspects:
         self._waiting: list[Delivery] = []
         self._turn = asyncio.Lock()
 
+    def suspects(self, delivery: Delivery) -> bool:
+        """Whether a delivery of a work queue is to be taken here."""
+        return delivery.redelivered and delivery.returned >= threshold(self._limits[delivery.queue])
+
     async def take(self, delivery: Delivery) -> None:
-        """Handle a delivery of a work queue; of suspects, the one whose turn it is.
+        """Handle a suspect, in its turn: the one whose turn it is.
 
         One whose channel ended while it waited is left alone: the broker delivers it again.
         """
-        if delivery.returned < threshold(self._limits[delivery.queue]):
-            await self._handle(delivery)
-            return
         self._waiting.append(delivery)
         async with self._turn:
             await asyncio.sleep(PAUSE_S)

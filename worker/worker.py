@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from broker.settings import Settings, effective_prefetch
 from broker.topology import topology_of
 from worker.attempt import Attempts
 from worker.consumer import Consumer
+from worker.coroutines import AsyncExecutor
+from worker.delivery import Delivery
 from worker.executor import Executor
 from worker.metrics import Snapshot
 from worker.outbox import Outbox
 from worker.processes import ProcessExecutor
-from worker.slots import Slots
 from worker.suspects import Suspects
-from worker.threads import AsyncExecutor, ThreadExecutor
+from worker.threads import ThreadExecutor
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -55,9 +56,15 @@ class Worker:
         link = LinkSettings.of(settings)
         self.queues = list(dict.fromkeys(queues))
         self._executors = _executors(settings, self.queues)
-        self._slots = Slots(settings.worker.concurrency)
         self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
-        self._attempts = Attempts(settings, self.identity, _by_task(self._executors), self._outbox, self._slots)
+        self._attempts = Attempts(
+            settings,
+            self.identity,
+            _by_task(self._executors),
+            self._outbox,
+            None if _bounds_itself(self._executors) else settings.worker.concurrency,
+            self._on_defect,
+        )
         limits = {queue: settings.queues[queue].delivery_limit for queue in self.queues}
         self._suspects = Suspects(limits, self._attempts.handle)
         self._prefetch = {
@@ -68,10 +75,9 @@ class Worker:
             name,
             self._prefetch,
             topology_of(settings),
-            lambda delivery: self._spawn(self._suspects.take(delivery)),
-            lambda delivery: self._spawn(self._attempts.tell(delivery)),
+            self._take,
+            self._tell,
         )
-        self._handling: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._defect: BaseException | None = None
@@ -101,8 +107,8 @@ class Worker:
             identity=self.identity,
             prefetch=self._prefetch,
             is_ready=self.problem is None,
-            busy=self._slots.busy,
-            concurrency=self._slots.size,
+            busy=self._attempts.busy,
+            concurrency=self._settings.worker.concurrency,
             unacked=self._consumer.unacked,
             refused=self._outbox.refused,
             obituaries=self.counts["obituaries"],
@@ -119,6 +125,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until told to stop. Raises ``ConfigError`` if a handler cannot be loaded."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         links = [asyncio.create_task(self._outbox.run())]
         told = asyncio.create_task(self._draining.wait())
         try:
@@ -166,7 +173,7 @@ class Worker:
             {aborted, drained}, timeout=self._settings.worker.grace_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not drained.done():
-            log.warning("%d deliveries were not settled in time and go back to their queues", len(self._handling))
+            log.warning("%d deliveries were not settled in time and go back to their queues", self._attempts.open)
         for task in (aborted, drained):
             task.cancel()
         await asyncio.gather(aborted, drained, return_exceptions=True)
@@ -174,33 +181,40 @@ class Worker:
     async def _finish_what_runs(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._consumer.cancel(), CLOSE_TIMEOUT_S)
-        self._slots.close()
-        while self._handling:
-            await asyncio.wait(self._handling)
+        self._attempts.drain()
+        await self._attempts.finish()
 
     async def _stop(self) -> None:
         """First the consume link, so that nothing can be settled any more; then what still runs."""
         timeout_s = ABORT_TIMEOUT_S if self._aborting.is_set() else CLOSE_TIMEOUT_S
         closing = asyncio.create_task(self._consumer.stop(timeout_s))
         await asyncio.sleep(0)
-        for task in self._handling:
-            task.cancel()
-        await asyncio.gather(*self._handling, return_exceptions=True)
+        await self._attempts.stop()
         stops = [executor.stop() for executor, _ in self._executors]
         await asyncio.gather(closing, self._outbox.stop(timeout_s), *stops)
 
-    def _spawn(self, handling: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(handling)
-        self._handling.add(task)
-        task.add_done_callback(self._handled)
+    def _take(self, delivery: Delivery) -> None:
+        if self._suspects.suspects(delivery):
+            self._attempts.in_its_turn(self._suspects.take(delivery))
+        else:
+            self._attempts.take(delivery)
 
-    def _handled(self, task: asyncio.Task[None]) -> None:
+    def _tell(self, obituary: Delivery) -> None:
+        self._attempts.take_obituary(obituary)
+
+    def _on_defect(self, error: BaseException) -> None:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""
-        self._handling.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("stopping at once, everything goes back: a delivery could not be handled")
-            self._defect = error
-            self.abort()
+        log.critical("stopping at once, everything goes back: a delivery could not be handled")
+        self._defect = error
+        self.abort()
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback raises is a defect as well: deliveries and outcomes are handled in callbacks."""
+        error = context.get("exception")
+        if error is not None and "handle" in context:
+            self._on_defect(error)
+        else:
+            loop.default_exception_handler(context)
 
 
 def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor, list[str]]]:
@@ -210,6 +224,11 @@ def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor
         if task.queue in queues:
             kinds.setdefault(task.executor, {})[name] = task.handler
     return [(_executor(kind, handlers, settings), list(handlers)) for kind, handlers in kinds.items()]
+
+
+def _bounds_itself(executors: Sequence[tuple[Executor, list[str]]]) -> bool:
+    """One executor of threads or children runs as many as it has of these, and no more."""
+    return len(executors) == 1 and not isinstance(executors[0][0], AsyncExecutor)
 
 
 def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Executor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from broker.errors import ConfirmLost
-from broker.publisher import Message, Publisher
+from broker.errors import ConfirmLost, PublishError
+from broker.publisher import Message, OnEnd, Publisher
 from dispatcher.asking import Asking
 from dispatcher.errors import UnknownTask
 from dispatcher.mailbox import Mailbox
@@ -32,23 +32,22 @@ def return_ignored() -> None:
 def confirm_not_awaited() -> None:
     """A task is taken for accepted as soon as it was handed to the connection."""
 
-    def accepted(self: Publisher, message: Message) -> asyncio.Future[None]:
-        publish(self, message)
-        at_once: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        at_once.set_result(None)
-        return at_once
+    def accepted(self: Publisher, message: Message, on_end: OnEnd) -> None:
+        send(self, message, lambda _error: None)
+        asyncio.get_running_loop().call_soon(on_end, None)
 
-    publish = swap(Publisher, "publish", accepted)
+    send = swap(Publisher, "send", accepted)
 
 
 def lost_confirm_taken_for_return() -> None:
     """A caller whose confirm was lost is told that the broker does not have its task."""
 
-    def told(self: Asking, call: Pending, accepted: asyncio.Future[None]) -> None:
-        if isinstance(accepted.exception(), ConfirmLost):
-            self._finish(call, UnknownTask(call.request.task.name, self._settings.tasks))
-        else:
-            on_published(self, call, accepted)
+    def told(self: Asking, calls: list[Pending], error: PublishError | None) -> None:
+        if not isinstance(error, ConfirmLost):
+            on_published(self, calls, error)
+            return
+        for call in calls:
+            self._finish(call, UnknownTask(call.request.name, self._settings.tasks))
 
     on_published = swap(Asking, "_on_published", told)
 
@@ -57,7 +56,7 @@ def asked_again_as_another() -> None:
     """What is asked again on a new connection gets a new id."""
 
     def renamed(self: Request, *, resent: int = 0) -> Message:
-        request = replace(self, task=replace(self.task, id=new_id())) if resent else self
+        request = replace(self, id=new_id()) if resent else self
         again: Message = message(request, resent=resent)
         return again
 
@@ -94,13 +93,15 @@ def replies_not_deduplicated() -> None:
 def asked_again_in_impatience() -> None:
     """A call that waits for its reply is asked again every half a second."""
 
-    def impatient(self: Asking, publisher: Publisher, call: Pending) -> None:
-        publish(self, publisher, call)
-        if call.wants_reply:
-            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, call)
+    def impatient(self: Asking, publisher: Publisher, calls: list[Pending]) -> None:
+        publish(self, publisher, calls)
+        waiting = [call for call in calls if call.wants_reply]
+        if waiting:
+            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, waiting)
 
-    def again(self: Asking, publisher: Publisher, call: Pending) -> None:
-        if self.pending.calls.get(call.id) is call and self._publisher is publisher:
-            impatient(self, publisher, call)
+    def again(self: Asking, publisher: Publisher, calls: list[Pending]) -> None:
+        left = [call for call in calls if self.pending.calls.get(call.id) is call]
+        if left and self._publisher is publisher:
+            impatient(self, publisher, left)
 
     publish = swap(Asking, "_publish", impatient)

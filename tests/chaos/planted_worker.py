@@ -22,7 +22,7 @@ from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
 from protocol.properties import Properties
 from protocol.task import Attempt, Task
-from worker import attempt
+from worker import attempt, publications
 from worker.attempt import Attempts
 from worker.consumer import Consumer, OnDelivery
 from worker.delivery import Delivery
@@ -46,11 +46,11 @@ def swap(owner: object, name: str, new: Any) -> Any:
 def ack_before_work() -> None:
     """A delivery is acked when it comes, before it is run."""
 
-    async def acked_first(self: Attempts, delivery: Delivery) -> None:
+    def acked_first(self: Attempts, delivery: Delivery) -> Any:
         delivery.channel.ack(delivery.tag)
-        await handle(self, delivery)
+        return take(self, delivery)
 
-    handle = swap(Attempts, "handle", acked_first)
+    take = swap(Attempts, "take", acked_first)
     swap(Delivery, "ack", Delivery._settle)
     swap(Delivery, "nack", Delivery._settle)
 
@@ -77,7 +77,16 @@ def _never_confirmed(concerns: Callable[[str], bool]) -> None:
         else:
             await confirmed(self, message, alone=alone)
 
+    def posted(self: Outbox, message: Message, on_end: Callable[[Any], None]) -> bool:
+        if not concerns(message.exchange):
+            return post(self, message, on_end)
+        if not post(self, message, lambda _error: None):
+            return False
+        on_end(None)
+        return True
+
     confirmed = swap(Outbox, "_attempt", attempted)
+    post: Callable[..., bool] = swap(Outbox, "post", posted)
 
 
 def worker_without_mandatory() -> None:
@@ -126,7 +135,7 @@ def broker_headers_copied() -> None:
         return replace(ours, headers={**seen.get(task.id, {}), **ours.headers})
 
     admit = swap(attempt, "admit", remembered)
-    task_properties = swap(attempt, "task_properties", with_all)
+    task_properties = swap(publications, "task_properties", with_all)
 
 
 def refusals_swallowed() -> None:
@@ -180,7 +189,7 @@ def backoff_ignored() -> None:
         hop: delay.Hop = enter(0, task)
         return hop
 
-    enter = swap(attempt, "enter", shortest)
+    enter = swap(publications, "enter", shortest)
 
 
 def delay_rounded_down() -> None:

@@ -39,9 +39,16 @@ class Held:
                 queue = self._queues.get(consumer, "")
                 self.most[queue] = max(self.most[queue], self._numbers[consumer])
             case "ack" | "nack" | "reject":
-                self._drop([(event.connection, event.channel, event.tag)])
+                self._drop(self._settled(event))
             case "end":
                 self._drop([place for place in self._unacked if place[0] == event.connection])
+
+    def _settled(self, event: Event) -> list[tuple[int, int, int]]:
+        """A multiple one covers all that is outstanding on its channel, up to its tag; tag 0: all."""
+        if not event.multiple:
+            return [(event.connection, event.channel, event.tag)]
+        channel = event.connection, event.channel
+        return [place for place in self._unacked if place[:2] == channel and place[2] <= (event.tag or place[2])]
 
     def _drop(self, places: Iterable[tuple[int, int, int]]) -> None:
         for place in places:

@@ -11,10 +11,11 @@ import pika
 import pytest
 from pika import frame, spec
 
-from broker.channel import to_pika
 from broker.delay import enter, level_key, ttl_ms
 from broker.settings import TaskSettings
+from broker.translate import to_pika
 from protocol.addresses import ReplyKind, is_direct_address, reply_kind
+from protocol.batch import pack_batch, read_batch
 from protocol.codec import decode, decode_arguments, encode
 from protocol.errors import Malformed
 from protocol.letter import letter_properties, salvage, why
@@ -112,6 +113,21 @@ def refused_task(vector: Vector) -> None:
     assert refusal.value.code == vector["code"]
     told = vector["told"]
     assert read_requester(properties) == (None if told is None else Requester(**told))
+
+
+def batch(vector: Vector) -> None:
+    """The body holds these ids, each with these bytes of arguments."""
+    raw = octets(vector["body"])
+    entries = [(task_id, octets(arguments)) for task_id, arguments in vector["entries"]]
+    assert read_batch(raw, vector["count"], DEFAULT_LIMITS) == entries
+    if vector["canonical"]:
+        assert pack_batch(entries) == raw
+
+
+def refused_batch(vector: Vector) -> None:
+    with pytest.raises(Malformed) as refusal:
+        read_batch(octets(vector["body"]), vector["count"], DEFAULT_LIMITS)
+    assert refusal.value.code == vector["code"]
 
 
 def _attempt(written: dict[str, Any]) -> Attempt:
@@ -222,6 +238,8 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "arguments_refused": refused_arguments,
     "tasks": task,
     "tasks_refused": refused_task,
+    "batches": batch,
+    "batches_refused": refused_batch,
     "copies": copy,
     "dead": dead,
     "dead_unread": dead_unread,

@@ -9,6 +9,7 @@ import pytest
 
 from broker.errors import ConnectionLost
 from dispatcher.errors import NoReply, UnknownTask
+from tests.support.acked import acked
 from tests.support.distant import Distant
 from tests.support.frames import Event
 from tests.support.honest import honest
@@ -31,10 +32,10 @@ def test_when_acks_are_lost_the_redelivery_is_answered_from_memory(distant: Call
     # As many as the worker takes without an ack: its prefetch.
     load = site.load(site.caller(), 4)
     eventually(lambda: len(load.ends) == 4, "the replies")
-    eventually(lambda: len(site.workers.events("ack")) == 4, "the acks, which go nowhere")
+    eventually(lambda: len(acked(site.workers.log)) == 4, "the acks, which go nowhere")
     site.workers.on_event = None
     assert site.workers.reset("consume") == 1
-    eventually(lambda: len(site.workers.events("ack")) == 8, "the acks of the redeliveries")
+    eventually(lambda: len(acked(site.workers.log)) == 8, "the acks of the redeliveries")
     verdict = site.verdict(load, worker)
     verdict.check()
     assert (verdict.duplicated, verdict.delivered_again) == (0, 4)
@@ -55,12 +56,12 @@ def test_what_ends_after_its_connection_is_not_acked_on_the_next_one(distant: Ca
     eventually(lambda: len(site.workers.events("deliver", redelivered=True)) == 4, "the redeliveries")
     gate.touch()
     assert [one.result(20).result for one in asking] == [1] * 4
-    eventually(lambda: len(site.workers.events("ack")) == 4, "the acks")
+    eventually(lambda: len(acked(site.workers.log)) == 4, "the acks")
     worker.sigterm()
     assert worker.wait(20) == 0
     assert Counter(journal.ids) == Counter(set(journal.ids))
     assert honest(site.workers.log) == []
-    assert {event.connection for event in site.workers.events("ack")} == {site.workers.links[-1].number}
+    assert {event.connection for event in acked(site.workers.log)} == {site.workers.links[-1].number}
     assert no_channel_was_closed_by_the_broker(site)
     assert site.vhost.ready("queue_a") == 0
 
@@ -111,7 +112,7 @@ def test_when_confirms_of_tasks_are_lost_the_same_ids_are_sent_again(distant: Ca
     ids = [one.result(20) for one in submitting]
     sent = Counter(event.id for event in site.dispatchers.events("publish"))
     assert sent == Counter(dict.fromkeys(ids, 2))
-    eventually(lambda: len(site.workers.events("ack")) == 2 * WINDOW, "the acks of both copies")
+    eventually(lambda: len(acked(site.workers.log)) == 2 * WINDOW, "the acks of both copies")
     worker.sigterm()
     assert worker.wait(20) == 0
     print(f"submitted {WINDOW}, sent {sum(sent.values())}, run {len(journal.ids)}")

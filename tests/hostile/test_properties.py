@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel import to_pika
-from broker.wire import BrokenProperties, Wire
+from broker.translate import to_pika
+from broker.wire import BrokenProperties, read_frame
 from protocol.errors import Malformed
 from protocol.letter import letter_properties, salvage
 from protocol.limits import DEFAULT_LIMITS
@@ -37,10 +37,7 @@ def framed(payload: bytes) -> bytes:
 
 def read(payload: bytes) -> Any:
     """The properties as a connection of ours hands them over."""
-    wire = Wire.__new__(Wire)
-    wire._frame_buffer = framed(payload)
-    wire.bytes_received = 0
-    consumed, header = wire._read_frame()
+    consumed, header = read_frame(framed(payload))
     assert consumed == len(payload) + 8
     return header.properties
 

@@ -108,6 +108,8 @@ def test_submit_prints_the_id_once_the_broker_has_the_task(installation: Install
         ["call", "echo", "--expires", "nan"],
         ["call", "echo", "-o", "xml"],
         ["map", "echo", "--window", "0"],
+        ["map", "echo", "--batch", "0"],
+        ["map", "echo", "--batch", "1001"],
         ["map", "echo", "no/such/file"],
         ["submit", "echo", "--mailbox", "No Box"],
         ["collect", "../box"],

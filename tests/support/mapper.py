@@ -1,6 +1,6 @@
 """Maps many no-op tasks from a generator, in a process of its own, and tells how its memory grew.
 
-python -m tests.support.mapper COUNT
+python -m tests.support.mapper COUNT [auto]
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from broker.config import load
 from dispatcher.client import Dispatcher
+from dispatcher.pace import Batch
 from protocol.reply import Reply
 
-_WARM_UP = 5_000
+#: After so many all is as large as it gets: the window, and the batches if there are any.
+_WARM_UP = 50_000
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -23,10 +25,10 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
-async def main(count: int) -> None:
+async def main(count: int, batch: Batch) -> None:
     done = before = 0
     async with Dispatcher(load()) as dispatcher:
-        async for ended in dispatcher.map("echo", ({"value": number} for number in range(count))):
+        async for ended in dispatcher.map("echo", ({"value": number} for number in range(count)), batch=batch):
             done += isinstance(ended.end, Reply) and ended.end.failure is None
             if done == _WARM_UP:
                 before = resident_bytes()
@@ -34,4 +36,4 @@ async def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), "auto" if sys.argv[2:] == ["auto"] else None))

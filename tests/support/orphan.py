@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.acked import acked
 from tests.support.spread import Spread, merged_logs
 from tests.support.waiting import eventually
 
@@ -41,6 +42,4 @@ def answer_a_dead_node(spread: Spread) -> tuple[int, int]:
 
 
 def is_acked(spread: Spread, task_id: str) -> bool:
-    log = merged_logs(spread.workers)
-    delivered = {(one.connection, one.tag) for one in log if one.kind == "deliver" and one.id == task_id}
-    return any(one.kind == "ack" and (one.connection, one.tag) in delivered for one in log)
+    return any(delivery.id == task_id for delivery in acked(merged_logs(spread.workers)))

@@ -53,11 +53,6 @@ def test_a_task_of_another_queue_is_not_run() -> None:
     assert code_of(message(), "queue_b") is ErrorCode.WRONG_QUEUE
 
 
-def test_a_batch_is_of_a_later_version() -> None:
-    assert code_of(message(headers={"v": 1, "batch": 1})) is ErrorCode.UNSUPPORTED_VERSION
-    admit(message(headers={"v": 1, "batch": 0}), b"\x80", "queue_a", TASKS, DEFAULT_LIMITS)
-
-
 def test_a_direct_address_is_refused_where_replies_go_to_mailboxes_only() -> None:
     assert admit(message(reply_to=DIRECT), b"\x80", "queue_a", TASKS, DEFAULT_LIMITS).reply_to == DIRECT
     assert code_of(message(reply_to=DIRECT), replies="mailbox") is ErrorCode.BAD_REPLY_TO

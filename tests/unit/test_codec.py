@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -151,6 +152,39 @@ def test_a_hostile_body_is_refused_in_little_memory(body: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 100_000
+
+
+@pytest.mark.parametrize("claim", ["dc0fff", "dd00000fff", "de07ff", "df000007ff"])
+def test_a_hostile_body_that_is_too_small_to_be_scanned_takes_little_memory_too(claim: str) -> None:
+    for nested in (30, 31, 32, 33, 500):
+        body = bytes.fromhex(claim) * nested
+        body += bytes(4096 - len(body))
+        tracemalloc.start()
+        try:
+            with pytest.raises(Malformed):
+                decode(body, DEFAULT_LIMITS)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 3_000_000
+
+
+@given(bodies, st.integers(1, 6), st.integers(1, 12))
+def test_a_body_is_refused_for_its_size_exactly_when_it_is_over_a_limit(
+    body: bytes, depth: int, many: int
+) -> None:
+    """Whether it was scanned or not."""
+    limits = Limits(depth=depth, nodes=many)
+
+    def code(read: Callable[[bytes, Limits], Any]) -> ErrorCode | None:
+        try:
+            read(body, limits)
+        except Malformed as refusal:
+            return refusal.code
+        return None
+
+    if (refused := code(scan)) is not None:
+        assert code(decode) is refused
 
 
 def test_the_limits_themselves_are_allowed_and_one_more_is_not() -> None:

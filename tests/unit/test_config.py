@@ -167,7 +167,7 @@ def test_every_key_can_be_set() -> None:
         mailboxes: [results, 0-b_c]
         replies: mailbox
         limits: {body_bytes: 2048, header_bytes: 8192, depth: 4, nodes: 5, error_text_bytes: 16,
-                 history_entries: 2, ledger_entries: 1, ledger_age_s: 0.5, ledger_bytes: 0}
+                 history_entries: 2, batch_tasks: 3, ledger_entries: 1, ledger_age_s: 0.5, ledger_bytes: 0}
         """
     )
     assert settings.broker == BrokerSettings(

@@ -32,7 +32,7 @@ def test_what_utf8_cannot_carry_is_escaped() -> None:
     st.builds(Limits, body_bytes=st.integers(1024, 2**27), depth=st.integers(1, 100), nodes=st.integers(1, 10**7))
 )
 def test_a_reply_may_wrap_a_result_of_the_full_size(limits: Limits) -> None:
-    wider = limits.for_reply()
+    wider = limits.for_reply
     assert wider.body_bytes > limits.body_bytes
     assert wider.depth == limits.depth + 1
     assert wider.nodes > limits.nodes + 12
@@ -46,4 +46,5 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         "nodes": 100_000,
         "error_text_bytes": 1024,
         "history_entries": 10,
+        "batch_tasks": 1000,
     }

@@ -1,153 +1,108 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.slots import Draining, Slots
+from worker.context import Current
+from worker.handler import Call
+from worker.outcome import Done, Outcome
+from worker.slots import Slots
 
 
 class Holders:
-    """Tasks that take a slot and keep it until told; who entered, in which order, and who was sent back."""
+    """Calls that run until told; which began, in which order and together with whom, and which came back."""
 
-    def __init__(self, size: int) -> None:
-        self.slots = Slots(size)
-        self.entered: list[int] = []
-        self.inside: dict[int, asyncio.Event] = {}
-        self.sent_back: list[int] = []
-        self.tasks: list[asyncio.Task[None]] = []
+    def __init__(self, size: int | None) -> None:
+        self.slots = Slots(size, self._begin)
+        self.begun: list[list[str]] = []
+        self.running: dict[str, Call] = {}
+        self.back: list[str] = []
+        #: Those that end where they begin.
+        self.short: set[str] = set()
 
-    def add(self) -> None:
-        self.tasks.append(asyncio.create_task(self._hold(len(self.tasks))))
+    def add(self, *names: str) -> None:
+        self.slots.add([self._call(name) for name in names])
 
-    async def _hold(self, number: int) -> None:
-        try:
-            async with self.slots:
-                self.entered.append(number)
-                self.inside[number] = asyncio.Event()
-                try:
-                    await self.inside[number].wait()
-                finally:
-                    del self.inside[number]
-        except Draining:
-            self.sent_back.append(number)
+    def end(self, name: str) -> None:
+        self.running.pop(name).on_end(Done(b"\xc0"), 0.0)
 
-    async def settle(self) -> None:
-        """Let every task run until it can go no further."""
-        for _ in range(2 * len(self.tasks) + 5):
-            await asyncio.sleep(0)
+    def _call(self, name: str) -> Call:
+        def on_end(outcome: Outcome | None, _ran_s: float) -> None:
+            if outcome is None:
+                self.back.append(name)
+            self.slots.release()
 
-    async def finish(self) -> None:
-        for event in list(self.inside.values()):
-            event.set()
+        context = Current(id=name, task="t", queue="q", attempt=1, max_attempts=1)
+        return Call(context, b"\x80", 1.0, 0, on_end)
 
-
-def in_a_loop(story: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 10))
+    def _begin(self, calls: list[Call]) -> None:
+        self.begun.append([call.context.id for call in calls])
+        for call in calls:
+            self.running[call.context.id] = call
+            if call.context.id in self.short:
+                self.end(call.context.id)
 
 
 def test_as_many_run_as_there_are_slots_and_the_rest_wait_in_line() -> None:
-    async def story() -> None:
-        holders = Holders(2)
-        for _ in range(4):
-            holders.add()
-        await holders.settle()
-        assert list(holders.inside) == [0, 1]
-        holders.inside[1].set()
-        await holders.settle()
-        assert list(holders.inside) == [0, 2]
-        holders.inside[0].set()
-        await holders.settle()
-        assert holders.entered == [0, 1, 2, 3]
-        await holders.finish()
-        await asyncio.gather(*holders.tasks)
-        assert holders.slots.busy == 0
-
-    in_a_loop(story)
+    holders = Holders(2)
+    for name in "abcd":
+        holders.add(name)
+    assert list(holders.running) == ["a", "b"]
+    holders.end("b")
+    assert list(holders.running) == ["a", "c"]
+    holders.end("a")
+    assert list(holders.running) == ["c", "d"]
+    assert holders.begun == [["a"], ["b"], ["c"], ["d"]]
 
 
-def test_once_closed_who_waits_and_who_comes_is_sent_back_and_who_runs_goes_on() -> None:
-    async def story() -> None:
-        holders = Holders(1)
-        for _ in range(3):
-            holders.add()
-        await holders.settle()
-        holders.slots.close()
-        holders.add()
-        await holders.settle()
-        assert sorted(holders.sent_back) == [1, 2, 3]
-        assert list(holders.inside) == [0]
-        await holders.finish()
-        await asyncio.gather(*holders.tasks)
-        assert holders.slots.busy == 0
-
-    in_a_loop(story)
+def test_calls_that_came_together_take_a_slot_each() -> None:
+    holders = Holders(2)
+    holders.add("a", "b", "c")
+    assert holders.begun == [["a"], ["b"]]
+    holders.end("a")
+    assert holders.begun[-1] == ["c"]
 
 
-def test_a_slot_given_to_one_who_is_cancelled_at_that_moment_goes_to_the_next() -> None:
-    async def story() -> None:
-        holders = Holders(1)
-        for _ in range(3):
-            holders.add()
-        await holders.settle()
-        holders.inside[0].set()
-        # The first ends, and its slot is handed over, before the second can run.
-        await asyncio.sleep(0)
-        assert not holders.inside
-        assert holders.slots.busy == 1
-        holders.tasks[1].cancel()
-        await holders.settle()
-        assert list(holders.inside) == [2]
-        await holders.finish()
-        await asyncio.gather(*holders.tasks, return_exceptions=True)
-        assert holders.slots.busy == 0
-
-    in_a_loop(story)
+def test_without_a_bound_all_begin_at_once_and_stay_together() -> None:
+    holders = Holders(None)
+    holders.add("a", "b")
+    holders.add("c")
+    assert holders.begun == [["a", "b"], ["c"]]
+    holders.end("a")
+    assert list(holders.running) == ["b", "c"]
 
 
-def test_an_error_inside_gives_the_slot_back() -> None:
-    async def story() -> None:
-        slots = Slots(1)
-        with pytest.raises(ZeroDivisionError):
-            async with slots:
-                raise ZeroDivisionError
-        assert slots.busy == 0
-
-    in_a_loop(story)
-
-
-steps = st.lists(
-    st.tuples(st.sampled_from(["add", "end", "cancel", "yield", "close"]), st.integers(0, 9)), max_size=40
-)
+def test_those_that_wait_can_be_withdrawn_and_those_that_run_go_on() -> None:
+    holders = Holders(1)
+    holders.add("a", "b", "c")
+    holders.slots.withdraw()
+    assert (list(holders.running), holders.back) == (["a"], ["b", "c"])
+    holders.end("a")
+    assert holders.running == {}
+    holders.add("d")
+    assert list(holders.running) == ["d"]
 
 
-@given(st.integers(1, 4), steps)
-def test_slots_are_never_more_than_their_number_and_never_leak(size: int, steps: list[tuple[str, int]]) -> None:
-    async def story() -> None:
-        holders = Holders(size)
-        for step, number in steps:
-            match step:
-                case "add":
-                    holders.add()
-                case "end" if number in holders.inside:
-                    holders.inside[number].set()
-                case "cancel" if number < len(holders.tasks):
-                    holders.tasks[number].cancel()
-                case "close":
-                    holders.slots.close()
-                case _:
-                    await asyncio.sleep(0)
-            assert len(holders.inside) <= holders.slots.busy <= size
-        await holders.settle()
-        waiting = sum(not task.done() for task in holders.tasks) - len(holders.inside)
-        assert waiting == 0 or holders.slots.busy == len(holders.inside) == size
-        while holders.inside:
-            await holders.finish()
-            await holders.settle()
-        await asyncio.gather(*holders.tasks, return_exceptions=True)
-        assert holders.slots.busy == 0
+def test_many_that_end_where_they_begin_do_not_pile_up() -> None:
+    holders = Holders(1)
+    holders.short = {str(number) for number in range(5000)}
+    holders.add(*holders.short)
+    assert len(holders.begun) == 5000
+    assert holders.running == {}
 
-    in_a_loop(story)
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["add", "end first", "end last", "withdraw"]), max_size=60))
+def test_whatever_happens_no_slot_is_lost_and_none_is_given_twice(size: int, story: list[str]) -> None:
+    holders, added = Holders(size), 0
+    for what in story:
+        if what == "add":
+            holders.add(str(added))
+            added += 1
+        elif what == "withdraw":
+            holders.slots.withdraw()
+        elif holders.running:
+            holders.end(list(holders.running)[0 if what == "end first" else -1])
+        waiting = added - len(holders.begun) - len(holders.back)
+        assert len(holders.running) == min(size, len(holders.running) + waiting)
+    begun = [int(name) for names in holders.begun for name in names]
+    assert begun == sorted(begun)

@@ -1,25 +1,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from dispatcher.pace import LearningPace, Pace, pace
 from dispatcher.pending import Accepted, End
 from dispatcher.request import Request
-from dispatcher.window import Ended, ends
+from dispatcher.window import BATCH_BYTES, LINGER_S, Ended, Launch, chunks_of_ends, one_by_one
 from protocol.codec import NotEncodable
-from protocol.task import Task
+from protocol.limits import DEFAULT_LIMITS
+from protocol.reply import Reply, Run
 
-Launched = tuple[str, Callable[[End], None]]
+Launched = tuple[str, Callable[[str, End], None]]
 Input = tuple[int, Mapping[str, Any]]
 
 
 def build(arguments: Mapping[str, Any]) -> Request:
     if "bad" in arguments:
         raise NotEncodable("a set")
-    return Request(task=Task(id=str(arguments["n"]), name="task_a", body=b"\x80"))
+    return Request(id=str(arguments["n"]), name="task_a", body=bytes(arguments.get("bytes", 1)))
+
+
+def at_most(window: int, size: int = 1) -> Pace:
+    return Pace(window, size, window)
 
 
 async def numbered(count: int, taken: list[int] | None = None) -> AsyncIterator[Input]:
@@ -39,20 +45,36 @@ class Broker:
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.launched: list[Launched] = []
+        #: The ids that were launched together.
+        self.messages: list[list[str]] = []
         self.at_once = at_once
         self.under_way = 0
         self.most = 0
 
-    def launch(self, request: Request, on_end: Callable[[End], None]) -> None:
-        self.under_way += 1
+    def launch(self, requests: Sequence[Request], on_end: Callable[[str, End], None]) -> None:
+        self.under_way += len(requests)
         self.most = max(self.most, self.under_way)
-        self.launched.append((request.task.id, on_end))
-        if self.at_once:
-            self.answer(-1)
+        self.messages.append([request.id for request in requests])
+        for request in requests:
+            self.launched.append((request.id, on_end))
+            if self.at_once:
+                self.answer(-1)
 
     def answer(self, index: int, end: End | None = None) -> None:
         self.under_way -= 1
-        self.launched[index][1](end or Accepted())
+        task_id, on_end = self.launched[index]
+        on_end(task_id, end or Accepted())
+
+
+def ends(
+    inputs: AsyncIterator[Input],
+    build: Callable[[Mapping[str, Any]], Request],
+    launch: Launch,
+    forget: Callable[[str], None],
+    pace: Pace,
+    batch_bytes: int = BATCH_BYTES,
+) -> AsyncGenerator[Ended, None]:
+    return one_by_one(chunks_of_ends(inputs, build, launch, forget, pace, batch_bytes))
 
 
 def in_a_loop(story: Callable[[], Any]) -> Any:
@@ -62,11 +84,14 @@ def in_a_loop(story: Callable[[], Any]) -> Any:
 def opened(
     inputs: AsyncIterator[Input],
     build: Callable[[Mapping[str, Any]], Request],
-    launch: Callable[[Request, Callable[[End], None]], None],
-    window: int,
+    launch: Launch,
+    window: int | Pace,
+    size: int = 1,
+    batch_bytes: int = BATCH_BYTES,
 ) -> AsyncGenerator[Ended, None]:
     """The stream of ends, which the story closes itself."""
-    stream = ends(inputs, build, launch, lambda _task_id: None, window)
+    pace = window if isinstance(window, Pace) else at_most(window, size)
+    stream = ends(inputs, build, launch, lambda _task_id: None, pace, batch_bytes)
     assert isinstance(stream, AsyncGenerator)
     return stream
 
@@ -82,7 +107,9 @@ async def take(stream: AsyncIterator[Ended], number: int) -> list[Ended]:
 
 def test_no_inputs_give_no_ends() -> None:
     async def story() -> None:
-        assert [ended async for ended in ends(these(), build, Broker().launch, lambda _task_id: None, 3)] == []
+        assert [
+            ended async for ended in ends(these(), build, Broker().launch, lambda _task_id: None, at_most(3))
+        ] == []
 
     in_a_loop(story)
 
@@ -102,7 +129,9 @@ def test_every_input_ends_once_and_carries_its_line(at_once: bool) -> None:
                 await asyncio.sleep(0)
 
         answering = None if at_once else asyncio.create_task(answer_all())
-        seen.extend([ended async for ended in ends(numbered(20), build, broker.launch, lambda _task_id: None, 3)])
+        seen.extend(
+            [ended async for ended in ends(numbered(20), build, broker.launch, lambda _task_id: None, at_most(3))]
+        )
         if answering is not None:
             await answering
         assert sorted(ended.line for ended in seen) == list(range(1, 21))
@@ -150,7 +179,8 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
         broker = Broker(at_once=True)
         inputs = these({"n": 1}, {"bad": True}, {"n": 3})
         seen = {
-            ended.line: ended.end async for ended in ends(inputs, build, broker.launch, lambda _task_id: None, 2)
+            ended.line: ended.end
+            async for ended in ends(inputs, build, broker.launch, lambda _task_id: None, at_most(2))
         }
         assert isinstance(seen[2], NotEncodable)
         assert seen[1] == seen[3] == Accepted()
@@ -161,7 +191,7 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
 def test_whoever_leaves_early_is_told_of_no_further_end_and_the_rest_is_forgotten() -> None:
     async def story() -> None:
         broker, forgotten = Broker(), list[str]()
-        stream = ends(numbered(5), build, broker.launch, forgotten.append, 3)
+        stream = ends(numbered(5), build, broker.launch, forgotten.append, at_most(3))
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -181,7 +211,7 @@ def test_what_is_under_way_still_ends_when_the_inputs_fail() -> None:
             yield 1, {"n": 1}
             raise OSError("the disk is gone")
 
-        stream = ends(broken(), build, broker.launch, lambda _task_id: None, 2)
+        stream = ends(broken(), build, broker.launch, lambda _task_id: None, at_most(2))
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -225,7 +255,7 @@ def test_an_error_of_the_inputs_reaches_whoever_reads_the_ends() -> None:
             raise OSError("the disk is gone")
 
         with pytest.raises(OSError, match="the disk is gone"):
-            async for _ in ends(broken(), build, Broker(at_once=True).launch, lambda _task_id: None, 2):
+            async for _ in ends(broken(), build, Broker(at_once=True).launch, lambda _task_id: None, at_most(2)):
                 pass
 
     in_a_loop(story)
@@ -244,5 +274,154 @@ def test_closing_the_stream_takes_no_further_inputs() -> None:
         broker.answer(1)
         await turns()
         assert taken == before
+
+    in_a_loop(story)
+
+
+def lengths(broker: Broker) -> list[int]:
+    return [len(message) for message in broker.messages]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(6, [3, 3]), (8, [3, 3, 2]), (2, [2]), (0, [])])
+def test_inputs_that_are_there_are_launched_together_and_the_rest_as_soon_as_they_end(
+    count: int, expected: list[int]
+) -> None:
+    async def story() -> None:
+        broker = Broker(at_once=True)
+        seen = [one async for one in ends(numbered(count), build, broker.launch, lambda _: None, at_most(100, 3))]
+        assert lengths(broker) == expected
+        assert sorted(ended.line for ended in seen) == list(range(1, count + 1))
+
+    in_a_loop(story)
+
+
+def test_a_slow_input_holds_up_neither_the_rest_of_its_batch_nor_its_end() -> None:
+    async def story() -> None:
+        broker, next_line = Broker(at_once=True), asyncio.Event()
+
+        async def lines() -> AsyncIterator[Input]:
+            yield 1, {"n": 1}
+            yield 2, {"n": 2}
+            await next_line.wait()
+            yield 3, {"n": 3}
+
+        stream = opened(lines(), build, broker.launch, 100, size=50)
+        assert [ended.line for ended in await take(stream, 2)] == [1, 2]
+        next_line.set()
+        assert (await anext(stream)).line == 3
+        assert lengths(broker) == [2, 1]
+
+    in_a_loop(story)
+
+
+def test_a_batch_is_begun_only_where_there_is_room_for_all_of_it() -> None:
+    async def story() -> None:
+        broker = Broker()
+        stream = opened(numbered(100), build, broker.launch, 10, size=4)
+        following = asyncio.create_task(anext(stream))
+        await turns()
+        assert lengths(broker) == [4, 4]
+        for index in range(2):
+            broker.answer(index)
+            await following
+            following = asyncio.create_task(anext(stream))
+            await turns()
+        assert lengths(broker) == [4, 4, 4]
+        assert broker.most <= 10
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    in_a_loop(story)
+
+
+def test_a_batch_is_cut_by_its_bytes_and_a_task_that_is_larger_goes_alone() -> None:
+    async def story() -> None:
+        broker = Broker(at_once=True)
+        sizes = [100, 100, 100, 5000, 100, 100]
+        inputs = these(*({"n": number, "bytes": size} for number, size in enumerate(sizes)))
+        stream = opened(inputs, build, broker.launch, 100, size=50, batch_bytes=300)
+        assert len([ended async for ended in stream]) == len(sizes)
+        assert broker.messages == [["0", "1"], ["2"], ["3"], ["4", "5"]]
+
+    in_a_loop(story)
+
+
+def test_whoever_leaves_while_a_batch_is_gathered_sends_nothing_more() -> None:
+    async def story() -> None:
+        broker, never = Broker(), asyncio.Event()
+
+        async def lines() -> AsyncIterator[Input]:
+            for number in range(1, 5):
+                yield number, {"n": number}
+            await never.wait()
+
+        stream = opened(lines(), build, broker.launch, 100, size=3)
+        first = asyncio.create_task(anext(stream))
+        await turns()
+        broker.answer(0)
+        await first
+        await stream.aclose()
+        await asyncio.sleep(2 * LINGER_S)
+        assert lengths(broker) == [3]
+
+    in_a_loop(story)
+
+
+def test_what_was_gathered_is_still_sent_when_the_inputs_fail() -> None:
+    async def story() -> None:
+        async def broken() -> AsyncIterator[Input]:
+            yield 1, {"n": 1}
+            raise OSError("the disk is gone")
+
+        stream = opened(broken(), build, Broker(at_once=True).launch, 100, size=50)
+        assert (await anext(stream)).line == 1
+        with pytest.raises(OSError, match="the disk is gone"):
+            await anext(stream)
+
+    in_a_loop(story)
+
+
+def test_batches_grow_by_what_was_answered_and_few_are_under_way_until_they_fit() -> None:
+    async def story() -> None:
+        broker, learned = Broker(), pace("auto", 3200, DEFAULT_LIMITS)
+        assert isinstance(learned, LearningPace)
+        done = Reply(id="", run=Run(attempts=1, worker="w:1"))
+        stream = opened(numbered(12_000), build, broker.launch, learned)
+        answered, took = 0, 0
+        while took < 12_000:
+            following = asyncio.create_task(anext(stream))
+            await turns(2)
+            if learned.messages < 500:
+                assert broker.under_way <= 32 * learned.size
+            while answered < len(broker.launched):
+                broker.answer(answered, done)
+                answered += 1
+            await following
+            took += 1
+            while took < answered:
+                await anext(stream)
+                took += 1
+        grown = lengths(broker)
+        assert grown[:32] == [1] * 32
+        assert max(grown) == 200
+        for larger in range(1, len(grown)):
+            assert grown[larger] <= 2 * max(grown[:larger])
+
+    in_a_loop(story)
+
+
+def test_a_task_that_left_its_batch_for_a_retry_does_not_keep_the_next_ones_small() -> None:
+    async def story() -> None:
+        broker, learned = Broker(), LearningPace(1000, 4, 64, 100)
+        done = Reply(id="", run=Run(attempts=1, worker="w:1", ran_ms=2))
+        stream = opened(numbered(4), build, broker.launch, learned)
+        following = asyncio.create_task(anext(stream))
+        await turns()
+        broker.answer(0, done)
+        assert learned.size == 4
+        broker.answer(1, done)
+        assert (learned.size, learned.mean_ms) == (8, 2.0)
+        await following
+        await stream.aclose()
 
     in_a_loop(story)

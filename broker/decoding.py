@@ -1,0 +1,165 @@
+"""Messages as the broker writes them, read where they lie in a buffer. Pure; knows nothing of pika.
+
+Only what is plain is read here. Whatever is not (a field of a rare type, text that is not UTF-8, a length that
+does not fit) is left to pika, whose verdict holds: these functions then say ``None`` and have changed nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import Any, Final
+
+METHOD, HEADER, BODY, END = 1, 2, 3, 0xCE
+#: A frame has a head of 7 bytes and an end of one.
+FRAME_HEAD = struct.Struct(">BHL")
+AROUND = 8
+
+DELIVER = b"\x00\x3c\x00\x3c"
+ACK = b"\x00\x3c\x00\x50"
+NACK = b"\x00\x3c\x00\x78"
+#: A whole ack or nack frame.
+CONFIRM_BYTES = 21
+TAG_AND_BITS = struct.Struct(">QB")
+
+_BASIC = 60
+_CONTENT_HEAD = struct.Struct(">BHLHHQH")
+_TABLE_SIZE = struct.Struct(">L")
+
+#: The properties in the order of their flags from the highest bit: 0 is a short string, -1 a table, else bytes.
+_PROPERTIES: Final = (
+    ("content_type", 0),
+    ("content_encoding", 0),
+    ("headers", -1),
+    ("delivery_mode", 1),
+    ("priority", 1),
+    ("correlation_id", 0),
+    ("reply_to", 0),
+    ("expiration", 0),
+    ("message_id", 0),
+    ("timestamp", 8),
+    ("type", 0),
+    ("user_id", 0),
+    ("app_id", 0),
+    ("cluster_id", 0),
+)
+_ABSENT: Final[dict[str, Any]] = {name: None for name, _size in _PROPERTIES}
+
+#: Field types of whole numbers.
+_NUMBERS = {
+    ord(kind): struct.Struct(layout)
+    for kind, layout in (
+        ("b", ">b"), ("B", ">B"), ("U", ">h"), ("s", ">h"), ("u", ">H"), ("I", ">i"), ("i", ">I"), ("l", ">q"),
+        ("L", ">q"),
+    )
+}  # fmt: skip
+_TEXT, _TRUE_OR_FALSE = ord("S"), ord("t")
+
+
+#: Where the content that follows a method lies: the flags of its properties, where these begin and end, where the
+#: body begins and ends, and the first byte after all of it.
+Content = tuple[int, int, int, int, int, int]
+#: The content has not arrived as a whole, and no whole frame is behind its method: wait.
+UNFINISHED: Final[Content] = (0, 0, 0, 0, 0, 0)
+
+
+def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
+    """The content that begins at ``at``; ``UNFINISHED``; or None if it is not one header and at most one body,
+    side by side and framed well."""
+    size = len(buffer)
+    if size - at < AROUND:
+        return UNFINISHED
+    kind, number, length = FRAME_HEAD.unpack_from(buffer, at)
+    if kind != HEADER or number != channel or length < _CONTENT_HEAD.size - 7:
+        return None
+    body = at + AROUND + length
+    if body > size:
+        return UNFINISHED
+    _, _, _, class_id, _, body_size, flags = _CONTENT_HEAD.unpack_from(buffer, at)
+    if class_id != _BASIC or buffer[body - 1] != END:
+        return None
+    properties_at = at + _CONTENT_HEAD.size
+    if not body_size:
+        return flags, properties_at, body - 1, body, body, body
+    if size - body < AROUND:
+        return UNFINISHED
+    kind, number, length = FRAME_HEAD.unpack_from(buffer, body)
+    if kind != BODY or number != channel or length != body_size:
+        return None
+    end = body + AROUND + length
+    if end > size:
+        return UNFINISHED
+    if buffer[end - 1] != END:
+        return None
+    return flags, properties_at, body - 1, body + 7, end - 1, end
+
+
+def read_deliver(buffer: bytes, at: int, end: int) -> tuple[int, bool, str, str] | None:
+    """Tag, ``redelivered``, exchange and routing key of a delivery; ``at`` is behind its consumer tag."""
+    try:
+        tag, bits = TAG_AND_BITS.unpack_from(buffer, at)
+        start = at + 10
+        at = start + buffer[start - 1]
+        exchange = buffer[start:at].decode()
+        start = at + 1
+        at = start + buffer[at]
+        routing_key = buffer[start:at].decode()
+    except (IndexError, UnicodeDecodeError, struct.error):
+        return None
+    return (tag, bits & 1 != 0, exchange, routing_key) if at == end else None
+
+
+def read_properties(buffer: bytes, at: int, end: int, flags: int) -> dict[str, Any] | None:
+    """All fourteen properties by their names, None where they are absent."""
+    if flags & 1:
+        return None
+    found = _ABSENT.copy()
+    try:
+        for name, size in _present(flags):
+            if not size:
+                start = at + 1
+                at = start + buffer[at]
+                found[name] = buffer[start:at].decode()
+            elif size > 0:
+                found[name] = int.from_bytes(buffer[at : at + size], "big")
+                at += size
+            else:
+                found[name], at = _read_table(buffer, at, end)
+    except (IndexError, ValueError, struct.error):
+        return None
+    return found if at <= end else None
+
+
+@lru_cache(maxsize=64)
+def _present(flags: int) -> tuple[tuple[str, int], ...]:
+    return tuple(entry for number, entry in enumerate(_PROPERTIES) if flags >> (15 - number) & 1)
+
+
+def _read_table(buffer: bytes, at: int, end: int) -> tuple[dict[str, Any], int]:
+    """A table of numbers, texts and truths. Raises ValueError, IndexError or struct.error over anything else."""
+    table: dict[str, Any] = {}
+    limit = at + 4 + _TABLE_SIZE.unpack_from(buffer, at)[0]
+    if limit > end:
+        raise ValueError("longer than its message")
+    at += 4
+    while at < limit:
+        start = at + 1
+        at = start + buffer[at]
+        key = buffer[start:at].decode()
+        kind = buffer[at]
+        number = _NUMBERS.get(kind)
+        if number is not None:
+            table[key] = number.unpack_from(buffer, at + 1)[0]
+            at += 1 + number.size
+        elif kind == _TEXT:
+            start = at + 5
+            at = start + _TABLE_SIZE.unpack_from(buffer, at + 1)[0]
+            table[key] = buffer[start:at].decode()
+        elif kind == _TRUE_OR_FALSE:
+            table[key] = buffer[at + 1] != 0
+            at += 2
+        else:
+            raise ValueError("a field of another type")
+    if at != limit:
+        raise ValueError("a field is longer than its table")
+    return table, at

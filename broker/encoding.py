@@ -1,0 +1,148 @@
+"""Frames that we write often, byte for byte as pika writes them. Pure; knows nothing of pika.
+
+What is the same from one message to the next (the method of a publish, a task's name, the keys of its headers)
+is encoded once and kept, in tables of a fixed size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from protocol.properties import Properties
+
+#: How many texts are kept: a peer that picks its own cannot fill memory.
+_KEPT = 512
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
+_FRAME_END = b"\xce"
+_FRAME_HEAD = struct.Struct(">BHL")
+_CONTENT_HEAD = struct.Struct(">BHLHHQH")
+_ACK = struct.Struct(">BHL4sQBB")
+_LONG, _LONG_LONG, _TIMESTAMP = struct.Struct(">ci"), struct.Struct(">cq"), struct.Struct(">Q")
+_TEXT_HEAD, _SIZE = struct.Struct(">cL"), struct.Struct(">L")
+_PERSISTENT = b"\x02"
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_BASIC = 60
+_ACK_METHOD = b"\x00\x3c\x00\x50"
+_PUBLISH_METHOD = b"\x00\x3c\x00\x28\x00\x00"
+
+
+class _Unusual(Exception):
+    """A text that is too long, or a value of a type that we do not write."""
+
+
+def publish_frames(
+    channel: int,
+    exchange: str,
+    routing_key: str,
+    body: bytes,
+    properties: Properties,
+    *,
+    mandatory: bool,
+    longest: int,
+) -> list[bytes] | None:
+    """The frames of a persistent message, whose bodies hold at most ``longest`` bytes each.
+
+    None for what pika has to encode, or to say what is wrong with. Raises ``UnicodeEncodeError`` and
+    ``struct.error`` as pika does.
+    """
+    size = len(body)
+    try:
+        method = _publish_method(channel, exchange, routing_key, mandatory)
+        flags, values = _properties(properties)
+    except _Unusual:
+        return None
+    length = _CONTENT_HEAD.size - _FRAME_HEAD.size + len(values)
+    frames = [method, _CONTENT_HEAD.pack(_HEADER, channel, length, _BASIC, 0, size, flags) + values + _FRAME_END]
+    if 0 < size <= longest:
+        frames.append(_FRAME_HEAD.pack(_BODY, channel, size) + body + _FRAME_END)
+    elif size:
+        for start in range(0, size, longest):
+            part = body[start : start + longest]
+            frames.append(_FRAME_HEAD.pack(_BODY, channel, len(part)) + part + _FRAME_END)
+    return frames
+
+
+def ack_frames(channel: int, up_to: int, singles: Iterable[int]) -> list[bytes]:
+    """Acks of all that is outstanding up to a tag (0: of nothing), and of single tags beyond it."""
+    frames = [_ACK.pack(_METHOD, channel, 13, _ACK_METHOD, up_to, 1, 0xCE)] if up_to else []
+    frames += [_ACK.pack(_METHOD, channel, 13, _ACK_METHOD, tag, 0, 0xCE) for tag in singles]
+    return frames
+
+
+@lru_cache(maxsize=1024)
+def _publish_method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    payload = b"".join((_PUBLISH_METHOD, _short(exchange), _short(routing_key), bytes((mandatory,))))
+    return _FRAME_HEAD.pack(_METHOD, channel, len(payload)) + payload + _FRAME_END
+
+
+def _properties(properties: Properties) -> tuple[int, bytes]:
+    """Flags and values, in the order that AMQP gives them."""
+    flags, values = 1 << 15 | 1 << 12, [_kept_short(properties.content_type)]
+    if properties.headers:
+        flags |= 1 << 13
+        values.append(_table(properties.headers))
+    values.append(_PERSISTENT)
+    if properties.correlation_id is not None:
+        flags |= 1 << 10
+        values.append(_short(properties.correlation_id))
+    if properties.reply_to is not None:
+        flags |= 1 << 9
+        values.append(_kept_short(properties.reply_to))
+    if properties.expiration is not None:
+        flags |= 1 << 8
+        values.append(_short(properties.expiration))
+    if properties.message_id is not None:
+        flags |= 1 << 7
+        values.append(_short(properties.message_id))
+    if properties.timestamp is not None:
+        flags |= 1 << 6
+        values.append(_TIMESTAMP.pack(properties.timestamp))
+    if properties.type is not None:
+        flags |= 1 << 5
+        values.append(_kept_short(properties.type))
+    if properties.app_id is not None:
+        flags |= 1 << 3
+        values.append(_kept_short(properties.app_id))
+    return flags, b"".join(values)
+
+
+def _short(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise _Unusual
+    raw = text.encode()
+    if len(raw) > 255:
+        raise _Unusual
+    return _LENGTHS[len(raw)] + raw
+
+
+_kept_short = lru_cache(maxsize=_KEPT)(_short)
+
+
+def _table(table: Mapping[str, Any]) -> bytes:
+    fields: list[bytes] = []
+    for key, value in table.items():
+        fields.append(_kept_short(key))
+        fields.append(_field(value))
+    raw = b"".join(fields)
+    return _SIZE.pack(len(raw)) + raw
+
+
+def _field(value: object) -> bytes:
+    kind = type(value)
+    if kind is int:
+        assert isinstance(value, int)
+        fits = -(1 << 31) <= value < 1 << 31
+        return _LONG.pack(b"I", value) if fits else _LONG_LONG.pack(b"l", value)
+    if kind is str:
+        assert isinstance(value, str)
+        raw = value.encode()
+        return _TEXT_HEAD.pack(b"S", len(raw)) + raw
+    if isinstance(value, dict):
+        return b"F" + _table(value)
+    if isinstance(value, list):
+        raw = b"".join(map(_field, value))
+        return _TEXT_HEAD.pack(b"A", len(raw)) + raw
+    raise _Unusual

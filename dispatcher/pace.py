@@ -1,0 +1,84 @@
+"""How many tasks go into one message, and how many messages are under way. Pure.
+
+The size is given, or learned from how long tasks run: so many in a batch that it holds a worker for about 0.1 s,
+and so few that enough messages are under way for the workers to share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dispatcher.errors import BadRequest
+from protocol.limits import Limits
+
+Batch = int | Literal["auto"] | None
+
+#: Tasks under way where nobody says how many: one a message; and at most, in batches.
+WINDOW, LARGEST_WINDOW = 500, 20_000
+#: With a window that nobody chose, so many batches of a given size are under way.
+_BATCHES = 64
+#: A batch is never so large that fewer messages than this fit into the window.
+_SHARED_BY = 16
+#: Messages under way; while the size still grows, fewer, so that each step is soon answered.
+_MESSAGES, _MESSAGES_GROWING = 500, 32
+#: How long a batch is meant to hold a worker.
+_HOLD_MS = 100.0
+#: How much the latest batch counts in the mean.
+_WEIGHT = 0.25
+
+
+@dataclass(slots=True)
+class Pace:
+    """``size`` tasks a message, at most ``messages`` messages and ``window`` tasks under way."""
+
+    window: int
+    size: int
+    messages: int
+
+    def answered(self, tasks: int, mean_ms: float) -> None:
+        """A message of so many tasks was answered, which ran so long in the mean. A given size stays."""
+
+
+@dataclass(slots=True)
+class LearningPace(Pace):
+    """``size`` follows the mean run time of a task, from 1."""
+
+    largest: int
+    mean_ms: float | None = None
+
+    def answered(self, tasks: int, mean_ms: float) -> None:
+        self.mean_ms = mean_ms if self.mean_ms is None else self.mean_ms + _WEIGHT * (mean_ms - self.mean_ms)
+        fit = fitting(self.mean_ms, self.largest)
+        self.size = following(self.size, tasks, fit)
+        self.messages = _MESSAGES if self.size == fit else _MESSAGES_GROWING
+
+
+def pace(batch: Batch, window: int | None, limits: Limits) -> Pace:
+    """The pace that is asked for. Raises ``BadRequest`` for a size that no worker would take."""
+    if batch is None:
+        window = window or WINDOW
+        return Pace(window, 1, window)
+    if batch == "auto":
+        window = window or LARGEST_WINDOW
+        return LearningPace(window, 1, _MESSAGES_GROWING, largest(window, limits.batch_tasks))
+    if not 1 <= batch <= limits.batch_tasks:
+        raise BadRequest(f"a batch must be of 1 to {limits.batch_tasks} tasks, or auto; not {batch}")
+    window = window or max(WINDOW, min(_BATCHES * batch, LARGEST_WINDOW))
+    return Pace(window, min(batch, window), window)
+
+
+def largest(window: int, limit: int) -> int:
+    """How large a batch may grow in a window."""
+    return max(1, min(limit, window // _SHARED_BY))
+
+
+def fitting(mean_ms: float, largest: int) -> int:
+    """How many tasks of this mean hold a worker for the time that is meant; at least 1."""
+    return largest if mean_ms * largest <= _HOLD_MS else max(1, int(_HOLD_MS / mean_ms))
+
+
+def following(size: int, answered: int, fit: int) -> int:
+    """The size after a message of so many tasks was answered: at once as small as fits, but never more than twice
+    what was seen to fit."""
+    return min(fit, max(size, 2 * answered))

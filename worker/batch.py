@@ -1,0 +1,93 @@
+"""A delivery that holds many tasks. Each of them ends by itself; the delivery is acked with the last of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from protocol.reply import PackedReply
+from protocol.task import Task
+from worker.delivery import Delivery
+
+if TYPE_CHECKING:
+    from worker.ledger import Running
+
+#: About as many bytes of replies go into one message.
+REPLY_BYTES = 256 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Its delivery, how many of its tasks are not settled, and the replies that wait to leave together."""
+
+    delivery: Delivery
+    #: The message as a task: what its tasks have in common.
+    task: Task
+    left: int
+    replies: list[tuple[Running, PackedReply]] = field(default_factory=list)
+    _ran_s: float = 0.0
+    _told_ms: int = 0
+
+    def task_of(self, task_id: str, arguments: bytes) -> Task:
+        """One of its tasks, as if it had come by itself."""
+        common = self.task
+        return Task(
+            id=task_id,
+            name=common.name,
+            body=arguments,
+            reply_to=common.reply_to,
+            timestamp=common.timestamp,
+            sent_at=common.sent_at,
+            expires_at=common.expires_at,
+            resent=common.resent,
+            trace=common.trace,
+        )
+
+    def settled(self) -> bool:
+        """One more of its tasks is settled: ack with the last. False if the delivery's channel is gone."""
+        self.left -= 1
+        return self.delivery.is_live if self.left else self.delivery.ack()
+
+    def ran_ms(self, ran_s: float) -> int:
+        """How long a task of it ran, rounded so that the sum over the batch is right."""
+        self._ran_s += ran_s
+        told_ms, self._told_ms = self._told_ms, round(self._ran_s * 1000)
+        return self._told_ms - told_ms
+
+    def messages(self) -> Iterator[list[tuple[Running, PackedReply]]]:
+        """The replies that wait, in portions for a message each; then none waits any more."""
+        portion: list[tuple[Running, PackedReply]] = []
+        size, waiting = 0, self.replies
+        self.replies = []
+        for entry in waiting:
+            size += len(entry[1].body)
+            if portion and size > REPLY_BYTES:
+                yield portion
+                portion, size = [], len(entry[1].body)
+            portion.append(entry)
+        if portion:
+            yield portion
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One task's share of a batch: settled as a delivery is."""
+
+    batch: Batch
+    is_settled: bool = False
+
+    @property
+    def queue(self) -> str:
+        return self.batch.delivery.queue
+
+    @property
+    def is_live(self) -> bool:
+        return not self.is_settled and self.batch.delivery.is_live
+
+    def ack(self) -> bool:
+        """Settle for good; False if it was settled before or the delivery's channel is gone."""
+        if not self.is_live:
+            return False
+        self.is_settled = True
+        return self.batch.settled()
