@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-import pika
 from pika import exceptions as pika_errors
 from pika import spec
 
 from broker.encoding import publish_frames
 from broker.errors import ConnectionLost
-from broker.translate import lost_error
+from broker.translate import lost_error, mapped, to_pika
 from broker.unsettled import Unsettled
 from broker.wire import OnConfirm, OnDelivery, Wire
 from protocol.properties import Properties
@@ -209,7 +208,8 @@ class Channel:
     def nack(self, tag: int) -> bool:
         """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
         settled = self._settle(self._channel.basic_nack, tag, requeue=True)
-        self._unsettled.remove(tag)
+        if settled:
+            self._unsettled.remove(tag)
         return settled
 
     def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:
@@ -258,33 +258,6 @@ class Channel:
         with contextlib.suppress(pika_errors.AMQPError):
             self._channel.close()
         await asyncio.wait({self.closed}, timeout=2.0)
-
-
-def to_pika(properties: Properties) -> pika.BasicProperties:
-    """Our properties as pika's, persistent."""
-    return pika.BasicProperties(
-        type=properties.type,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        reply_to=properties.reply_to,
-        timestamp=properties.timestamp,
-        expiration=properties.expiration,
-        content_type=properties.content_type,
-        app_id=properties.app_id,
-        headers=properties.headers or None,
-        delivery_mode=2,
-    )
-
-
-class mapped(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
-    """Map what pika raises when a thing is used after its end."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, pika_errors.AMQPError):
-            raise lost_error(error, self._what) from error
 
 
 def resolve(future: asyncio.Future[T], value: T) -> None:

@@ -80,7 +80,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "nodes": "Values in one body.",
         "error_text_bytes": "Kept of an error's text.",
         "history_entries": "Earlier attempts that a message tells of: the first and the last ones.",
-        "batch_tasks": "Tasks in one message.",
+        "batch_tasks": "Tasks in one message; a longer batch is refused.",
         "ledger_entries": "Finished tasks that a worker remembers.",
         "ledger_age_s": "For how long it remembers them.",
         "ledger_bytes": "In how much memory.",

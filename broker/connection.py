@@ -16,12 +16,12 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
-from broker.channel import Channel, mapped, resolve
+from broker.channel import Channel, resolve
 from broker.endpoint import Endpoint
 from broker.errors import BrokerError, ConnectionLost, Unreachable
 from broker.tls import TlsSettings, tls_context
 from broker.traffic import Traffic
-from broker.translate import connect_error, lost_error
+from broker.translate import connect_error, lost_error, mapped
 from broker.wire import Wire
 
 #: For pika to close the socket of an attempt that was given up: a turn or two of the loop.

@@ -20,6 +20,7 @@ from broker.diff import Difference, compare
 from broker.doctor import Api, Facts, Reached, Rights
 from broker.doctor_access import DEFAULT_EXCHANGE
 from broker.doctor_probe import send_probe
+from broker.endpoint import Endpoint
 from broker.errors import AccessRefused, BrokerError, ConfirmLost, ConnectionLost, PublishError, Unreachable
 from broker.link import LinkSettings
 from broker.management import Management, tags_of
@@ -44,16 +45,18 @@ async def gather(settings: Settings, probe_task: str | None = None, probe_timeou
     link = LinkSettings.of(settings)
     topology = topology_of(settings)
     api_answer = asyncio.create_task(asyncio.to_thread(_ask_api, settings))
-    reached = [await _reach(link, at) for at in range(len(link.endpoints))]
+    reached = await asyncio.gather(*(_reach(link, endpoint) for endpoint in link.endpoints))
     connections = [connection for _, connection in reached if connection is not None]
     facts = Facts(settings=settings, reached=[one for one, _ in reached])
     try:
         if connections:
             facts = await _by_amqp(facts, connections[0])
         api, problem = await api_answer
-        differences = await _differences(topology, api, connections)
-        if probe_task is not None and connections and not facts.blocked:
-            sent = await send_probe(connections[0], settings, probe_task, probe_timeout_s)
+        # A connection that is blocked answers nothing more.
+        usable = [] if facts.blocked else connections
+        differences = await _differences(topology, api, usable)
+        if probe_task is not None and usable:
+            sent = await send_probe(usable[0], settings, probe_task, probe_timeout_s)
             facts = replace(facts, probe=sent)
         return replace(facts, api=api, api_problem=problem, differences=differences)
     finally:
@@ -61,8 +64,8 @@ async def gather(settings: Settings, probe_task: str | None = None, probe_timeou
             await connection.close()
 
 
-async def _reach(link: LinkSettings, at: int) -> tuple[Reached, Connection | None]:
-    endpoint, started_s = link.endpoints[at], time.monotonic()
+async def _reach(link: LinkSettings, endpoint: Endpoint) -> tuple[Reached, Connection | None]:
+    started_s = time.monotonic()
     problem, refused, connection = None, False, None
     try:
         connection = await connect(

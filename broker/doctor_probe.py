@@ -61,7 +61,8 @@ async def _asked(connection: Connection, settings: Settings, name: str) -> tuple
     await publisher.publish(
         Message(exchange=TASKS, routing_key=name, body=task.body, properties=task_properties(task))
     )
-    await asyncio.wait({replied, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {replied, channel.closed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not replied.done():
         raise ConfirmLost(f"the connection ended before the reply: {channel.closed.result()}")
     return _end(replied.result(), settings)

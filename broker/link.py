@@ -37,6 +37,9 @@ HERD_S = 0.25
 #: A generation that lived for less was no success: what ended it (a publish that the broker answers by closing the
 #: channel, say) may end the next one as well, so the wait before it doubles.
 STEADY_S = 5.0
+#: But for this one: the broker choked on one message (a forged reply address, on RabbitMQ 3.10); ``worker.outbox``
+#: finds out which, at the price of a connection each, while its other messages wait.
+_INTERNAL_ERROR = 541
 #: What waiting does not mend, for a caller that has a person behind it.
 _FINAL = (AccessRefused, TopologyDrift)
 
@@ -117,8 +120,10 @@ class Link:
                 await connection.close()
             opened_s = time.monotonic()
             self.last_error = await connection.closed
-            lived_s = time.monotonic() - opened_s
-            self._wait_s = HERD_S if lived_s >= STEADY_S else min(2 * self._wait_s, LONGEST_WAIT_S)
+            if time.monotonic() - opened_s >= STEADY_S:
+                self._wait_s = HERD_S
+            elif getattr(self.last_error, "code", 0) != _INTERNAL_ERROR:
+                self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
             if self._stopping.is_set():
                 break
             self._lost = self.last_error

@@ -14,7 +14,7 @@ from broker.delay import LEVELS, UNIT_MS, ttl_ms
 from broker.management import STALENESS_S
 from broker.settings import Settings
 from broker.status_workers import Listed, WorkerStatus, table, whole, workers_of
-from protocol.names import LOST, OBITUARIES, dead_queue, delay_level
+from protocol.names import LOST, OBITUARIES, dead_queue, delay_level, mailbox_queue
 
 #: Queues that a note names.
 _NAMED = 4
@@ -47,6 +47,8 @@ class Status:
     #: How old unacked messages, rates and workers may be; None: the API, which tells them, was not there.
     staleness_s: int | None
     work: tuple[QueueStatus, ...]
+    #: Those of the configuration: results that wait to be collected.
+    mailboxes: tuple[QueueStatus, ...]
     delays: tuple[QueueStatus, ...]
     dead: tuple[QueueStatus, ...]
     obituaries: QueueStatus
@@ -73,7 +75,8 @@ class Status:
 def queue_names(settings: Settings) -> list[str]:
     """Every queue that a status tells of."""
     dead = [dead_queue(name) for name in settings.queues]
-    return [*settings.queues, *dead, LOST, OBITUARIES, *map(delay_level, range(LEVELS))]
+    boxes = map(mailbox_queue, settings.mailboxes)
+    return [*settings.queues, *boxes, *dead, LOST, OBITUARIES, *map(delay_level, range(LEVELS))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,7 @@ def status_of(
     return Status(
         staleness_s=STALENESS_S if listing else None,
         work=of(settings.queues),
+        mailboxes=of(map(mailbox_queue, settings.mailboxes)),
         delays=of(map(delay_level, range(LEVELS))),
         dead=of([*map(dead_queue, settings.queues), LOST]),
         obituaries=of([OBITUARIES])[0],

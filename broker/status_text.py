@@ -33,6 +33,7 @@ def to_map(status: Status) -> dict[str, Any]:
         "schema": _SCHEMA,
         "staleness_s": status.staleness_s,
         "queues": [asdict(queue) for queue in status.work],
+        "mailboxes": [asdict(queue) for queue in status.mailboxes],
         "delay_line": {
             "waiting": status.delayed,
             "next_due_within_s": status.next_due_s,
@@ -62,7 +63,7 @@ def to_tables(status: Status, *, delays: bool) -> RenderableType:
     if delays:
         parts.append(_levels(status))
     if status.workers is not None:
-        parts.append(_workers(status.workers))
+        parts.append(_workers(status.workers) if status.workers else _nobody(status))
     parts.append(Text(_source(status), style="dim"))
     return Group(*parts)
 
@@ -90,8 +91,8 @@ def _queues(status: Status) -> RenderableType:
     from rich.text import Text
 
     table = _table("queue", "ready", "unacked", "consumers", "in/s", "out/s", "oldest", "", left=("queue", ""))
-    rows = [*status.work, status.obituaries]
-    most = max((queue.waiting for queue in (*rows, *status.dead)), default=0)
+    rows = [*status.work, *status.mailboxes, status.obituaries]
+    most = max(status.delayed, *(queue.waiting for queue in (*rows, *status.dead)))
     for queue in status.work:
         unserved = queue.consumers == 0
         colour = "red" if unserved and queue.ready else "green"
@@ -100,7 +101,8 @@ def _queues(status: Status) -> RenderableType:
     for queue in status.dead:
         colour = "yellow" if queue.ready else ""
         table.add_row(*_cells(queue, "", of=colour), Text(bar(queue.waiting, most), style=colour))
-    table.add_row(*_cells(status.obituaries, ""), Text(bar(status.obituaries.waiting, most)))
+    for queue in (*status.mailboxes, status.obituaries):
+        table.add_row(*_cells(queue, ""), Text(bar(queue.waiting, most)))
     return table
 
 
@@ -140,8 +142,6 @@ def _levels(status: Status) -> RenderableType:
 def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
     from rich.text import Text
 
-    if not workers:
-        return Text("no worker is connected\n", style="red")
     left = ("host", "queues", "state", "user", "platform", "busy")
     table = _table(
         "host", "pid", "queues", "concurrency", "prefetch", "busy", "up", "state", "user", "platform", left=left
@@ -160,6 +160,16 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
             Text(cell(worker.platform)),
         )
     return table
+
+
+def _nobody(status: Status) -> RenderableType:
+    """The API hears of workers late, and not of those of other users; each of them consumes the obituaries."""
+    from rich.text import Text
+
+    count = status.obituaries.consumers
+    if count:
+        return Text(f"workers: {count}, of which the management API shows none (yet)\n", style="yellow")
+    return Text("no worker is connected\n", style="red")
 
 
 def _busy(worker: WorkerStatus) -> str:

@@ -1,4 +1,4 @@
-"""The one seam where pika's exceptions become ours.
+"""The one seam where pika's exceptions become ours, and our properties pika's.
 
 pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause in ``args`` or ``exceptions``
 (1.4.4), so the text is dug out here.
@@ -6,14 +6,17 @@ pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause i
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 
+import pika
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
 from broker.tls import untrusted
+from protocol.properties import Properties
 
 _ACCESS = (403, 530)
 #: What a broker says of our certificate comes after TLS 1.3's handshake, and pika keeps the text of it alone.
@@ -57,6 +60,17 @@ def lost_error(error: BaseException, what: str) -> ConnectionLost:
     return ConnectionLost(f"{what} ended: {_text(root)}", _code(root))
 
 
+class mapped(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
+    """Map what pika raises when a thing is used after its end."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, exceptions.AMQPError):
+            raise lost_error(error, self._what) from error
+
+
 def _code(error: BaseException) -> int:
     code = getattr(error, "reply_code", 0)
     return code if isinstance(code, int) else 0
@@ -77,3 +91,19 @@ def _text(error: BaseException) -> str:
     if code:
         return f"{code} {getattr(error, 'reply_text', '')}".strip()
     return str(error) or type(error).__name__
+
+
+def to_pika(properties: Properties) -> pika.BasicProperties:
+    """Our properties as pika's, persistent."""
+    return pika.BasicProperties(
+        type=properties.type,
+        message_id=properties.message_id,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        timestamp=properties.timestamp,
+        expiration=properties.expiration,
+        content_type=properties.content_type,
+        app_id=properties.app_id,
+        headers=properties.headers or None,
+        delivery_mode=2,
+    )

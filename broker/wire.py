@@ -99,7 +99,6 @@ class Wire(AsyncioConnection):
     def write(self, frames: Sequence[bytes]) -> None:
         """Send whole frames, in order, at the end of this turn of the loop."""
         self.frames_sent += len(frames)
-        self.bytes_sent += sum(map(len, frames))
         self._outgoing += frames
         self._flush_soon()
 
@@ -131,6 +130,7 @@ class Wire(AsyncioConnection):
         if self._outgoing and self._transport is not None:
             data = b"".join(self._outgoing)
             self._outgoing = []
+            self.bytes_sent += len(data)
             self._adapter_emit_data(data)
 
     def _on_data_available(self, data_in: bytes) -> None:

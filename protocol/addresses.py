@@ -13,6 +13,7 @@ import base64
 import binascii
 import re
 from enum import Enum, auto
+from functools import lru_cache
 
 from protocol.names import DIRECT_REPLY_TO, mailbox_of
 
@@ -47,6 +48,8 @@ def is_direct_address(reply_to: str) -> bool:
     return reply_node(reply_to) is not None
 
 
+# Requesters ask more than once. A short string of AMQP has at most 255 bytes, so what is kept is bounded.
+@lru_cache(maxsize=1024)
 def reply_node(reply_to: str) -> str | None:
     """The node part of a direct reply address (``reply@`` and digits); None if it is no such address."""
     if len(reply_to) > _LONGEST or not reply_to.startswith(_PREFIX):
@@ -63,6 +66,7 @@ def reply_node(reply_to: str) -> str | None:
     return match["node"].decode("ascii")
 
 
+@lru_cache(maxsize=16)
 def node_part(node: str) -> str:
     """What a broker writes into the addresses of its node of this name: a hash, by which its peers look it up."""
     value = 0

@@ -1,9 +1,7 @@
 """The worker's side of one child: starting it, what it has in hand, and how it ended.
 
 A child may have several short calls in hand, so that it need not wait for the loop between two of them. Each has
-a permit, which the child takes from a socket before it begins the call. The worker can take permits back from
-the same socket: what it gets back was not begun, and never will be. (Reads of a stream socket do not mix, so a
-permit has one taker: https://man7.org/linux/man-pages/man7/unix.7.html.)
+a permit (``worker.permits``), so that what the child has not begun can be taken back.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from worker import frames
 from worker.child import READY
 from worker.handler import Call
 from worker.outcome import Outcome
+from worker.permits import Permits
 
 #: A new interpreter that takes longer than this to import the handlers is given up.
 START_TIMEOUT_S = 60.0
@@ -67,7 +66,9 @@ class Child:
         """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
         ours, theirs = socket.socketpair()
         permits = Permits()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unless_started:
+            unless_started.callback(ours.close)
+            unless_started.callback(permits.close)
             passed = (theirs.fileno(), permits.theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -81,6 +82,7 @@ class Child:
                 env=_without_login(os.environ),
                 process_group=0,
             )
+            unless_started.pop_all()
         child = cls(process, ours, permits)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -88,7 +90,7 @@ class Child:
         except TimeoutError as error:
             await child.kill()
             raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
-        except ChildLost:
+        except (ChildLost, asyncio.CancelledError):
             await child.kill()
             raise
         if state != READY:
@@ -137,6 +139,14 @@ class Child:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def let_go(self) -> tuple[list[Call], list[Call]]:
+        """The calls that it has begun, and those that it has not; nothing more is expected of it."""
+        back = self.take_back()
+        begun = [call for call, _ in self.in_hand]
+        self.in_hand.clear()
+        self._permits.close()
+        return begun, back
 
     def take_back(self, *, all_but_one: bool = False) -> list[Call]:
         """The calls that it has not begun, in their order; it will not run them. ``all_but_one``: if it has begun
@@ -204,10 +214,10 @@ class Child:
 
     async def kill(self) -> int:
         """End the child and whatever its handlers started; its return code. Nobody is told of its end."""
-        self._retire()
         # Before it has been waited for, its number cannot belong to another process.
         if self.process.returncode is None:
             _kill_group(self.process.pid)
+        self._retire()
         return await self.process.wait()
 
     async def stop(self) -> None:
@@ -232,48 +242,9 @@ class Child:
             code = await self.kill()
         # What it forked holds the group, and the group its number, until the last of them has ended.
         _kill_group(self.process.pid)
-        self._permits.close()
         if code >= 0:
             return f"the process that ran it ended with exit code {code}"
         return f"the process that ran it was ended by {signal.Signals(-code).name}"
-
-
-class Permits:
-    """One permit for each call, numbered from 0. Both ends of their socket are held here as well."""
-
-    def __init__(self) -> None:
-        self._ours, self.theirs = socket.socketpair()
-        self._granted = bytearray()
-        #: Of the next call.
-        self.number = 0
-
-    def grant(self, count: int) -> None:
-        for _ in range(count):
-            self._granted += frames.PERMIT.pack(self.number)
-            self.number = (self.number + 1) % frames.NUMBERS
-
-    def renew(self, back: int) -> None:
-        """Grant once more the permit of so many calls ago."""
-        self._granted += frames.PERMIT.pack((self.number - back) % frames.NUMBERS)
-        self.send()
-
-    def send(self) -> None:
-        with contextlib.suppress(OSError):
-            self._ours.sendall(self._granted)
-        self._granted.clear()
-
-    def take_back(self) -> int:
-        """How many permits the child had not taken; they are void."""
-        count = len(self._granted)
-        self._granted.clear()
-        with contextlib.suppress(OSError):
-            while data := self.theirs.recv(_READ_BYTES, socket.MSG_DONTWAIT):
-                count += len(data)
-        return count // frames.PERMIT.size
-
-    def close(self) -> None:
-        self._ours.close()
-        self.theirs.close()
 
 
 def _without_login(environment: Mapping[str, str]) -> dict[str, str]:

@@ -145,9 +145,7 @@ class ProcessExecutor:
     def _end(self, child: Child, verdict: Failed | None, ran_s: float) -> None:
         """A child is lost, or has to go: charge the call that it ran, hand on the others, replace it."""
         self._children.remove(child)
-        back = child.take_back()
-        begun = [call for call, _ in child.in_hand]
-        child.in_hand.clear()
+        begun, back = child.let_go()
         guilty = begun.pop() if begun else None
         # Those before the guilty one have run, but what came of it was lost with the child.
         for call in reversed(begun):

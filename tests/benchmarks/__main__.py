@@ -87,8 +87,9 @@ def main(
             try:
                 _measure(where, contestants, plan, SECTIONS if everything else asked, map_tasks, sleep_tasks, raw)
             finally:
-                # What was measured before something failed is worth having.
-                _report(figures(about, words, missing, raw), raw, path)
+                # What was measured before something failed is worth having, if it is anything.
+                if raw.loads:
+                    _report(figures(about, words, missing, raw), raw, path)
     _tell(f"{len(contestants)} contestants in {time.monotonic() - started_s:.0f} s; wrote {path}")
 
 

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dispatcher.client import Dispatcher
@@ -61,8 +62,9 @@ def _word(name: str) -> str:
 
 
 def _ours(
-    name: str, executor: str, concurrency: int, words: str, options: Sequence[str] = (), **further: Any
+    name: str, executor: str, concurrency: int, words: str, options: Sequence[str] = (), *, alone: bool = True
 ) -> Contestant:
+    """``alone``: a task a message, so that there are single calls as well."""
     return Contestant(
         name,
         "ours",
@@ -71,7 +73,8 @@ def _ours(
         " ready: ",
         [sys.executable, "-m", _OUR_REQUESTER, task_of(name), *options],
         executor,
-        **further,
+        calls=alone,
+        sends=alone,
     )
 
 
@@ -89,11 +92,27 @@ def _celery(pool: str) -> Contestant:
 
 
 def _peer(
-    name: str, words: str, worker: Iterable[str], requester: Iterable[str], ready: str = "ready", **further: Any
+    name: str,
+    words: str,
+    worker: Iterable[str],
+    requester: Iterable[str],
+    *,
+    ready: str = "ready",
+    replies: bool = True,
+    sends: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Contestant:
-    environment = {"BENCH_QUEUE": queue_of(name), **further.pop("environment", {})}
     return Contestant(
-        name, "peer", words, [PYTHON, *worker], ready, [PYTHON, *requester], environment=environment, **further
+        name,
+        "peer",
+        words,
+        [PYTHON, *worker],
+        ready,
+        [PYTHON, *requester],
+        calls=replies,
+        sends=sends,
+        counts_done=not replies,
+        environment={"BENCH_QUEUE": queue_of(name), **environment},
     )
 
 
@@ -117,19 +136,11 @@ OURS = (
     _ours("async", "async", PREFETCH, f"as it comes; up to {PREFETCH} coroutines"),
     _ours("process", "process", 2, "as it comes; two processes"),
 )
-#: Single calls do not go by batches.
-_ALONE: dict[str, Any] = {"calls": False, "sends": False}
 BATCHES = (
-    _ours("batch 50", "thread", 2, "two threads, map(batch=50)", ("--batch", "50"), **_ALONE),
-    _ours(
-        "batch auto",
-        "thread",
-        2,
-        "two threads, map(batch='auto')",
-        ("--batch", "auto"),
-        **_ALONE,
-    ),
+    _ours("batch 50", "thread", 2, "two threads, map(batch=50)", ("--batch", "50"), alone=False),
+    _ours("batch auto", "thread", 2, "two threads, map(batch='auto')", ("--batch", "auto"), alone=False),
 )
+#: Whether the dispatcher has them.
 HAS_BATCHES = "batch" in inspect.signature(Dispatcher.map).parameters
 PEER = (
     _celery("solo"),
@@ -153,18 +164,16 @@ PEER = (
         f"one way: over AMQP it has no replies; async task, quorum queue, confirmed, prefetch {PREFETCH}",
         ("-m", "taskiq", "worker", f"{_PEERS}.taskiq_app:broker", "--workers", "1"),
         ("-m", f"{_PEERS}.taskiq_requester"),
-        "Listening started",
-        calls=False,
-        counts_done=True,
+        ready="Listening started",
+        replies=False,
     ),
     _peer(
         "dramatiq",
         f"one way: over AMQP it has no replies; two threads, quorum queue, confirmed, prefetch {PREFETCH}",
         ("-m", "dramatiq", f"{_PEERS}.dramatiq_app", "--processes", "1", "--threads", "2"),
         ("-m", f"{_PEERS}.dramatiq_requester"),
-        "ready for action",
-        calls=False,
-        counts_done=True,
+        ready="ready for action",
+        replies=False,
         environment={"dramatiq_queue_prefetch": str(PREFETCH)},
     ),
 )

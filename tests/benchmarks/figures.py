@@ -74,6 +74,8 @@ class Figures:
     contestants: Mapping[str, str]
     #: Contestant → why it is not here.
     missing: Mapping[str, str]
+    #: What other processes of the machine took during the load, in the median.
+    elsewhere_cores: float | None = None
     rates: Sequence[Rate] = field(default_factory=list)
     rests: Sequence[Latency] = field(default_factory=list)
     starts: Sequence[Start] = field(default_factory=list)
@@ -92,6 +94,7 @@ def figures(about: About, contestants: Mapping[str, str], missing: Mapping[str, 
         about=about,
         contestants=contestants,
         missing=missing,
+        elsewhere_cores=_median(load.elsewhere_cores for load in raw.loads),
         rates=[_rate(name, raw.loads) for name in _names(contestants, raw.loads)],
         rests=[_rest(name, raw.loads) for name in _names(contestants, (one for one in raw.loads if one.calls_ms))],
         starts=[_start(name, raw.starts) for name in _names(contestants, raw.starts)],

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 from tests.benchmarks.contestants import Contestant
 from tests.benchmarks.place import Place
-from tests.benchmarks.processes import Process, cpu_s
+from tests.benchmarks.processes import Process, cpu_s, machine_cpu_s
 from tests.benchmarks.samples import Load, Plan, Start
 
 #: Bounds one question to a requester.
 ANSWER_S = 60.0
 #: The first load of a contestant, from which the size of the next follows.
 PROBE_TASKS = 200
+
+_WARM_LOADS = 3
 
 
 @dataclass(slots=True)
@@ -26,6 +28,13 @@ class Pair:
     requester: Process
     #: Of its latest load.
     tasks_per_s: float = field(default=0.0)
+
+    def warm(self, plan: Plan) -> None:
+        """Load it until the size of a load fits the seconds of the plan."""
+        for _ in range(_WARM_LOADS):
+            tasks = self.load(plan)
+            if tasks >= self.tasks_per_s * plan.seconds / 2:
+                return
 
     def load(self, plan: Plan) -> int:
         """Tasks for the seconds of the plan. Measures nothing that is reported; updates the rate."""
@@ -82,7 +91,7 @@ def rounds(place: Place, contestants: list[Pair], plan: Plan, on_round: Callable
     order = list(contestants)
     on_round(0)
     for pair in order:
-        pair.load(plan)
+        pair.warm(plan)
     for number in range(plan.rounds + 1):
         on_round(number)
         taken = [_load(pair, number, plan, place) for pair in order]
@@ -93,13 +102,18 @@ def rounds(place: Place, contestants: list[Pair], plan: Plan, on_round: Callable
 
 def _load(pair: Pair, number: int, plan: Plan, place: Place) -> Load:
     def used() -> list[float | None]:
-        return [pair.requester.cpu_s(), pair.worker.cpu_s(), cpu_s(place.pid)]
+        return [pair.requester.cpu_s(), pair.worker.cpu_s(), cpu_s(place.pid), machine_cpu_s()]
 
     before = used()
     tasks = pair.load(plan)
-    requester, worker, broker = (
+    requester, worker, broker, machine = (
         None if start is None or end is None else (end - start) / tasks * 1e6
         for start, end in zip(before, used(), strict=True)
+    )
+    elsewhere = (
+        None
+        if requester is None or worker is None or broker is None or machine is None
+        else max(0.0, machine - requester - worker - broker) * pair.tasks_per_s / 1e6
     )
     calls = (
         pair.requester.ask(ANSWER_S, do="calls", tasks=plan.calls) if pair.contestant.calls and plan.calls else []
@@ -111,5 +125,6 @@ def _load(pair: Pair, number: int, plan: Plan, place: Place) -> Load:
         requester_cpu_us=requester,
         worker_cpu_us=worker,
         broker_cpu_us=broker,
+        elsewhere_cores=elsewhere,
         calls_ms=[call * 1000 for call in calls],
     )

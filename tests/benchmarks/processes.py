@@ -145,6 +145,16 @@ def cpu_s(root: int | None) -> float | None:
     return sum(stat[1] for pid in _family(root) if (stat := _stat(pid)) is not None)
 
 
+def machine_cpu_s() -> float | None:
+    """CPU seconds that all of the machine has used; None if that cannot be known here."""
+    if not _PROC.is_dir():
+        return None
+    user, nice, system, _idle, _waiting, interrupts, soft, stolen = (
+        int(field) for field in (_PROC / "stat").read_text().split()[1:9]
+    )
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def memory(root: int) -> Memory | None:
     """None if that cannot be known here."""
     if not _PROC.is_dir():

@@ -28,6 +28,8 @@ class Load:
     requester_cpu_us: float | None
     worker_cpu_us: float | None
     broker_cpu_us: float | None
+    #: What all other processes of the machine took meanwhile.
+    elsewhere_cores: float | None
     #: Of each single call, at rest.
     calls_ms: list[float]
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from tests.benchmarks.figures import Figures, Latency, Rate, Spread
 from tests.benchmarks.goals import GOALS, Goal
 
+#: With more than this taken by others, a machine is not quiet enough to measure on.
+QUIET_CORES = 0.2
+
 #: Head and rows.
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
@@ -129,8 +132,14 @@ def _about(figures: Figures) -> Table:
             "plan",
             f"{about.plan.rounds} rounds, {about.plan.seconds:g} s each, {about.plan.window} tasks under way",
         ),
+        ("all other processes took", _NONE if figures.elsewhere_cores is None else _cores(figures)),
         *((f"`{name}`", version) for name, version in about.versions.items()),
     ]
+
+
+def _cores(figures: Figures) -> str:
+    verdict = "" if (figures.elsewhere_cores or 0) <= QUIET_CORES else ": too much to trust the figures"
+    return f"{figures.elsewhere_cores:.1f} of {figures.about.cores} cores{verdict}"
 
 
 def _life(figures: Figures) -> Table:

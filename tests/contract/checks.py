@@ -11,9 +11,9 @@ import pika
 import pytest
 from pika import frame, spec
 
-from broker.channel import to_pika
 from broker.delay import enter, level_key, ttl_ms
 from broker.settings import TaskSettings
+from broker.translate import to_pika
 from protocol.addresses import ReplyKind, is_direct_address, reply_kind
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import decode, decode_arguments, encode

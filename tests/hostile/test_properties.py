@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel import to_pika
+from broker.translate import to_pika
 from broker.wire import BrokenProperties, read_frame
 from protocol.errors import Malformed
 from protocol.letter import letter_properties, salvage

@@ -24,12 +24,15 @@ def moving(vhost: Vhost, *queues: str) -> int:
 
 
 def until_quiet(vhost: Vhost, *queues: str, within_s: float = 20.0) -> None:
-    """Return once nothing is ready in these work queues and nothing is on its way to them."""
+    """Return once nothing is ready in these work queues, which workers consume, and nothing is on its way to them.
+
+    A quorum queue without a leader has, as RabbitMQ tells it, neither messages nor consumers.
+    """
     looks = 0
 
     def is_quiet() -> bool:
         nonlocal looks
-        looks = 0 if moving(vhost, *queues) else looks + 1
+        looks = looks + 1 if moving(vhost, *queues) == 0 and all(map(vhost.consumers, queues)) else 0
         return looks >= _LOOKS
 
     eventually(is_quiet, f"the end of all work in {', '.join(queues)}", within_s)

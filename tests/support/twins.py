@@ -6,6 +6,7 @@ What either of them does is a log of what its user sees and of the bytes that it
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,20 @@ class _Socket:
 
 def method(channel: int, value: Any) -> bytes:
     return bytes(frame.Method(channel, value).marshal())
+
+
+def framed(kind: int, channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHL", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def frames_of(channel: int, body: bytes, tag: str = ACKING) -> list[bytes]:
+    made = method(channel, spec.Basic.Deliver(tag, 1, False, "tasks", "task_a"))
+    header = frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
+    return [bytes(made), bytes(header), *([framed(3, channel, body)] if body else [])]
+
+
+def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
+    return b"".join(frames_of(channel, body, tag))
 
 
 class Twin:
@@ -188,3 +203,12 @@ async def both(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
         await twin.open()
         await twin.read(chunks)
     return twins
+
+
+def compare(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
+    """Let both read the same, and see that their users see the same, and their brokers."""
+    pika, ours = asyncio.run(both(chunks))
+    assert ours.log == pika.log
+    assert ours.written == pika.written
+    assert ours.is_ended == pika.is_ended
+    return pika, ours

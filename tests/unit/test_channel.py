@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pika import frame, spec
 
 from broker.channel import Channel
+from broker.errors import ConnectionLost
 from broker.wire import Wire
 from protocol.properties import Properties
 from tests.support.frames import Decoder, Event
@@ -95,7 +96,7 @@ def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was
         assert channel.ack(1)
         twin.feed(method(1, spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)))
         assert not channel.ack(2)
-        assert not channel.nack(3)
+        assert not channel.nack(1)
 
     async def last_bytes() -> bytes:
         twin = Twin(Wire)
@@ -112,6 +113,16 @@ def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was
     assert asyncio.run(last_bytes()) == b"".join(
         (method(1, spec.Basic.Ack(1, False)), method(1, spec.Channel.CloseOk()))
     )
+
+
+def test_what_was_acked_before_a_channel_was_given_up_is_said_and_nothing_after() -> None:
+    def act(_twin: Twin, channel: Channel) -> None:
+        assert channel.ack(1)
+        channel.end(ConnectionLost("the mailbox was deleted"))
+        assert not channel.nack(1)
+        assert not channel.ack(2)
+
+    assert said(act) == [("ack", 1, False)]
 
 
 def test_a_tag_that_is_acked_twice_is_for_the_broker_to_judge() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel import to_pika
+from broker.translate import to_pika
 from protocol.errors import ErrorCode
 from protocol.letter import letter_properties, salvage, why
 from protocol.limits import DEFAULT_LIMITS

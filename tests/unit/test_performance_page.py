@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.benchmarks.__main__ import main
 from tests.benchmarks.figures import Figures, Spread
 from tests.benchmarks.goals import GOALS
 from tests.benchmarks.page import DOCS, FIGURES, PAGE, PICTURE, filled, read
+from tests.benchmarks.page import main as make
 from tests.benchmarks.sections import consumed
 from tests.benchmarks.tables import TABLES, bottleneck
 
@@ -37,6 +40,21 @@ def test_the_picture_shows_the_rates_of_the_table() -> None:
 @pytest.mark.parametrize("arguments", re.findall(r"make bench ARGS='([^']*)'", TEXT))
 def test_the_commands_of_the_page_are_understood(arguments: str) -> None:
     assert main.make_context("bench", shlex.split(arguments)) is not None
+
+
+def test_the_page_is_made_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / PAGE).write_text(
+        re.sub(r"(<!-- table: [a-z-]+ -->\n).*?(<!-- end -->)", r"\1\2", TEXT, flags=re.DOTALL)
+    )
+    if find_spec("matplotlib") is None:
+        with pytest.raises(SystemExit, match=r"\[plot\]"):
+            make(DOCS / FIGURES, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [PAGE]
+    else:
+        make(DOCS / FIGURES, tmp_path)
+        assert (tmp_path / PAGE).read_text() == TEXT
+        assert (tmp_path / FIGURES).read_text() == (DOCS / FIGURES).read_text()
+        assert "</svg>" in (tmp_path / PICTURE).read_text()
 
 
 def test_other_figures_make_other_tables() -> None:

@@ -93,9 +93,9 @@ def test_of_messages_that_are_alike_the_oldest_is_the_one_that_was_returned() ->
         sender.send(to("lost"))
         sender.send(to("found"))
         sender.give_back(to("lost"))
-        sender.confirm(1)
         sender.give_back(to("lost"))
         sender.give_back(to("found", "y"))
+        sender.confirm(1)
         sender.confirm(4, multiple=True)
 
     assert sending(act) == [(1, "Unroutable"), (2, "accepted"), (3, "Unroutable"), (4, "accepted")]

@@ -8,8 +8,8 @@ from broker.delay import LONGEST_S
 from broker.settings import RetrySettings
 from protocol.errors import ErrorCode
 from protocol.task import Task
-from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 from worker.expiry import is_expired
+from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 from worker.settlement import Answer, Bury, RetryIn, backoff_s, settle
 
 RETRY = RetrySettings()

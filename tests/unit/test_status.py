@@ -16,7 +16,9 @@ from broker.status_text import bar, duration, to_json, to_tables
 from protocol.names import OBITUARIES, delay_level
 
 NOW_S = 1_800_000_000.0
-SETTINGS = Settings.model_validate({"queues": {"queue_a": {}, "queue_b": {"prefetch": 7}}, "tasks": {}})
+SETTINGS = Settings.model_validate(
+    {"queues": {"queue_a": {}, "queue_b": {"prefetch": 7}}, "tasks": {}, "mailboxes": ["results"]}
+)
 EVIL = "x\x1b[2J\r\n\x9b31m\u202ey"
 
 
@@ -68,7 +70,7 @@ def test_a_queue_that_is_not_seen_is_unknown_and_named() -> None:
     assert status.work[1].ready is None
     before, note = status.notes
     assert before == "before"
-    assert note.startswith("queue_b, queue_a.dead, queue_b.dead, tasks.lost and 21 more: missing")
+    assert note.startswith("queue_b, mailbox.results, queue_a.dead, queue_b.dead and 22 more: missing")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,14 @@ def test_a_worker_of_which_one_connection_is_missing_or_blocked_says_so() -> Non
     assert [(worker.pid, worker.state) for worker in status.workers] == [(1, "half"), (2, "blocked")]
 
 
+def test_workers_that_the_api_does_not_show_are_counted_by_their_consumers() -> None:
+    inspected = {OBITUARIES: (0, 3)}
+    text = io.StringIO()
+    status = status_of(SETTINGS, inspected, listing(), NOW_S)
+    Console(file=text, width=1000).print(to_tables(status, delays=False))
+    assert "workers: 3, of which the management API shows none (yet)" in text.getvalue()
+
+
 def test_concurrency_is_not_guessed_from_a_prefetch_of_the_configuration() -> None:
     name = "worker-a-1"
     pair = [connection(name, "publish"), connection(name, "consume")]
@@ -163,6 +173,7 @@ def test_json_has_every_queue_once_and_null_for_what_is_not_known() -> None:
     assert values["queues"][0]["unacked"] is None
     assert values["delay_line"]["waiting"] == 2
     assert len(values["delay_line"]["levels"]) == 20
+    assert [box["name"] for box in values["mailboxes"]] == ["mailbox.results"]
     assert [queue["name"] for queue in values["dead"]] == ["queue_a.dead", "queue_b.dead", "tasks.lost"]
 
 

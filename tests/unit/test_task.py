@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel import to_pika
+from broker.translate import to_pika
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from protocol.task import Attempt, Task, read_requester, read_task, task_properties
@@ -104,6 +104,12 @@ def test_no_properties_raise_anything_but_malformed(headers: dict[str, Any], odd
     else:
         task_properties(task)
     read_requester(message)
+
+
+@pytest.mark.parametrize(("characters", "kept"), [("a" * 1024, True), ("a" * 1025, False), ("ü" * 513, False)])
+def test_a_trace_header_of_up_to_a_kibibyte_is_passed_through(characters: str, kept: bool) -> None:
+    task = read_task(received({**GOOD, "headers": {"v": 1, "tracestate": characters}}), b"\x80", DEFAULT_LIMITS)
+    assert task.trace == ({"tracestate": characters} if kept else {})
 
 
 def test_a_first_dispatch_says_no_more_than_it_must() -> None:

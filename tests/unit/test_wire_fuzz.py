@@ -5,22 +5,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import struct
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
 
 from broker.wire import Wire
-from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, RAISE, Twin, both, method
+from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
-STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "120"))
+STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "80"))
 fuzzed = settings(
     max_examples=STREAMS, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -53,10 +49,6 @@ tags = st.sampled_from([ACKING, ACKING, ACKING, NOT_ACKING, "nobody"])
 bits = st.booleans()
 channels = st.sampled_from(CHANNELS)
 numbers = st.integers(0, 2**64 - 1) | st.integers(1, 20)
-
-
-def framed(kind: int, channel: int, payload: bytes) -> bytes:
-    return struct.pack(">BHL", kind, channel, len(payload)) + payload + b"\xce"
 
 
 @st.composite
@@ -121,14 +113,6 @@ def cut(draw: Any, stream: bytes) -> list[bytes]:
     return [part for a, b in pairwise(edges) if (part := stream[a:b])]
 
 
-def compare(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
-    pika, ours = asyncio.run(both(chunks))
-    assert ours.log == pika.log
-    assert ours.written == pika.written
-    assert ours.is_ended == pika.is_ended
-    return pika, ours
-
-
 @given(st.data())
 @fuzzed
 def test_whatever_a_broker_sends_our_reader_and_pika_s_say_the_same(data: st.DataObject) -> None:
@@ -159,58 +143,3 @@ def test_garbage_in_a_stream_ends_our_connection_where_it_ends_pika_s(data: st.D
         stream[at:end] = garbage
         assume(stream)
     compare(data.draw(cut(bytes(stream))))
-
-
-def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
-    made = method(channel, spec.Basic.Deliver(tag, 1, False, "tasks", "task_a"))
-    made += frame.Header(channel, len(body), spec.BasicProperties(type="task_a")).marshal()
-    return bytes(made) + (framed(3, channel, body) if body else b"")
-
-
-def test_a_delivery_is_handed_over_with_its_last_byte_and_not_before() -> None:
-    for body in (b"", b"hello"):
-        stream = delivery(1, body)
-
-        async def run(stream: bytes = stream) -> list[int]:
-            twin = Twin(Wire)
-            await twin.open()
-            seen = []
-            for place in range(len(stream)):
-                await twin.read([stream[place : place + 1]])
-                seen.append(len(twin.log))
-            return seen
-
-        assert asyncio.run(run()) == [0] * (len(stream) - 1) + [1]
-
-
-@pytest.mark.parametrize(
-    "between", [frame.Heartbeat().marshal(), method(2, spec.Basic.Ack(1, False)), delivery(2, b"other")]
-)
-def test_a_delivery_that_is_half_there_holds_up_nothing_that_comes_in_between(between: bytes) -> None:
-    start = method(1, spec.Basic.Deliver(ACKING, 1, False, "tasks", "task_a"))
-    pika, ours = compare([start + between])
-    assert pika.connection.frames_received == ours.connection.frames_received
-
-
-def test_what_a_consumer_raises_ends_the_connection_and_its_delivery_is_not_handed_over_again() -> None:
-    _, ours = compare([delivery(1, RAISE) + delivery(1, b"after")])
-    assert ours.is_ended
-    assert len(ours.log) == 2
-
-
-def test_deliveries_and_confirms_do_go_past_pika(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the comparison would compare pika with itself."""
-    seen: list[Any] = []
-    monkeypatch.setattr(Wire, "_process_frame", lambda _self, value: seen.append(value))
-    stream = delivery(1, b"") + delivery(2, b"hello") + method(1, spec.Basic.Ack(3, True))
-
-    async def run() -> list[Any]:
-        twin = Twin(Wire)
-        monkeypatch.undo()
-        await twin.open()
-        monkeypatch.setattr(Wire, "_process_frame", lambda _self, value: seen.append(value))
-        await twin.read([stream])
-        return twin.log
-
-    assert [entry[1] for entry in asyncio.run(run())] == ["delivery", "delivery", "confirm"]
-    assert not seen

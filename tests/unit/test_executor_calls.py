@@ -1,0 +1,194 @@
+"""What executors do with calls that are submitted faster than they run, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from protocol.limits import DEFAULT_LIMITS
+from tests.support.waiting import eventually
+from worker.context import Current
+from worker.executor import Executor
+from worker.handler import Call
+from worker.outcome import Done, Failed, Outcome
+from worker.processes import ProcessExecutor
+from worker.threads import ThreadExecutor
+
+HANDLERS = {name: f"tests.support.handlers:{name}" for name in ("echo", "hold", "note", "crash")}
+KINDS = ("process", "thread")
+
+
+class Caller:
+    """Submits calls, and knows how each of them ended and in which order."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.ends: dict[str, Outcome | None] = {}
+        self._news = asyncio.Condition()
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def submit(self, task: str, *ids: str, timeout_s: float = 30.0, **arguments: Any) -> None:
+        self.executor.submit([self._call(task, one, timeout_s, arguments) for one in ids])
+
+    def _call(self, task: str, call_id: str, timeout_s: float, arguments: dict[str, Any]) -> Call:
+        def on_end(outcome: Outcome | None, _ran_s: float) -> None:
+            assert call_id not in self.ends
+            self.ends[call_id] = outcome
+            told = asyncio.get_running_loop().create_task(self._tell())
+            self._waiting.add(told)
+            told.add_done_callback(self._waiting.discard)
+
+        context = Current(id=call_id, task=task, queue="queue_a", attempt=1, max_attempts=1)
+        return Call(context, msgpack.packb(arguments), timeout_s, 0, on_end)
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def wait(self, check: Callable[[], bool], within_s: float = 20.0) -> None:
+        async with self._news:
+            await asyncio.wait_for(self._news.wait_for(check), within_s)
+
+    async def done(self, *ids: str) -> None:
+        await self.wait(lambda: set(ids) <= self.ends.keys())
+        assert {type(self.ends[one]) for one in ids} == {Done}
+
+
+@asynccontextmanager
+async def calling(kind: str, size: int) -> AsyncIterator[Caller]:
+    if kind == "process":
+        executor: Executor = ProcessExecutor(size, HANDLERS, DEFAULT_LIMITS, [os.getcwd()])
+    else:
+        executor = ThreadExecutor(size, HANDLERS, DEFAULT_LIMITS)
+    await executor.start()
+    try:
+        yield Caller(executor)
+    finally:
+        await executor.stop()
+
+
+def in_a_loop(story: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def many(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_however_many_are_submitted_at_once_each_ends_once(kind: str) -> None:
+    async def story() -> None:
+        async with calling(kind, 2) as caller:
+            for one in many("a", 300):
+                caller.submit("echo", one, value=1)
+            caller.submit("echo", *many("b", 300), value=1)
+            await caller.done(*many("a", 300), *many("b", 300))
+            assert caller.executor.busy == 0
+
+    in_a_loop(story)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_short_calls_do_not_wait_behind_a_long_one(kind: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling(kind, 2) as caller:
+            caller.submit("echo", *many("before", 50), value=1)
+            caller.submit("hold", "short", gate=str(Path(os.devnull)))
+            await caller.done(*many("before", 50), "short")
+            gate = tmp_path / "gate"
+            caller.submit("hold", "long", gate=str(gate))
+            for one in many("after", 100):
+                caller.submit("echo", one, value=1)
+            await caller.done(*many("after", 100))
+            assert "long" not in caller.ends
+            gate.touch()
+            await caller.done("long")
+
+    in_a_loop(story)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_has_not_begun_can_be_withdrawn_and_what_runs_ends(kind: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling(kind, 1) as caller:
+            caller.submit("echo", *many("before", 20), value=1)
+            await caller.done(*many("before", 20))
+            gate, journal = tmp_path / "gate", tmp_path / "journal"
+            caller.submit("hold", "runs", gate=str(gate), journal=str(journal))
+            for one in many("waits", 5):
+                caller.submit("echo", one, value=1)
+            await asyncio.to_thread(eventually, journal.exists)
+            caller.executor.withdraw()
+            assert [caller.ends[one] for one in many("waits", 5)] == [None] * 5
+            gate.touch()
+            await caller.done("runs")
+            caller.submit("echo", "afterwards", value=1)
+            await caller.done("afterwards")
+
+    in_a_loop(story)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_calls_that_belong_together_one_over_its_limit_is_charged_and_the_others_are_run(
+    kind: str, tmp_path: Path
+) -> None:
+    """Its outcome comes before the limit of the one that hangs; what follows it does not wait for it for ever."""
+
+    async def story() -> None:
+        async with calling(kind, 1) as caller:
+            caller.submit("hold", "known", gate=os.devnull)
+            await caller.done("known")
+            gates = {"first": os.devnull, "hangs": str(tmp_path / "never"), "last": os.devnull}
+            calls = [caller._call("hold", one, 1.0, {"gate": gate}) for one, gate in gates.items()]
+            caller.executor.submit(calls)
+            await caller.done("first")
+            assert "hangs" not in caller.ends
+            await caller.done("last")
+            end = caller.ends["hangs"]
+            assert isinstance(end, Failed)
+            assert end.code == "timed_out"
+
+    in_a_loop(story)
+
+
+def test_a_child_that_dies_costs_the_call_that_it_ran_and_no_other(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling("process", 1) as caller:
+            caller.submit("echo", *many("before", 20), value=1)
+            caller.submit("hold", "known", gate=os.devnull)
+            await caller.done(*many("before", 20), "known")
+            journal = tmp_path / "journal"
+            caller.submit("hold", "runs", gate=str(tmp_path / "never"), journal=str(journal))
+            caller.submit("echo", *many("with it", 3), value=1)
+            await asyncio.to_thread(eventually, journal.exists)
+            (pid,) = [child.process.pid for child in caller.executor._children]  # type: ignore[attr-defined]
+            os.kill(pid, signal.SIGKILL)
+            await caller.done(*many("with it", 3))
+            end = caller.ends["runs"]
+            assert isinstance(end, Failed)
+            assert (end.code, "SIGKILL" in end.text) == ("worker_lost", True)
+
+    in_a_loop(story)
+
+
+def test_of_a_batch_that_crashes_its_child_each_call_ends_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling("process", 2) as caller:
+            caller.submit("crash", *many("a", 4))
+            await caller.wait(lambda: len(caller.ends) == 4)
+            assert {end.code for end in caller.ends.values() if isinstance(end, Failed)} == {"worker_lost"}
+            # The last of them is replaced as well.
+            caller.submit("echo", *many("b", 4), value=1)
+            await caller.done(*many("b", 4))
+            await asyncio.to_thread(eventually, lambda: caller.executor.restarts == 4)  # type: ignore[attr-defined]
+            await asyncio.to_thread(eventually, lambda: len(caller.executor._children) == 2)  # type: ignore[attr-defined]
+
+    in_a_loop(story)
