@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -23,6 +24,10 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
     """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
     sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
     worker = Worker(settings, queues)
+    # Thousands of tasks may be under way, and live: to look through them for garbage at each 700 new objects, as
+    # Python does by itself, takes a fifth of the time of a batch.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     for endpoint in filter(is_in_the_open, settings.broker.endpoints):
         log.warning(
             "%s is not encrypted: whoever is on that network can read password and tasks. Use amqps:// there, "
