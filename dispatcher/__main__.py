@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from broker.shell import Seconds, config_option, log_format_option, names_of, told
+from dispatcher.batch_size import BatchSize
+from dispatcher.load_command import load
 from protocol.errors import ExitCode
 
 _timeout = click.option(
@@ -24,15 +26,6 @@ _output = click.option(
     default="table",
     help="Output format.",
 )
-
-
-class BatchSize(click.ParamType[Any]):
-    """A number of tasks, or ``auto``."""
-
-    name = "n|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
 
 
 def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,14 +202,17 @@ def demo() -> ExitCode:
     return run()
 
 
+main.add_command(load)
+
+
 def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
     import asyncio
 
-    from broker.config import load
+    from broker.config import load as settings_of
     from broker.logs import configure
 
     configure()
-    code: ExitCode = asyncio.run(command(load(config)))
+    code: ExitCode = asyncio.run(command(settings_of(config)))
     return code
 
 

@@ -1,0 +1,80 @@
+"""``python -m dispatcher load``: its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from broker.shell import Seconds, config_option, log_format_option, told
+from dispatcher.batch_size import BatchSize
+from protocol.errors import ExitCode
+
+_output = click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format."
+)
+_WAYS = ("sequential", "threads", "async", "batch")
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "-n", "--count", type=click.IntRange(min=1), help="Tasks to send.  [default: 1000, or by --duration]"
+)
+@click.option("--duration", type=Seconds(), metavar="S", help="Send for S seconds.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
+)
+@click.option("--window", type=click.IntRange(1, 20_000), help="Or keep so many under way.  [default: 500]")
+@click.option(
+    "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
+)
+@click.option("-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument of each task.")
+@click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object.")
+@click.option("--failing", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share told to fail.")
+@click.option(
+    "--failing-with",
+    metavar="OBJECT",
+    default='{"reject": true}',
+    show_default=True,
+    help="Arguments that tell them to.",
+)
+@click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
+@click.option("--collect", type=click.Choice(_WAYS), default="async", show_default=True, help="How to wait.")
+@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task.")
+@click.option(
+    "--threshold", "thresholds", multiple=True, metavar="RULE", help="Like 'p95<250ms'; exit 1 if missed."
+)
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write the run for `load compare`.")
+@_output
+@config_option
+@log_format_option
+@click.pass_context
+@told
+def load(context: click.Context, config: str | None, **options: Any) -> ExitCode | None:
+    """Send many tasks, and say what came of them and how long it took.
+
+    With --rate each task has its time and its latency counts from then, whether the system keeps up or not; else
+    --window tasks are under way. Exit codes: 4 tasks without a queue, 75 lost, 1 a threshold missed, 0 ok.
+    """
+    if context.invoked_subcommand is not None:
+        return None
+    if options["rate"] is not None and options["window"] is not None:
+        raise click.UsageError("--rate or --window, not both: a rate does not wait for what is under way.")
+    from dispatcher.load_session import run_session
+
+    return run_session(config or context.obj, **options)
+
+
+@load.command()
+@click.argument("files", nargs=-1, required=True, metavar="A.json B.json…", type=click.Path(dir_okay=False))
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw them: x.svg (needs matplotlib)."
+)
+@_output
+@log_format_option
+@told
+def compare(files: tuple[str, ...], plot: str | None, output: str) -> ExitCode:
+    """Show runs side by side, and draw them."""
+    from dispatcher.load_compare import compare as command
+
+    return command(files, output, plot)
