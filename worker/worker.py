@@ -209,9 +209,10 @@ class Worker:
         self.abort()
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback raises is a defect as well: deliveries and outcomes are handled in callbacks."""
+        """What a callback raises is a defect as well: deliveries and outcomes are handled in callbacks, of the loop
+        or of a stream."""
         error = context.get("exception")
-        if error is not None and "handle" in context:
+        if error is not None and ("handle" in context or "transport" in context):
             self._on_defect(error)
         else:
             loop.default_exception_handler(context)
