@@ -58,7 +58,8 @@ def withstand(installation: Installation, raw: Socket, journal: Journal, message
     assert caller.ask("echo", {"value": 1}).run.worker.endswith(f":{worker.pid}")
     _is_unharmed(worker)
     said = worker.log.splitlines()[log:]
-    assert len(said) == len(refused), said
+    # A line for each, until there are many of a kind: then their number.
+    assert len(said) <= len(refused), said
     assert vhost.connection_names() == connections
     worker.sigterm()
     assert worker.wait() == 0

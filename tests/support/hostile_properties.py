@@ -58,7 +58,8 @@ def _of_kind(key: str, kind: bytes) -> str | None:
         return None if kind == b"A" else BAD
     if kind not in _NUMBERS:
         return BAD
-    return "unsupported_version" if key == "batch" else None
+    # The body is that of one task, and no array of them.
+    return "undecodable" if key == "batch" else None
 
 
 KIND_OF_HEADER: Final[dict[str, tuple[str | None, Change]]] = {

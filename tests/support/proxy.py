@@ -46,6 +46,7 @@ class Proxy:
         self._chance = random.Random(seed)
         self._keep_log = keep_log
         self._listening: asyncio.Task[None] | None = None
+        self._reserved: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -128,7 +129,9 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_WITHIN_S)
 
     async def _listen(self) -> None:
-        listener = socket.create_server((_LOOPBACK, self.port), backlog=1000)
+        listener = self._reserved or _bound(self.port)
+        self._reserved = None
+        listener.listen(1000)
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._listening = asyncio.create_task(self._accept(listener))
@@ -146,6 +149,8 @@ class Proxy:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
             self._listening = None
+            # Nobody else gets the port meanwhile. One that is bound and does not listen refuses connections.
+            self._reserved = _bound(self.port)
 
     async def _pass_on(self, client: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=client)
@@ -186,9 +191,19 @@ class Proxy:
 
     async def _close(self) -> None:
         await self._stop_listening()
+        if self._reserved is not None:
+            self._reserved.close()
         for link in self.links:
             link.reset()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket that has the port, and does not listen yet."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((_LOOPBACK, port))
+    return bound
