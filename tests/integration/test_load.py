@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dispatcher.load_plan import Part, Plan
 from dispatcher.load_run import run_load
 from tests.integration.test_readme import assert_printed, run_block
@@ -30,7 +28,22 @@ def load(installation: Installation, *words: str, **further: str) -> Ended:
 
 
 def test_latencies_are_those_of_an_independent_timer(installation: Installation) -> None:
+    """One after the other, so another process may slow down either of them: once in three they have to agree."""
     installation.worker()
+    apart = []
+    for _ in range(3):
+        timed, seen = _timed(installation), _seen(installation)
+        apart.append([abs(ours / theirs - 1) for ours, theirs in zip(seen, timed, strict=True)])
+        if max(apart[-1]) <= 0.05:
+            return
+    raise AssertionError(f"apart by {apart}")
+
+
+PERCENTS = (50, 75, 95)
+
+
+def _timed(installation: Installation) -> list[float]:
+    """Percentiles of single calls, in milliseconds."""
     caller = installation.caller()
     timed = []
     for _ in range(20):
@@ -38,12 +51,14 @@ def test_latencies_are_those_of_an_independent_timer(installation: Installation)
         caller.ask("task_a")
         timed.append((time.perf_counter() - started_s) * 1000)
     timed.sort()
+    return [timed[math.ceil(percent / 100 * len(timed)) - 1] for percent in PERCENTS]
+
+
+def _seen(installation: Installation) -> list[float]:
     ended = load(installation, "--rate", "15", "-n", "30", "--task", "task_a", "-o", "json")
     seen = json.loads(ended.out)
     assert (ended.code, seen["tasks"]["done"]) == (0, 30)
-    for percent in (50, 75, 95):
-        exact = timed[math.ceil(percent / 100 * len(timed)) - 1]
-        assert seen["latency_ms"][f"p{percent}"] == pytest.approx(exact, rel=0.05), (seen, timed)
+    return [seen["latency_ms"][f"p{percent}"] for percent in PERCENTS]
 
 
 def test_a_worker_that_stands_still_shows_in_the_percentiles(installation: Installation) -> None:
