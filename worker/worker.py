@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,10 +211,9 @@ class Worker:
         self.abort()
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback raises, of the loop or of a stream, is a defect as well: deliveries and outcomes are
-        handled in callbacks."""
+        """What a callback of ours raises is a defect as well: deliveries and outcomes are handled in callbacks."""
         error = context.get("exception")
-        if error is not None and ("handle" in context or "transport" in context):
+        if error is not None and ("handle" in context or "transport" in context) and _is_ours(error):
             self._on_defect(error)
         else:
             loop.default_exception_handler(context)
@@ -226,6 +226,15 @@ def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor
         if task.queue in queues:
             kinds.setdefault(task.executor, {})[name] = task.handler
     return [(_executor(kind, handlers, settings), list(handlers)) for kind, handlers in kinds.items()]
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it passed through this package. pika's own timers raise too, at a connection that ends while it is
+    being made, and harm nobody."""
+    return any(
+        str(frame.f_globals.get("__name__", "")).startswith("worker.")
+        for frame, _line in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _bounds_itself(executors: Sequence[tuple[Executor, list[str]]]) -> bool:
