@@ -38,6 +38,7 @@ def unpack(body: bytes) -> Any:
 def from_calls(number: int, calls: Sequence[Call]) -> list[object]:
     """``calls`` are of one task."""
     context = calls[0].context
+    assert all(call.context.task == context.task for call in calls)
     rows = [[call.context.id, call.context.attempt, call.timeout_s, call.expires_at, call.body] for call in calls]
     return [number, context.task, context.queue, context.max_attempts, rows]
 

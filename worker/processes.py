@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from broker.errors import ConfigError
@@ -127,9 +128,7 @@ class ProcessExecutor:
 
     def _hurry(self, child: Child, ran_s: float) -> None:
         """Its call takes long: nothing has to wait behind it. Over its limit, it is stopped."""
-        back = child.take_back(all_but_one=True)
-        if back:
-            self._waiting.appendleft(back)
+        self._waiting.extendleft(reversed(_by_task(child.take_back(all_but_one=True))))
         # As long as it runs there is no room behind it.
         child.expected_s = max(child.expected_s, UNKNOWN_S)
         running = child.in_hand[-1].call
@@ -150,8 +149,7 @@ class ProcessExecutor:
         # Those before the guilty one have run, but what came of it was lost with the child.
         for call in reversed(begun):
             self._waiting.appendleft([call])
-        if back:
-            self._waiting.append(back)
+        self._waiting.extend(_by_task(back))
         self._spawn(self._start_another())
         self._spawn(self._charge(child, guilty, verdict, ran_s))
         self._feed()
@@ -205,6 +203,11 @@ def _has_room(child: Child, expected_s: float) -> bool:
     """One call at a time, unless they are so short that the way to the child takes longer."""
     held = len(child.in_hand)
     return not held or (held < DEPTH and child.expected_s + expected_s <= AHEAD_S)
+
+
+def _by_task(calls: list[Call]) -> list[list[Call]]:
+    """What a child had in hand, in its order: only calls of one task belong together."""
+    return [list(alike) for _, alike in groupby(calls, lambda call: call.context.task)]
 
 
 async def _started(setup: list[object]) -> Child | ConfigError:

@@ -217,3 +217,24 @@ def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_i
             ]
 
     in_a_loop(story)
+
+
+def test_calls_that_are_taken_back_from_a_child_stay_with_their_own_handlers() -> None:
+    async def story() -> None:
+        async with calling("process", 1) as caller:
+            for task in ("echo", "note"):
+                caller.submit(task, *many(task, 50))
+            await caller.done(*many("echo", 50), *many("note", 50))
+            (child,) = caller.executor._children  # type: ignore[attr-defined]
+            os.kill(child.process.pid, signal.SIGSTOP)
+            for number, one in enumerate(many("a", 4)):
+                caller.submit("echo", f"{one} echo", value=number)
+                caller.submit("note", f"{one} note")
+            await asyncio.sleep(4 * SWEEP_S)
+            os.kill(child.process.pid, signal.SIGCONT)
+            await caller.done(*(f"{one} {task}" for one in many("a", 4) for task in ("echo", "note")))
+            echoed = [caller.ends[f"{one} echo"] for one in many("a", 4)]
+            assert echoed == [Done(msgpack.packb(number)) for number in range(4)]
+            assert {str(caller.ends[f"{one} note"]) for one in many("a", 4)} == {str(Done(msgpack.packb(1)))}
+
+    in_a_loop(story)
