@@ -29,7 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "BrokerSettings": {
         "url": "amqp://user:password@host:5672/vhost, or a list of such of which any will do. BROKER_URL wins.",
-        "management_url": "Where the management API is, without a login; null: the host of url, port 15672.",
+        "management_url": "Without a login; null: host of url, port 15672, or where a detached broker has it.",
         "heartbeat_s": "A silent connection is given up after at most 2 × (this + 5) seconds.",
         "connect_timeout_s": "For one attempt to connect.",
         "confirm_timeout_s": "For the broker's confirm of one message.",

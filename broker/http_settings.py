@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from broker.section import Section
 
+#: Workers of one machine take one port after the other, up to so many; then any that is free.
+PORTS = 10
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
 
 
@@ -46,3 +49,9 @@ class HttpSettings(Section):
                 f"bind {self.bind} can be reached from other machines. Set token as well, or bind to 127.0.0.1."
             )
         return self
+
+
+def ports(first: int) -> Iterator[int]:
+    """The ports that a worker tries, in order, before any that is free."""
+    if first:
+        yield from range(first, min(first + PORTS, 65536))

@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from broker.errors import AccessRefused, Unreachable
+from broker.node_state import detached_management_url
 from broker.settings import BrokerSettings
 from broker.tls import tls_context, untrusted
 
@@ -61,11 +62,13 @@ class Management:
 
     @classmethod
     def of(cls, broker: BrokerSettings, timeout_s: float = TIMEOUT_S) -> Management:
-        """At ``broker.management_url``; without it at the first endpoint's host, port 15672 (15671 for TLS).
+        """At ``broker.management_url``; without it where a detached broker has it, if the first endpoint is one;
+        else at that endpoint's host, port 15672 (15671 for TLS).
 
         Raises ``ConfigError`` if that is https and a file of ``broker.tls`` cannot be used.
         """
-        endpoint, url = broker.endpoints[0], broker.management_url
+        endpoint = broker.endpoints[0]
+        url = broker.management_url or detached_management_url(endpoint)
         if url is None:
             host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
             url = f"https://{host}:15671" if endpoint.scheme == "amqps" else f"http://{host}:15672"

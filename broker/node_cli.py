@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from broker.node_state import state_file, state_folder
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def down() -> None:
     """
     with _lock() as free:
         if free:
-            _state_file().unlink(missing_ok=True)
+            state_file().unlink(missing_ok=True)
             click.echo("no detached broker is running", err=True)
             return
     _end_holder()
@@ -79,7 +80,7 @@ def hold(port: int | None, bind: str | None) -> None:
     with _lock() as free:
         if not free:
             raise _failed("another detached broker is just starting; run 'down' first")
-        state = _state_file()
+        state = state_file()
         state.unlink(missing_ok=True)
 
         def ready(info: NodeInfo) -> None:
@@ -169,7 +170,7 @@ def _await_state() -> dict[str, object]:
     deadline = time.monotonic() + _END_S
     while time.monotonic() < deadline:
         with suppress(FileNotFoundError, json.JSONDecodeError):
-            state: dict[str, object] = json.loads(_state_file().read_text())
+            state: dict[str, object] = json.loads(state_file().read_text())
             return state
         time.sleep(_POLL_S)
     raise _failed("a detached broker is just starting; try again in a few seconds")
@@ -183,9 +184,8 @@ def _write_state(path: Path, info: NodeInfo) -> None:
 
 
 def _folder() -> Path:
-    """Where one user's detached node is noted."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(base, "glassrabbit")
+    """Where one user's detached node is noted; made if it is not there."""
+    folder = state_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -193,10 +193,6 @@ def _folder() -> Path:
             f"cannot make {folder} ({error.strerror}); set XDG_STATE_HOME to a folder of yours"
         ) from None
     return folder
-
-
-def _state_file() -> Path:
-    return _folder() / "node.json"
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class BrokerSettings(Section):
     endpoints: Annotated[tuple[_Endpoint, ...], BeforeValidator(_listed), AfterValidator(_not_empty)] = Field(
         default=(Endpoint("amqp", "localhost", 5672, "guest", "guest", "/"),), alias="url"
     )
-    #: Where the management API is, without user or password; null: the endpoint's host, port 15672.
+    #: Where the management API is, without user or password; null: as ``Management.of`` says.
     management_url: Annotated[Text, _fits(_HTTP.fullmatch, "a URL like http://host:15672")] | None = None
     heartbeat_s: Whole = Field(default=30, ge=1, le=3600)
     connect_timeout_s: Seconds = Field(default=5.0, ge=0.1)

@@ -39,7 +39,8 @@ def status(config: str | None, every_s: float | None, delays: bool, oldest: bool
     """Show queues, the delay line, dead letters and workers.
 
     Ready messages and consumers are asked by AMQP, and are as of now. Unacked tasks, rates and workers come from
-    the management API, up to 10 s old; without it they are unknown. Looking changes nothing, but for --oldest.
+    the management API, up to 10 s old; without it they are unknown. What workers have done is asked of those on
+    this machine. Looking changes nothing, but for --oldest.
 
     Exit codes: 0 ok, 69 broker unavailable, 78 configuration, 130 a watch was interrupted.
     """

@@ -1,4 +1,7 @@
-"""Looks at an installation for ``python -m broker status``: by AMQP and the management API, side by side."""
+"""Looks at an installation for ``python -m broker status``.
+
+AMQP, the management API and the pages of this machine's workers are asked side by side.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachabl
 from broker.management import SEES_ALL, Management, tags_of
 from broker.settings import Settings
 from broker.status import Listing, Status, queue_names, status_of
+from broker.status_counts import counted, with_counts
 
 #: A command waits no longer for the management API, and does without.
 API_TIMEOUT_S = 3.0
@@ -30,18 +34,23 @@ def look(settings: Settings, *, oldest: bool = False) -> Status:
 
 
 async def _look(settings: Settings, *, oldest: bool) -> Status:
+    pages = asyncio.create_task(counted(settings.worker.http))
     listed = asyncio.create_task(asyncio.to_thread(_listed, Management.of(settings.broker, API_TIMEOUT_S)))
     try:
         connection = await open_once(settings, "broker status")
     except BrokerError:
         listed.cancel()
+        pages.cancel()
         raise
     try:
         inspected = {name: found async for name, found in _inspected(connection, settings)}
         listing, notes = await listed
         status = status_of(settings, inspected, listing, time.time(), notes)
+        if status.workers:
+            status = replace(status, workers=with_counts(status.workers, await pages))
         return await _looked(connection, status) if oldest else status
     finally:
+        pages.cancel()
         await connection.close()
 
 

@@ -73,7 +73,8 @@ def _source(status: Status) -> str:
         return "ready and consumers by AMQP, as of now; the rest is not known"
     return (
         "ready and consumers by AMQP, as of now; the rest by the management API, "
-        f"up to {status.staleness_s} s old, and workers as they name themselves"
+        f"up to {status.staleness_s} s old, and workers as they name themselves\n"
+        "done, retried and failed by the /metrics of workers on this machine"
     )
 
 
@@ -143,9 +144,8 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
     from rich.text import Text
 
     left = ("host", "queues", "state", "user", "platform", "busy")
-    table = _table(
-        "host", "pid", "queues", "concurrency", "prefetch", "busy", "up", "state", "user", "platform", left=left
-    )
+    heads = ("host", "pid", "queues", "concurrency", "prefetch", "busy", "done", "retried", "failed", "up")
+    table = _table(*heads, "state", "user", "platform", left=left)
     for worker in workers:
         table.add_row(
             Text(cell(worker.host)),
@@ -154,6 +154,9 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
             _number(worker.concurrency),
             _number(worker.prefetch),
             Text(_busy(worker), style="green"),
+            _number(worker.done),
+            _number(worker.retried),
+            Text(_number(worker.failed), style="yellow" if worker.failed else ""),
             duration(worker.up_s),
             Text(cell(worker.state), style="" if worker.state == "running" else "yellow"),
             Text(cell(worker.user)),

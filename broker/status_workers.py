@@ -36,6 +36,10 @@ class WorkerStatus:
     concurrency: int | None
     #: Deliveries that it holds: those that it runs, and those that wait in it.
     unacked: int | None
+    #: Since its start; known only of workers on this machine, see ``broker.status_counts``.
+    done: int | None = None
+    retried: int | None = None
+    failed: int | None = None
     up_s: float | None
     user: str
     platform: str

@@ -22,7 +22,7 @@ from typing import Any
 
 from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, InvalidFrameError
 
 from broker.decoding import (
     ACK,
@@ -39,6 +39,7 @@ from broker.decoding import (
     read_deliver,
     read_properties,
 )
+from broker.streams import Services
 
 #: Method, properties and body as pika hands them over.
 OnDelivery = Callable[[Any, Any, bytes], None]
@@ -79,6 +80,16 @@ class Wire(AsyncioConnection):
         self._received = b""
         self._at = 0
         super().__init__(*arguments, **options)
+
+    @classmethod
+    def create_connection(cls, configurations: Any, on_done: Any, custom_ioloop: Any = None) -> Any:
+        """As pika's own, on the transports of ``broker.streams``."""
+        services = Services(custom_ioloop)
+
+        def connection(parameters: Any) -> Wire:
+            return cls(parameters, custom_ioloop=services, internal_connection_workflow=False)
+
+        return cls._start_connection_workflow(configurations, connection, services, None, on_done)
 
     def drop(self) -> None:
         """End a connection whose ``close`` nobody answers: no more words, the socket is closed."""
@@ -203,10 +214,10 @@ def read_frame(data: bytes) -> tuple[int, Any]:
     """Decode the frame at the start of ``data`` as pika does, but for headers that it cannot decode."""
     try:
         read: tuple[int, Any] = frame.decode_frame(data)
-    except _DECODE_ERRORS:
+    except _DECODE_ERRORS as error:
         guarded = _broken_header(data)
         if guarded is None:
-            raise
+            raise InvalidFrameError(f"a frame that cannot be decoded: {error!r}") from error
         return guarded
     return read
 

@@ -120,6 +120,9 @@ def call(
 @click.option(
     "--batch", type=BatchSize(), help="Tasks in one message, for tasks of milliseconds: a number, or auto."
 )
+@click.option(
+    "--verbose", is_flag=True, help="Say at the end what was published, confirmed, returned and answered."
+)
 @_timeout
 @config_option
 @log_format_option
@@ -131,6 +134,7 @@ def map_(
     file: str,
     window: int | None,
     batch: Any,
+    verbose: bool,
     timeout: float,
     config: str | None,
 ) -> ExitCode:
@@ -140,7 +144,12 @@ def map_(
     """
     from dispatcher.commands import map_lines
 
-    return _run(lambda settings: map_lines(settings, task, file, window, timeout, batch), config or context.obj)
+    return _run(
+        lambda settings: map_lines(
+            settings, task, file, window=window, timeout_s=timeout, batch=batch, verbose=verbose
+        ),
+        config or context.obj,
+    )
 
 
 @main.command()

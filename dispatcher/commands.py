@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
@@ -13,12 +15,15 @@ from broker.tables import print_table
 from dispatcher.client import Dispatcher
 from dispatcher.errors import TaskFailed
 from dispatcher.lines import dumps, ended_line, lines_of, read_object, result_text
+from dispatcher.metrics import line
 from dispatcher.pace import Batch
 from dispatcher.pending import End
 from dispatcher.progress import Progress
 from dispatcher.workload import HEAD, send, task_map
 from protocol.errors import ExitCode, GlassrabbitError, worst
 from protocol.reply import Reply
+
+log = logging.getLogger("glassrabbit.dispatcher")
 
 
 async def run_workload(settings: Settings, timeout_s: float, output: str) -> ExitCode:
@@ -62,11 +67,21 @@ async def call(
 
 
 async def map_lines(
-    settings: Settings, task: str, source: str, window: int | None, timeout_s: float, batch: Batch
+    settings: Settings,
+    task: str,
+    source: str,
+    *,
+    window: int | None,
+    timeout_s: float,
+    batch: Batch,
+    verbose: bool = False,
 ) -> ExitCode:
-    """One JSON object a line in, one JSON reply a line out, in order of completion."""
+    """One JSON object a line in, one JSON reply a line out, in order of completion.
+
+    ``verbose``: and at the end, whatever it is, a line of the log with the dispatcher's numbers.
+    """
     codes = {ExitCode.OK}
-    async with Dispatcher(settings) as dispatcher:
+    async with Dispatcher(settings) as dispatcher, told_at_the_end(dispatcher, verbose):
         with Progress(None) as progress:
             async for chunk in dispatcher.map_chunks(
                 lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
@@ -77,6 +92,16 @@ async def map_lines(
                 codes.update(code_of(ended.end) for ended in chunk)
                 progress.advance(len(chunk))
     return worst(list(codes))
+
+
+@asynccontextmanager
+async def told_at_the_end(dispatcher: Dispatcher, verbose: bool) -> AsyncIterator[None]:
+    """Log what was published and what came back, if that is wanted."""
+    try:
+        yield
+    finally:
+        if verbose:
+            log.info("%s", line(dispatcher.metrics))
 
 
 async def submit(

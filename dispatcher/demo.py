@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from broker import log_format
 from broker.command import open_once
 from broker.config import load
 from broker.connection import Connection
@@ -64,7 +65,9 @@ def run() -> ExitCode:
         config = folder / "config.yml"
         config.write_text(CONFIG)
         place = _place_at(load(config)) if os.environ.get("BROKER_URL") else _private_node()
-        environment = {**os.environ, "BROKER_URL": stack.enter_context(place)}
+        # The story quotes what the workers say when they are ready: text, whatever the shell's logs are.
+        environment = {**os.environ, log_format.VARIABLE: log_format.TEXT}
+        environment["BROKER_URL"] = stack.enter_context(place)
         for queue in ("queue_a", "queue_b"):
             stack.enter_context(_worker(queue, config, environment))
         asyncio.run(_story(load(config, environment)))

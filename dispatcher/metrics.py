@@ -78,3 +78,12 @@ def families(now: Metrics) -> list[Family]:
             now.blocked_s,
         ),
     ]
+
+
+def line(now: Metrics) -> str:
+    """All of it for a person, in one line."""
+    return (
+        f"published {now.published}: confirmed {now.confirmed}, returned {now.returned}, nacked {now.nacked}, "
+        f"lost {now.lost}; replies {now.replies}, duplicates {now.duplicates}, strangers {now.strangers}; "
+        f"in flight {now.in_flight}; reconnects {now.reconnects}, blocked {now.blocked_s:.1f} s"
+    )

@@ -76,9 +76,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = metafunc.config.stash[_SESSION]
     session.choose(metafunc.config.getoption("--broker"))
     names = session.names or [LOCAL]
-    if metafunc.definition.get_closest_marker("every_broker") is None:
-        names = [DEFAULT if DEFAULT in names else names[0]]
-    metafunc.parametrize(_FIXTURE, names, indirect=True, scope="session")
+    everywhere = metafunc.definition.get_closest_marker("every_broker")
+    usual = DEFAULT if DEFAULT in names else names[0]
+    if everywhere is None:
+        names = [usual]
+    repeats = everywhere is not None and everywhere.kwargs.get("long", False)
+    brokers = [pytest.param(name, marks=pytest.mark.long if repeats and name != usual else ()) for name in names]
+    metafunc.parametrize(_FIXTURE, brokers, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -76,6 +76,8 @@ class Attempts:
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
         self._under_way = UnderWay(on_defect)
         self._draining = False
+        self._holding = True
+        self._held: list[Running] = []
         self._stopped = False
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
@@ -92,11 +94,19 @@ class Attempts:
         return self._under_way.count
 
     def drain(self) -> None:
-        """Begin nothing any more: give back what has not begun, and what comes from now on."""
+        """Begin nothing any more. What has not begun is held until ``give_back``: given back while the consumers
+        are there it would come again at once."""
         self._draining = True
         self._slots.withdraw()
         for executor in set(self._executors.values()):
             executor.withdraw()
+
+    def give_back(self) -> None:
+        """Give back what is held, and what comes from now on."""
+        self._holding = False
+        held, self._held = self._held, []
+        for running in held:
+            self._give_back(running)
 
     async def finish(self) -> None:
         """Return once nothing is open."""
@@ -138,20 +148,14 @@ class Attempts:
         known = self._known(delivery, task)
         if known is not None:
             return known
-        if self._draining:
-            delivery.nack()
-            return None
         running = self._start(delivery, task)
-        self._slots.add([self._call(running)])
+        self._submit([running])
         return running
 
     def _take_batch(self, batch: Batch, entries: list[tuple[str, bytes]]) -> asyncio.Task[None] | None:
         """Its tasks are run one after another. One that came before is split: what ended its worker then must not
         end it again together with all the others."""
-        if self._draining and not batch.delivery.redelivered:
-            batch.delivery.nack()
-            return None
-        calls, singles = [], []
+        fresh, singles = [], []
         for task_id, arguments in entries:
             part, task = Part(batch), batch.task_of(task_id, arguments)
             if self._known(part, task) is not None:
@@ -159,9 +163,9 @@ class Attempts:
             if batch.delivery.redelivered:
                 singles.append((part, task))
             else:
-                calls.append(self._call(self._start(part, task)))
-        if calls:
-            self._slots.add(calls)
+                fresh.append(self._start(part, task))
+        if fresh:
+            self._submit(fresh)
         return self._under_way.spawn(self._split(singles)) if singles else None
 
     def _known(self, delivery: Delivery | Part, task: Task) -> Running | asyncio.Task[None] | None:
@@ -183,6 +187,20 @@ class Attempts:
         self._under_way.begin()
         return running
 
+    def _submit(self, runs: list[Running]) -> None:
+        """Have tasks of one name run as soon as there is room; when draining, hold them or give them back."""
+        if self._draining:
+            for running in runs:
+                self._put_back(running)
+        else:
+            self._slots.add([self._call(running) for running in runs])
+
+    def _put_back(self, running: Running) -> None:
+        if self._holding:
+            self._held.append(running)
+        else:
+            self._give_back(running)
+
     def _call(self, running: Running) -> Call:
         task = running.task
         settings = self._settings.tasks[task.name]
@@ -200,7 +218,7 @@ class Attempts:
         if self._stopped:
             return
         if outcome is None:
-            self._give_back(running)
+            self._put_back(running)
             return
         failpoint("after_work")
         task, now_ms, first = running.task, _now_ms(), running.deliveries[0]

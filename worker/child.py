@@ -75,7 +75,8 @@ def _serve(
                 break
         began_s = time.monotonic()
         outcome = run(handlers[call.context.task], call, limits)
-        answers.add(frames.from_outcome(outcome, time.monotonic() - began_s), hold=bool(calls))
+        answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
+        answers.add(answer, hold=bool(calls))
 
 
 class Answers:

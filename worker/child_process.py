@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -37,6 +37,14 @@ class ChildLost(Exception):
     """The child's end of the socket pair is gone."""
 
 
+class InHand(NamedTuple):
+    """A call, the seconds that it is expected to take, and the number of its permit."""
+
+    call: Call
+    expected_s: float
+    number: int
+
+
 class Child:
     """One child process. Replaced, never repaired."""
 
@@ -52,8 +60,8 @@ class Child:
         self._on_lost: Callable[[], None] = lambda: None
         self._first: asyncio.Future[list[Any]] = self._loop.create_future()
         self.is_lost = False
-        #: What it has in hand, in the order in which it runs them, with the seconds that each is expected to take.
-        self.in_hand: deque[tuple[Call, float]] = deque()
+        #: What it has in hand, in the order in which it runs them.
+        self.in_hand: deque[InHand] = deque()
         self.expected_s = 0.0
         #: Since when it may be running the first of them.
         self.since_s = 0.0
@@ -117,7 +125,11 @@ class Child:
 
         def on_message(message: list[Any]) -> None:
             for fields in message:
-                call, expected_s = self.in_hand.popleft()
+                number = fields.pop()
+                call, expected_s, due = self.in_hand.popleft()
+                if number != due:
+                    # Better that everything goes back than that a task gets the result of another.
+                    raise RuntimeError(f"a child answered call {number}, and call {due} was due")
                 self.expected_s -= expected_s
                 self.since_s = time.monotonic()
                 on_outcome(call, *frames.to_outcome(fields))
@@ -134,7 +146,9 @@ class Child:
         number = self._permits.number
         self._out += frames.pack(frames.from_calls(number, calls))
         self._permits.grant(len(calls))
-        self.in_hand.extend((call, expected_s) for call in calls)
+        self.in_hand.extend(
+            InHand(call, expected_s, (number + place) % frames.NUMBERS) for place, call in enumerate(calls)
+        )
         self.expected_s += expected_s * len(calls)
         if not self._flushing:
             self._flushing = True
@@ -143,7 +157,7 @@ class Child:
     def let_go(self) -> tuple[list[Call], list[Call]]:
         """The calls that it has begun, and those that it has not; nothing more is expected of it."""
         back = self.take_back()
-        begun = [call for call, _ in self.in_hand]
+        begun = [held.call for held in self.in_hand]
         self.in_hand.clear()
         self._permits.close()
         return begun, back
@@ -153,11 +167,11 @@ class Child:
         none, it keeps the first."""
         count = self._permits.take_back()
         if all_but_one and count == len(self.in_hand) > 0:
-            self._permits.renew(count)
+            self._permits.renew(self.in_hand[0].number)
             count -= 1
         taken = [self.in_hand.pop() for _ in range(count)]
-        self.expected_s -= sum(expected_s for _, expected_s in taken)
-        return [call for call, _ in reversed(taken)]
+        self.expected_s -= sum(held.expected_s for held in taken)
+        return [held.call for held in reversed(taken)]
 
     def _flush(self) -> None:
         self._flushing = False

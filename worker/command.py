@@ -53,8 +53,10 @@ async def _announce(worker: Worker, concurrency: int) -> None:
     await worker.wait_ready()
     log.info("ready: %s consumes %s, %d at a time", worker.identity, ", ".join(worker.queues), concurrency)
     told: str | None = None
-    while not worker.is_draining:
+    while True:
         await asyncio.sleep(READINESS_S)
+        if worker.is_draining:
+            return
         problem = worker.problem
         if problem != told:
             log.warning("not ready: %s", problem) if problem else log.warning("ready again")

@@ -3,8 +3,8 @@
 To the child: a length of four bytes, then ``[number, task, queue, max_attempts, calls]`` for calls that belong
 together; ``number`` is that of the first of them, the others follow. Beside it, on a socket of its own, the
 number of each call as a *permit* of four bytes: the child takes the permit of a call before it begins the call,
-and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes, in the
-order of the calls that were begun.
+and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes, each with
+the number of its call behind it, in the order in which the calls were begun.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 
-from broker.http_settings import HttpSettings
+from broker.http_settings import HttpSettings, ports
 from broker.metrics import page
 from worker.http_server import Answer, HttpServer, Pages
 from worker.metrics import families
@@ -22,8 +22,6 @@ from worker.worker import Worker
 
 log = logging.getLogger("glassrabbit.worker")
 
-#: Workers of one machine take one port after the other, up to so many; then any that is free.
-PORTS = 10
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
@@ -46,19 +44,13 @@ async def serving(worker: Worker, settings: HttpSettings) -> AsyncIterator[None]
 
 
 async def _listen(server: HttpServer, settings: HttpSettings) -> str:
-    for port in candidates(settings.port):
+    for port in ports(settings.port):
         try:
             return await server.listen(settings.bind, port)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
     return await server.listen(settings.bind, 0)
-
-
-def candidates(port: int) -> Iterator[int]:
-    """The ports to try, in order, before any that is free."""
-    if port:
-        yield from range(port, min(port + PORTS, 65536))
 
 
 def pages(worker: Worker) -> Pages:

@@ -29,9 +29,9 @@ class Permits:
             self._granted += frames.PERMIT.pack(self.number)
             self.number = (self.number + 1) % frames.NUMBERS
 
-    def renew(self, back: int) -> None:
-        """Grant once more the permit of so many calls ago."""
-        self._granted += frames.PERMIT.pack((self.number - back) % frames.NUMBERS)
+    def renew(self, number: int) -> None:
+        """Grant a permit that was taken back once more."""
+        self._granted += frames.PERMIT.pack(number)
         self.send()
 
     def send(self) -> None:

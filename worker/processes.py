@@ -132,7 +132,7 @@ class ProcessExecutor:
             self._waiting.appendleft(back)
         # As long as it runs there is no room behind it.
         child.expected_s = max(child.expected_s, UNKNOWN_S)
-        running, _ = child.in_hand[-1]
+        running = child.in_hand[-1].call
         if ran_s > running.timeout_s:
             text = f"stopped after its limit of {running.timeout_s:g} s"
             self._end(child, Failed(ErrorCode.TIMED_OUT, "TimeLimit", text), ran_s)

@@ -179,9 +179,10 @@ class Worker:
         await asyncio.gather(aborted, drained, return_exceptions=True)
 
     async def _finish_what_runs(self) -> None:
+        self._attempts.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._consumer.cancel(), CLOSE_TIMEOUT_S)
-        self._attempts.drain()
+        self._attempts.give_back()
         await self._attempts.finish()
 
     async def _stop(self) -> None:
@@ -209,9 +210,10 @@ class Worker:
         self.abort()
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback raises is a defect as well: deliveries and outcomes are handled in callbacks."""
+        """What a callback raises, of the loop or of a stream, is a defect as well: deliveries and outcomes are
+        handled in callbacks."""
         error = context.get("exception")
-        if error is not None and "handle" in context:
+        if error is not None and ("handle" in context or "transport" in context):
             self._on_defect(error)
         else:
             loop.default_exception_handler(context)

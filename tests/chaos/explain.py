@@ -72,12 +72,14 @@ def _excuses(
     asked = story.first
     delay_s = asked.delay_s if run.attempt == 1 else backoff_s(promise, run.attempt - 1)
     published = min((parent.earliest_end for parent in parents), default=asked.at)
+    is_back = False
     for fault in faults.meeting(asked.at, run.at):
-        for other in level:
+        for number, other in enumerate(level):
             if other is run:
                 is_hit = _is_stale(run, level, published + delay_s, fault)
             else:
-                is_hit = other.at <= run.at and _is_hit(other, published + delay_s, fault, faults, promise)
+                until = max([other.latest_end, *(story.batch_ends[number:][:1] if run.attempt == 1 else ())])
+                is_hit = other.at <= run.at and _is_hit(other, until, published + delay_s, fault, promise)
             if is_hit:
                 yield fault
         # The worker published its retry copy, the confirm got lost, and it published the copy again.
@@ -90,16 +92,22 @@ def _excuses(
             if asked.delay_s and fault.is_of_broker and fault.meets(asked.at, run.at):
                 yield fault
             yield from [fault] * _asked_again(fault, story)
+            if fault.spoils_workers and fault.meets(asked.at, run.at):
+                # The worker that gets a batch again splits it and runs nothing of it: whatever hits a worker from
+                # then on may hit that one, while some of the copies are out.
+                if asked.batch and (is_back or fault.spoils_all_workers):
+                    yield fault
+                is_back = True
 
 
-def _is_hit(run: Run, due: float, fault: Fault, faults: Faults, promise: Promise) -> bool:
+def _is_hit(run: Run, held_until: float, due: float, fault: Fault, promise: Promise) -> bool:
     """Whether a fault may have taken the delivery of a run back before it was settled: then it came again.
 
     A delivery may have been lost since the message was due, although its run started later: see ``_is_stale``.
     """
     # The broker may have forgotten an ack that is as young as that.
     forgotten_s = promise.ack_loss_s if fault.is_of_broker else 0.0
-    until = settled(run.latest_end) + forgotten_s
+    until = settled(held_until) + forgotten_s
     return fault.hits_worker(run.started.worker) and fault.meets(due, until)
 
 

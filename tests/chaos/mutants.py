@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.chaos import planted_batches as batches
 from tests.chaos import planted_dispatcher as dispatcher
 from tests.chaos import planted_worker as worker
 
@@ -21,6 +22,7 @@ Scenario = Literal[
     "crash_after_reply",
     "workers_cut_off",
     "requesters_cut_off",
+    "batches",
     "queue_deleted",
     "hop_unbound",
     "worker_replaced",
@@ -80,6 +82,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _in_worker(worker.letter_forgotten, "nothing", "lost", "truth"),
     _in_worker(worker.prefetch_ignored, "nothing", "prefetch"),
     _in_worker(worker.ledger_of_short_ids, "nothing", "lost"),
+    _in_worker(batches.batch_acked_with_its_first, "batches", "ack"),
+    _in_worker(batches.batch_forgets_what_failed, "batches", "ack", "lost"),
+    _in_worker(batches.batch_told_of_its_first, "batches", "ack"),
+    _in_worker(batches.batch_not_split, "batches", "ack", "lost"),
     _in_worker(worker.dropped_at_sigterm, "worker_replaced", "lost"),
     _in_worker(worker.deaf_to_sigterm, "nothing", "left_over"),
     _in_worker(worker.purged, "nothing", "lost"),

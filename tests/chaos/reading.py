@@ -57,16 +57,30 @@ class Held:
 
 
 def letters(place: Vhost, queue: str) -> Iterator[Letter]:
-    """Take the dead letters out of a queue."""
+    """Take the dead letters out of a queue; that of a batch is one for each of its tasks."""
     for letter in place.messages(queue, count) if (count := place.ready(queue)) else []:
-        yield Letter(
-            queue=queue,
-            id=_text(letter.properties.message_id or letter.properties.correlation_id),
-            key=_key(letter.body),
-            reason=letter.why.code,
-            attempts=_attempts(letter),
-            body=digest(letter.body),
-        )
+        letter_id = _text(letter.properties.message_id or letter.properties.correlation_id)
+        for task_id, key in _batch(letter) or [(letter_id, _key(letter.body))]:
+            yield Letter(
+                queue=queue,
+                id=task_id,
+                key=key,
+                reason=letter.why.code,
+                attempts=_attempts(letter),
+                body=digest(letter.body),
+            )
+
+
+def _batch(letter: vhost.Letter) -> list[tuple[str, str]]:
+    """The id and the key of each task of a batch; none if it is no batch of tasks of ours."""
+    entries = _value(letter.body) if "batch" in letter.headers else None
+    if not isinstance(entries, list):
+        return []
+    return [(_text(entry[0]), _text(entry[1].get("key"))) for entry in entries if _is_entry(entry)]
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], dict)
 
 
 def _attempts(letter: vhost.Letter) -> tuple[int, ...]:
@@ -75,11 +89,15 @@ def _attempts(letter: vhost.Letter) -> tuple[int, ...]:
 
 
 def _key(body: bytes) -> str:
-    try:
-        value: Any = msgpack.unpackb(body)
-    except (ValueError, msgpack.UnpackException):
-        return ""
+    value = _value(body)
     return _text(value.get("key")) if isinstance(value, dict) else ""
+
+
+def _value(body: bytes) -> Any:
+    try:
+        return msgpack.unpackb(body)
+    except (ValueError, msgpack.UnpackException):
+        return None
 
 
 def _text(value: object) -> str:

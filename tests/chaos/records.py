@@ -71,6 +71,8 @@ class Asked(Record):
     delay_s: float = 0.0
     #: How often the handler will fail before it is done (kind ``fails``).
     failures: int = 0
+    #: What it was asked for together with, in one message; empty: alone.
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 python -m tests.chaos.requester --name r1 --mode direct|mailbox|nobody --seed S --seconds N --rate R
 
-Exits with 0 once it has asked for N seconds, or got SIGTERM, and every call has ended; with 1 if one has not. Keys
-come from the name and the seed: of two requesters of a campaign, one after the other too, one must differ.
+Some direct calls go in batches. Exits with 0 once it has asked for N seconds, or got SIGTERM, and every call has
+ended; with 1 if one has not. Keys come from the name and the seed: of two requesters of a campaign, one after the
+other too, one must differ.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from broker.config import load
@@ -19,6 +20,7 @@ from broker.errors import Refused
 from broker.settings import Settings
 from dispatcher.client import Dispatcher
 from dispatcher.errors import NoMailbox, NoReply, UnknownTask
+from dispatcher.pending import End
 from protocol.errors import GlassrabbitError
 from protocol.reply import Reply
 from tests.chaos import process, workload
@@ -49,7 +51,19 @@ class Requester:
         self._mailbox = mailbox
         self._within_s = within_s
 
-    async def ask(self, request: Request) -> None:
+    async def ask(self, requests: Sequence[Request]) -> None:
+        """Many are of one task, and asked for as a batch."""
+        batch = requests[0].key if len(requests) > 1 else ""
+        for request in requests:
+            self._note(request, batch)
+        if batch:
+            await self._map(requests)
+        elif self._mode == "direct":
+            await self._call(requests[0])
+        else:
+            await self._submit(requests[0])
+
+    def _note(self, request: Request, batch: str) -> None:
         self._ledger.write(
             Asked(
                 key=request.key,
@@ -61,12 +75,18 @@ class Requester:
                 digest=digest_of(request.arguments),
                 delay_s=request.delay_s,
                 failures=request.failures,
+                batch=batch,
             )
         )
-        if self._mode == "direct":
-            await self._call(request)
-        else:
-            await self._submit(request)
+
+    async def _map(self, requests: Sequence[Request]) -> None:
+        async for one in self._dispatcher.map(
+            requests[0].task,
+            [request.arguments for request in requests],
+            timeout_s=self._within_s,
+            batch=len(requests),
+        ):
+            self._learn(requests[one.line - 1].key, one.end)
 
     async def _call(self, request: Request) -> None:
         try:
@@ -74,15 +94,22 @@ class Requester:
                 request.task, request.arguments, timeout_s=self._within_s, delay_s=request.delay_s
             )
         except GlassrabbitError as error:
-            told = learnt(request.key, error)
-            self._ledger.write(told)
-            answer: Literal["unknown", "returned", "refused"] = (
-                "unknown" if told.answer == "accepted" else told.answer
-            )
-            self._ledger.write(Ended(key=request.key, id=told.id, answer=answer))
+            self._learn(request.key, error)
         else:
-            self._ledger.write(Told(key=request.key, id=reply.id, answer="accepted"))
-            self._ledger.write(ended(request.key, reply))
+            self._learn(request.key, reply)
+
+    def _learn(self, key: str, end: End) -> None:
+        match end:
+            case Reply():
+                self._ledger.write(Told(key=key, id=end.id, answer="accepted"))
+                self._ledger.write(ended(key, end))
+            case GlassrabbitError():
+                told = learnt(key, end)
+                self._ledger.write(told)
+                answer: Literal["unknown", "returned", "refused"] = (
+                    "unknown" if told.answer == "accepted" else told.answer
+                )
+                self._ledger.write(Ended(key=key, id=told.id, answer=answer))
 
     async def _submit(self, request: Request) -> None:
         try:
@@ -122,25 +149,31 @@ def ended(key: str, reply: Reply) -> Ended:
     return Ended(key=key, id=reply.id, answer="done", attempts=attempts, digest=digest_of(reply.result))
 
 
-def requests(settings: Settings, options: argparse.Namespace) -> Iterator[Request]:
-    """The requests of this process. A task's kind is the name of its handler's function."""
+def requests(settings: Settings, options: argparse.Namespace) -> Iterator[list[Request]]:
+    """The requests of this process, those of a batch together. The name of a handler's function is the kind of its
+    tasks."""
     shares = workload.weights(options.rate, options.poison_every)
     tasks = {
         kind: [name for name, task in settings.tasks.items() if task.handler == f"{HANDLERS}:{kind}"]
         for kind in shares
     }
     max_attempts = settings.defaults.retry.max_retries + 1
-    return workload.requests(options.seed, options.name, tasks, shares, max_attempts)
+    stream = workload.requests(options.seed, options.name, tasks, shares, max_attempts)
+    if options.mode == "direct":
+        return workload.together(options.seed, options.name, stream, options.batched)
+    return ([request] for request in stream)
 
 
-async def ask_all(requester: Requester, stream: Iterator[Request], rate: float, stop: asyncio.Event) -> set[Call]:
+async def ask_all(
+    requester: Requester, stream: Iterator[list[Request]], rate: float, stop: asyncio.Event
+) -> set[Call]:
     """Ask for one after the other, at its time whatever became of those before, until told to stop; the calls
     that are still under way."""
     calls: set[Call] = set()
     while not await process.is_set(stop, 1 / rate):
         calls = {call for call in calls if not call.done() or call.exception()}
-        if len(calls) < OUTSTANDING:
-            calls.add(asyncio.create_task(requester.ask(next(stream))))
+        if len(calls) < OUTSTANDING and (together := next(stream)):
+            calls.add(asyncio.create_task(requester.ask(together)))
     return calls
 
 
@@ -177,6 +210,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--poison-every", type=float, default=180.0, help="seconds between tasks that kill workers"
     )
+    parser.add_argument("--batched", type=float, help="of direct calls that may: this part (0 to 1) in batches")
     options = parser.parse_args()
     if (options.mode == "mailbox") is not (options.mailbox is not None):
         parser.error("--mode mailbox and --mailbox belong together")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.chaos.checker import Verdict
 from tests.chaos.mutants import Scenario
-from tests.chaos.records import Asked, Finished, Record, Started, Told
+from tests.chaos.records import Asked, Ended, Finished, Record, Started, Told
 from tests.chaos.stage import LAST_WORDS_S, QUEUES, RATE, Stage
 from tests.support.brokers import Broker
 from tests.support.link import CLEAR, SILENT
@@ -94,7 +94,20 @@ def requesters_cut_off(stage: Stage) -> None:
             network.spoil(to_broker=to_broker, to_client=to_client)
             more(stage, WARM, Asked)
             network.cut()
-            more(stage, TIMES, Told, answer="accepted")
+            # The one that makes direct calls is back: the next silence has to meet what it says.
+            more(stage, TIMES, Ended, answer="done")
+
+
+def batches(stage: Stage) -> None:
+    """Whatever may goes in batches. Those that the workers hold when all of them die come again."""
+    workers = stage.two_workers()
+    stage.requester("direct", SECONDS, rate=2 * RATE, batched=1.0)
+    warm(stage)
+    running(stage, 1)
+    with stage.incidents.incident("worker killed", ("workers",), tuple(worker.pid for worker in workers)):
+        for worker in workers:
+            worker.send(signal.SIGKILL)
+        stage.two_workers()
 
 
 def queue_deleted(stage: Stage) -> None:
@@ -156,9 +169,9 @@ def more(stage: Stage, number: int, kind: type[Record], **fields: str) -> None:
     eventually(lambda: stage.count(kind, **fields) >= least, f"{number} more {kind.__name__}", WARM_S)
 
 
-def running(stage: Stage) -> None:
-    """Wait until two tasks are running."""
-    eventually(lambda: stage.count(Started) - stage.count(Finished) >= 2, "two tasks at a time", WARM_S)
+def running(stage: Stage, number: int = 2) -> None:
+    """Wait until so many tasks are running."""
+    eventually(lambda: stage.count(Started) - stage.count(Finished) >= number, f"{number} tasks at a time", WARM_S)
 
 
 def holds(stage: Stage, number: int) -> None:
@@ -173,6 +186,7 @@ SCENARIOS: Mapping[Scenario, Callable[[Stage], None]] = {
     "crash_after_reply": crash_after_reply,
     "workers_cut_off": workers_cut_off,
     "requesters_cut_off": requesters_cut_off,
+    "batches": batches,
     "queue_deleted": queue_deleted,
     "hop_unbound": hop_unbound,
     "worker_replaced": worker_replaced,

@@ -160,12 +160,20 @@ class Stage:
         eventually(is_ready, f"{worker.name} ready (see {worker.log})", READY_S)
 
     def requester(
-        self, mode: Mode, seconds: float, *, within_s: float = WITHIN_S, rate: float = RATE, seed: int = SEED
+        self,
+        mode: Mode,
+        seconds: float,
+        *,
+        within_s: float = WITHIN_S,
+        rate: float = RATE,
+        seed: int = SEED,
+        batched: float = 0.0,
     ) -> Place:
         """Start to ask for ``seconds``. Of each mode, seed by seed, one: keys come from both."""
         arguments = ["--name", mode, "--mode", mode, "--seed", str(seed), "--seconds", str(seconds)]
         arguments += ["--rate", str(rate), "--within", str(within_s), "--poison-every", "1e9"]
         arguments += ["--mailbox", MAILBOX] if mode == "mailbox" else []
+        arguments += ["--batched", str(batched)]
         started = self._start("requester", arguments, self.requesters_network)
         self._others.append(started)
         return started

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from tests.chaos.records import (
     Asked,
@@ -77,6 +78,8 @@ class Story:
     collected: list[Collected] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    #: Until when its batch was held: the last end of the first runs of all that came in it; of the second ones; …
+    batch_ends: list[float] = field(default_factory=list)
 
     @property
     def first(self) -> Asked:
@@ -163,15 +166,28 @@ def gather(records: Iterable[Record]) -> Campaign | None:
             stories[asked.key] = Story(asked.key, [asked])
     drained = kinds[Drained][-1] if kinds[Drained] else None
     assert drained is None or isinstance(drained, Drained)
+    strays = _distribute(ordered, stories)
+    _end_batches(stories.values())
     return Campaign(
         promise=promises[0],
         stories=stories,
         records=kinds,
-        strays=_distribute(ordered, stories),
+        strays=strays,
         drained=drained,
         first_at=ordered[0].at,
         last_at=ordered[-1].at,
     )
+
+
+def _end_batches(stories: Iterable[Story]) -> None:
+    batches: dict[str, list[Story]] = defaultdict(list)
+    for story in stories:
+        if story.first.batch:
+            batches[story.first.batch].append(story)
+    for together in batches.values():
+        ends = [[run.latest_end for run in story.runs if run.attempt == 1] for story in together]
+        for story in together:
+            story.batch_ends = [max(level) for level in zip_longest(*ends, fillvalue=0.0)]
 
 
 def _distribute(records: Sequence[Record], stories: dict[str, Story]) -> list[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pika.exceptions
 import pytest
 
 from broker.delay import enter
-from tests.faults.conftest import Proxies
 from tests.support.administrator import limit_length
-from tests.support.installation import Install, Installation
+from tests.support.brokers import Broker
+from tests.support.installation import Installation
+from tests.support.proxy import Proxy
 from tests.support.quiet import finish
+from tests.support.side_by_side import installed, side_by_side
 from tests.support.vhost import Vhost, body
 from tests.support.waiting import eventually
 
@@ -32,11 +36,17 @@ ALL = {"configure": ".*", "write": ".*", "read": ".*"}
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("lost", ["everything", "read", "write"])
 def test_a_worker_that_loses_its_permissions_waits_and_goes_on_once_it_has_them_again(
-    install: Install, proxies: Proxies, lost: str
+    broker: Broker, tmp_path: Path
 ) -> None:
-    installation, proxy = install(), proxies()
+    def lose(lost: str) -> None:
+        with installed(broker, tmp_path / lost) as installation, Proxy(broker.host, broker.port) as proxy:
+            wait_and_go_on(installation, proxy, lost)
+
+    side_by_side({lost: functools.partial(lose, lost) for lost in ("everything", "read", "write")})
+
+
+def wait_and_go_on(installation: Installation, proxy: Proxy, lost: str) -> None:
     installation.declare()
     vhost, caller = installation.vhost, installation.caller()
     user = f"user-{secrets.token_hex(4)}"
@@ -113,15 +123,26 @@ def unbound_letters(installation: Installation) -> Iterator[None]:
 Refusal = Callable[[Installation], contextlib.AbstractContextManager[None]]
 
 
+#: What refuses, the task that needs it, how often that starts, and how many dead letters it leaves.
+REFUSALS: dict[str, tuple[Refusal, str, int, int]] = {
+    "delay line": (full_delay_line, "fail", 2 * TASKS, 0),
+    "dead letters": (unbound_letters, "reject", TASKS, TASKS),
+}
+
+
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize(
-    ("refusal", "name", "starts", "letters"),
-    [(full_delay_line, "fail", 2 * TASKS, 0), (unbound_letters, "reject", TASKS, TASKS)],
-)
 def test_nothing_is_acked_while_the_next_hop_refuses_and_everything_goes_on_afterwards(
-    install: Install, refusal: Refusal, name: str, starts: int, letters: int
+    broker: Broker, tmp_path: Path
 ) -> None:
-    installation = install(queues={"queue_a": {"prefetch": TASKS + 1}}, worker={"concurrency": 2})
+    def refuse(name: str) -> None:
+        changes = {"queues": {"queue_a": {"prefetch": TASKS + 1}}, "worker": {"concurrency": 2}}
+        with installed(broker, tmp_path / name, **changes) as installation:
+            hold_and_go_on(installation, *REFUSALS[name])
+
+    side_by_side({name: functools.partial(refuse, name) for name in REFUSALS})
+
+
+def hold_and_go_on(installation: Installation, refusal: Refusal, name: str, starts: int, letters: int) -> None:
     worker, vhost, caller = installation.worker(), installation.vhost, installation.caller()
     journal = installation.journal()
     arguments: dict[str, object] = {"journal": str(journal)} | ({"times": 1} if name == "fail" else {})

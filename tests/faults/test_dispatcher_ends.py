@@ -73,7 +73,8 @@ def test_nobody_has_to_ask_what_became_of_a_publish_on_a_channel_that_has_ended(
         connection = await connect(endpoint, name="test", heartbeat_s=30, timeout_s=10)
         publisher = await Publisher.open(connection)
         await connection.close()
-        assert isinstance(publisher.publish(message).exception(), ConfirmLost)
+        with pytest.raises(ConfirmLost):
+            await publisher.publish(message)
         publisher.publish(message)
         gc.collect()
 

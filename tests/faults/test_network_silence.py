@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from broker.errors import ConnectionLost
+from tests.support.brokers import Broker
 from tests.support.caller import Caller
 from tests.support.distant import Distant
 from tests.support.link import CLEAR, SILENT, Way
 from tests.support.proxy import Proxy
+from tests.support.side_by_side import installed, proxied, side_by_side
 from tests.support.waiting import eventually
 
 HEARTBEAT_S = 4
@@ -22,21 +26,28 @@ BROKER_NOTICES_S = 3 * HEARTBEAT_S
 PIKA_NOTICES_S = 2 * (HEARTBEAT_S + 5)
 RECOVERY_S = 10.0
 _SLACK_S = 1.0
+STEP = {"step": {"queue": "queue_a", "handler": "tests.support.network_handlers:step"}}
+
+
+#: What passes to the broker, what passes to the client, and when both have noticed.
+DIRECTIONS = {
+    "client to broker": (SILENT, CLEAR, BROKER_NOTICES_S),
+    "broker to client": (CLEAR, SILENT, PIKA_NOTICES_S),
+    "both": (SILENT, SILENT, PIKA_NOTICES_S),
+}
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    ("to_broker", "to_client", "within_s"),
-    [
-        pytest.param(SILENT, CLEAR, BROKER_NOTICES_S, id="client to broker"),
-        pytest.param(CLEAR, SILENT, PIKA_NOTICES_S, id="broker to client"),
-        pytest.param(SILENT, SILENT, PIKA_NOTICES_S, id="both"),
-    ],
-)
-def test_silence_is_noticed_by_worker_and_dispatcher_and_costs_nothing(
-    distant: Callable[..., Distant], to_broker: Way, to_client: Way, within_s: float
-) -> None:
-    site = distant(broker={"heartbeat_s": HEARTBEAT_S})
+def test_silence_is_noticed_by_worker_and_dispatcher_and_costs_nothing(broker: Broker, tmp_path: Path) -> None:
+    def fall_silent(name: str) -> None:
+        changes = {"broker": {"heartbeat_s": HEARTBEAT_S}, "tasks": STEP}
+        with installed(broker, tmp_path / name, **changes) as installation, proxied(installation) as site:
+            notice_and_recover(site, *DIRECTIONS[name])
+
+    side_by_side({name: functools.partial(fall_silent, name) for name in DIRECTIONS})
+
+
+def notice_and_recover(site: Distant, to_broker: Way, to_client: Way, within_s: float) -> None:
     worker, caller = site.worker(), site.caller()
     load = site.load(caller, window=20, seconds=0.02)
     load.progress()

@@ -16,6 +16,7 @@ from tests.support.administrator import close_connections
 from tests.support.brokers import free_port
 from tests.support.commands import Running, command
 from tests.support.installation import Install, Installation
+from tests.support.slowness import in_time
 
 CONNECT_S = 0.5
 PASSWORD = "canary-Pa55"
@@ -89,8 +90,8 @@ def test_without_a_broker_it_ends_with_69_within_the_connect_bound_and_says_what
     assert url.replace(PASSWORD, "***") in ended.err
     assert "Check that RabbitMQ runs, and broker.url or BROKER_URL" in ended.err
     assert len(ended.err.splitlines()) == 1
-    # The start of an interpreter on a busy machine comes on top.
-    assert ended.wall_s < CONNECT_S + 3
+    # The start of an interpreter comes on top.
+    assert in_time(ended.wall_s, CONNECT_S + 3)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_server_that_is_no_rabbitmq_is_told_apart(
         ended = command({**impatient.environment, "BROKER_URL": url}, "dispatcher", "call", "echo")
     assert (ended.code, ended.out) == (69, "")
     assert told in ended.err
-    assert ended.wall_s < CONNECT_S + 3
+    assert in_time(ended.wall_s, CONNECT_S + 3)
 
 
 @pytest.mark.every_broker
@@ -130,7 +131,7 @@ def test_a_refused_login_and_a_missing_vhost_are_told_at_once(
         assert told in ended.err
         assert PASSWORD not in ended.err
         assert len(ended.err.splitlines()) == 1
-        assert ended.wall_s < 5
+        assert in_time(ended.wall_s, 5)
 
 
 @pytest.mark.parametrize("case", [*COMMANDS, ("broker", ["show"]), ("worker", ["queue_a"])], ids=words_of)

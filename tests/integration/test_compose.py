@@ -20,6 +20,8 @@ import pytest
 from broker.node import private_node
 
 _ROOT = Path(__file__).parents[2]
+#: compose.yaml as impatient tests use it.
+COMPOSE_FILES = os.pathsep.join(["compose.yaml", "tests/support/compose.yaml"])
 _HEALTHY = ("python", "-IS", "/usr/local/bin/healthy.py")
 _TOKEN = "what-the-metrics-ask-for"
 #: What worker-a's metrics answer to another machine, with each of these headers.
@@ -49,6 +51,7 @@ class Project:
         self.environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith("RABBITMQ_")},
             "COMPOSE_PROJECT_NAME": self.name,
+            "COMPOSE_FILE": COMPOSE_FILES,
             "GLASSRABBIT_IMAGE": self.name,
             "GLASSRABBIT_AMQP_PORT": "0",
             "GLASSRABBIT_MANAGEMENT_PORT": "0",

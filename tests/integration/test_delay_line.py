@@ -10,6 +10,7 @@ import pytest
 
 from dispatcher.client import Dispatcher
 from tests.support.installation import Install, Installation
+from tests.support.slowness import in_time
 from tests.support.waiting import run
 
 COUNT = 200
@@ -69,7 +70,7 @@ def test_a_delayed_task_is_accepted_once_the_line_has_it(installation: Installat
     caller, vhost = installation.caller(), installation.vhost
     started_s = time.monotonic()
     task_id = caller.submit("echo", delay_s=3600)
-    assert time.monotonic() - started_s < 2
+    assert in_time(time.monotonic() - started_s, 2)
     # 36,000 units: the highest bit is 2^15.
     (letter,) = vhost.messages("tasks.delay.15")
     assert (letter.properties.message_id, letter.properties.type) == (task_id, "echo")

@@ -22,9 +22,11 @@ def test_at_a_broker_without_management_it_refuses_a_vhost_that_is_in_use(instal
 
 
 def test_at_a_broker_without_management_an_empty_vhost_is_empty_again(installation: Installation) -> None:
-    ended = command(installation.environment, "dispatcher", "demo", within_s=_WITHIN_S)
+    logs = {"GLASSRABBIT_LOG_FORMAT": "json"}
+    ended = command({**installation.environment, **logs}, "dispatcher", "demo", within_s=_WITHIN_S)
 
     assert ended.code == 0, ended.err
+    assert "consumes queue_a, 2 at a time\n" in ended.err
     assert "10 of 10 done" in ended.out
     assert not installation.vhost.exists("queue_a")
     assert not installation.vhost.exists("queue_a.dead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from tests.support.commands import Ended, command
 from tests.support.false_clock import clock_ahead
 from tests.support.hostile_users import RIGHTS, Users
 from tests.support.installation import Install, Installation
+from tests.support.slowness import in_time
 from tests.support.vhost import Vhost, vhost_of
 from tests.support.waiting import eventually, run
 
@@ -164,14 +166,18 @@ def test_all_is_ok_where_all_is_well_in_less_than_three_seconds(install: Install
     installation.declare()
     installation.worker(*QUEUES)
     # Of wall time a busy machine takes what it wants: the best of three is what the command needs at most.
-    looks = [doctor(installation.environment) for _ in range(3)]
-    for ended in looks:
+    best_s = math.inf
+    for _ in range(3):
+        ended = doctor(installation.environment)
+        best_s = min(best_s, ended.wall_s)
         assert (ended.code, ended.err) == (0, ""), ended.out
         *checks, end = ended.out.splitlines()
         assert all(line.startswith("✓ ") for line in checks), ended.out
         assert end == f"{len(checks)} of {len(checks)} checks ok"
         assert "\x1b" not in ended.out
-    assert min(ended.wall_s for ended in looks) < 3
+        if best_s < 3:
+            break
+    assert in_time(best_s, 3)
 
 
 def test_a_probe_comes_back_from_a_worker_and_tells_where_it_stays_otherwise(site: Site) -> None:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from dispatcher.errors import UnknownTask
 from protocol.names import new_id
+from tests.integration.test_readme import assert_printed, run_block
 from tests.support.health import Health, LivenessProbe
 from tests.support.installation import Install, Installation
 from tests.support.pages import block_with, section, unsaid
@@ -244,15 +246,19 @@ def test_a_worker_that_drains_lives_and_is_not_ready(installation: Installation)
     gate.touch()
     assert held.result(20).result == 1
     assert worker.wait() == 0
+    # What was asked for is no warning.
+    assert not worker.lines("not ready")
 
 
-def test_the_commands_of_the_operations_page_say_what_it_shows(installation: Installation) -> None:
+def test_the_commands_of_the_operations_page_say_what_it_shows(installation: Installation, tmp_path: Path) -> None:
     worker = installation.worker()
     installation.caller().ask("task_a", {"seconds": 0})
     health = Health(worker)
     health.wait({("deliveries_total", "task_a", "done"): 1})
 
     assert unsaid(block_with(PAGE, "console", "/livez").replace("9870", str(health.port))) == []
+    block = block_with(PAGE, "console", "--verbose")
+    assert_printed(block, run_block(block, tmp_path, BROKER_URL=installation.vhost.url))
 
 
 def test_a_dispatcher_tells_what_it_sent_and_what_came_back(installation: Installation) -> None:

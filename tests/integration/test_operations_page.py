@@ -1,13 +1,15 @@
-"""docs/operations.md is executed: its sections on logs, configuration and completion."""
+"""docs/operations.md is executed: logs, configuration and completion; and its pictures are true."""
 
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_readme import assert_printed, commands_of, run_block
+from tests.pictures import PICTURES, draw
 from tests.support.vhost import Vhost
 from tests.support.workers import ROOT
 
@@ -44,3 +46,18 @@ def test_bash_takes_the_script_as_the_page_says(tmp_path: Path) -> None:
     printed = run_block(block + "$ complete -p python python3\n", tmp_path)
     assert len(printed) == 2
     assert all("-F _glassrabbit" in line for line in printed)
+
+
+def test_the_pictures_are_what_the_commands_print(vhost: Vhost, tmp_path: Path) -> None:
+    draw(tmp_path, {"BROKER_URL": vhost.url, "GLASSRABBIT__BROKER__MANAGEMENT_URL": vhost.broker.management.url})
+    for name in PICTURES:
+        assert f"]({name}.svg)" in PAGE
+        ours, theirs = (words_of(folder / f"{name}.svg") for folder in (ROOT / "docs", tmp_path))
+        missing = ours - theirs
+        assert len(missing) <= len(ours) / 10, f"python -m tests.pictures: {name} has no longer {missing}"
+
+
+def words_of(picture: Path) -> set[str]:
+    """What is read in a picture, without numbers, which differ from run to run."""
+    text = " ".join(ElementTree.parse(picture).getroot().itertext())  # noqa: S314 - it is ours
+    return set(re.findall(r"[a-z]{2,}", text.replace("\xa0", " ")))

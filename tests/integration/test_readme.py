@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import ErrorCode
+from tests.integration.test_compose import COMPOSE_FILES
 from tests.support.installation import Install
 from tests.support.workers import ROOT
 
@@ -93,7 +94,7 @@ def test_the_commands_with_docker_work(tmp_path: Path) -> None:
     project = f"readme-{secrets.token_hex(4)}"
 
     try:
-        printed = run_block(block, tmp_path, COMPOSE_PROJECT_NAME=project, **ports)
+        printed = run_block(block, tmp_path, COMPOSE_PROJECT_NAME=project, COMPOSE_FILE=COMPOSE_FILES, **ports)
     finally:
         subprocess.run(["docker", "compose", "-p", project, "down", "--volumes"], cwd=ROOT, check=True)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.installation import Install, Installation
 from tests.support.processes import is_running
+from tests.support.slowness import in_time
 from tests.support.vhost import body, task
 from tests.support.waiting import eventually
 
@@ -51,7 +52,7 @@ def test_a_second_sigterm_stops_at_once_and_gives_everything_back(install: Insta
     worker.sigterm()
     started_s = time.monotonic()
     assert worker.wait() == 0
-    assert time.monotonic() - started_s < 2
+    assert in_time(time.monotonic() - started_s, 2)
     eventually(lambda: vhost.ready("queue_a") == 2, "the return of both tasks")
     assert not is_running(entry["pid"])
 
@@ -91,7 +92,7 @@ def test_an_idle_worker_stops_quickly_and_leaves_no_child(installation: Installa
     worker.sigterm()
     started_s = time.monotonic()
     assert worker.wait() == 0
-    assert time.monotonic() - started_s < 2
+    assert in_time(time.monotonic() - started_s, 2)
     assert not is_running(journal.entries[0]["pid"])
 
 

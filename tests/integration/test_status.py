@@ -25,6 +25,7 @@ from tests.support.brokers import Broker, free_port
 from tests.support.commands import Ended, Running, command
 from tests.support.installation import Install, Installation
 from tests.support.pages import block_with, section
+from tests.support.slowness import in_time
 from tests.support.vhost import Vhost, body, task, vhost_of
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
@@ -74,10 +75,14 @@ def crowd(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Ten workers, one of them with a name that would take over a terminal, and tasks that wait for them."""
     with vhost_of(broker, "status") as vhost, contextlib.ExitStack() as cleanup:
         url = {"management_url": broker.management.url}
-        installation = Installation(vhost, tmp_path_factory.mktemp("status"), {"broker": url})
+        changes = {"broker": url, "worker": {"http": {"port": free_port()}}}
+        installation = Installation(vhost, tmp_path_factory.mktemp("status"), changes)
         cleanup.callback(installation.close)
         installation.declare()
         installation.worker("queue_a")
+        caller = installation.caller()
+        assert caller.ask("task_a", {"seconds": 0}).failure is None
+        assert caller.ask("task_a", {"reject": True}).failure is not None
         for number in range(WORKERS - 1):
             host = "host-a.example" if number else EVIL.replace("\x00", "")
             cleanup.enter_context(false_worker(vhost, host, 1000 + number))
@@ -119,7 +124,9 @@ def test_ten_workers_and_what_waits_for_them_are_shown_as_they_are(crowd: Instal
     [real] = [one for one in shown["workers"] if one["queues"] == ["queue_a"]]
     assert (real["concurrency"], real["prefetch"], real["unacked"], real["state"]) == (2, 4, 0, "running")
     assert real["platform"].startswith("Python")
+    assert (real["done"], real["retried"], real["failed"]) == (1, 0, 1)
     other = next(one for one in shown["workers"] if one != real)
+    assert (other["done"], other["retried"], other["failed"]) == (None, None, None)
     assert (other["unacked"], other["prefetch"], other["queues"]) == (PREFETCH, PREFETCH, ["queue_b"])
 
 
@@ -224,6 +231,7 @@ def test_the_commands_of_the_page_print_what_it_shows(vhost: Vhost, tmp_path: Pa
         tmp_path,
         BROKER_URL=vhost.url,
         GLASSRABBIT__BROKER__MANAGEMENT_URL=vhost.broker.management.url,
+        GLASSRABBIT__WORKER__HTTP__PORT=str(free_port()),
     )
     assert_printed(placeless(shown), placeless("\n".join(printed)).splitlines())
 
@@ -239,4 +247,4 @@ def test_fifty_thousand_tasks_are_shown_in_less_than_a_second(crowd: Installatio
     eventually(lambda: crowd.vhost.ready("queue_b") == MANY - HELD, "all tasks in their queue", 60)
     _, walls = agreeing(crowd, MANY)
     walls += [status(crowd).wall_s for _ in range(3)]
-    assert min(walls) < 1, walls
+    assert in_time(min(walls), 1), walls

@@ -6,18 +6,27 @@ import pika.exceptions
 import pytest
 
 from tests.support.installation import Install, Installation
+from tests.support.slowness import in_time
 from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
+
+#: From the start of a worker until it consumes.
+START_S = 1.0
 
 
 @pytest.mark.every_broker
 def test_a_worker_consumes_within_a_second_of_its_start(installation: Installation) -> None:
     """The best of three starts: what else the machine does can only make one slower."""
     installation.declare()
-    workers = [installation.worker("queue_a", "queue_b") for _ in range(3)]
-    print("ready after", ", ".join(f"{worker.ready_after_s:.2f} s" for worker in workers))
-    assert min(worker.ready_after_s for worker in workers) < 1
-    assert (installation.vhost.consumers("queue_a"), installation.vhost.consumers("queue_b")) == (3, 3)
+    starts_s: list[float] = []
+    for _ in range(3):
+        starts_s.append(installation.worker("queue_a", "queue_b").ready_after_s)
+        if starts_s[-1] < START_S:
+            break
+    print("ready after", ", ".join(f"{start_s:.2f} s" for start_s in starts_s))
+    assert in_time(min(starts_s), START_S)
+    consumers = [installation.vhost.consumers(queue) for queue in ("queue_a", "queue_b")]
+    assert consumers == [len(starts_s)] * 2
 
 
 def test_a_dispatcher_that_comes_while_the_first_worker_declares_finds_every_task(

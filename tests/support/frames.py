@@ -1,15 +1,18 @@
 """What AMQP 0-9-1 frames say, read off the wire as they pass: compact events, and never an exception.
 
 Written from the specification and nothing else: neither pika nor any code of ours is asked, so that both can be
-judged by it (https://www.rabbitmq.com/amqp-0-9-1-protocol). Bodies are skipped, properties are read only as far as
-they name a message. Bytes that make no sense become one event ``garbage``, and that direction is not read on.
+judged by it (https://www.rabbitmq.com/amqp-0-9-1-protocol). Bodies are skipped but for those of batches, which are
+read by msgpack; properties are read only as far as they name a message. Bytes that make no sense become one event
+``garbage``, and that direction is not read on.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgpack
 
 By = Literal["client", "broker", "proxy"]
 
@@ -17,10 +20,13 @@ _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _FRAME_END = 0xCE
 _FRAME_HEAD = struct.Struct(">BHL")
 _PROTOCOL_HEADER_SIZE = 8
-#: Method and header frames fit into the frame size that RabbitMQ negotiates (131,072 bytes) many times over.
+#: All frames fit into the frame size that RabbitMQ negotiates (131,072 bytes) many times over.
 _LONGEST = 1 << 20
 _NAME = b"\x0fconnection_nameS"
 _RESENT = b"\x06resent"
+_BATCH = b"\x05batch"
+#: The type of a message with many replies.
+_MANY = "batch"
 #: Field types of whole numbers, and how each is packed.
 _WHOLE = {b"b": ">b", b"B": ">B", b"s": ">h", b"u": ">H", b"I": ">i", b"i": ">I", b"l": ">q", b"L": ">q"}
 
@@ -108,6 +114,8 @@ class Event:
     type: str = ""
     #: How often the requester had asked for it before: the header of that name, where there is one.
     resent: int = 0
+    #: Of the tasks of a batch, or of the replies in one message; empty if it is one of neither.
+    ids: tuple[str, ...] = ()
     mandatory: bool = False
     redelivered: bool = False
     requeue: bool = False
@@ -116,6 +124,16 @@ class Event:
     prefetch: int = 0
     #: Why a channel or connection is closed, or a message returned.
     code: int = 0
+
+
+@dataclass(slots=True)
+class _Message:
+    """A content of which the body matters, until all of it is there."""
+
+    kind: str
+    fields: dict[str, Any]
+    size: int
+    body: bytearray = field(default_factory=bytearray)
 
 
 class Decoder:
@@ -129,6 +147,8 @@ class Decoder:
         self._started = by == "broker"
         #: Methods that wait for their content header, by channel.
         self._halves: dict[int, tuple[str, dict[str, Any]]] = {}
+        #: Batches that wait for the rest of their bodies, by channel.
+        self._messages: dict[int, _Message] = {}
         #: Channels in confirm mode and the number of the last publish.
         self._sequences: dict[int, int] = {}
         #: True after bytes that make no sense: nothing is read any more.
@@ -166,7 +186,7 @@ class Decoder:
             return False
         kind, channel, size = _FRAME_HEAD.unpack_from(buffer)
         _check(kind in (_METHOD, _HEADER, _BODY, _HEARTBEAT))
-        if kind == _BODY:
+        if kind == _BODY and channel not in self._messages:
             del buffer[: _FRAME_HEAD.size]
             self._skip = size + 1
             return None
@@ -179,6 +199,8 @@ class Decoder:
         del buffer[: end + 1]
         if kind == _METHOD:
             return self._method(channel, payload, at)
+        if kind == _BODY:
+            return self._body(channel, payload, at)
         return self._header(channel, payload, at) if kind == _HEADER else None
 
     def _protocol_header(self) -> Literal[False] | None:
@@ -190,6 +212,8 @@ class Decoder:
         return None
 
     def _method(self, channel: int, payload: bytes, at: float) -> Event | None:
+        # A message that was cut short by it never was.
+        self._messages.pop(channel, None)
         known = _METHODS.get(struct.unpack_from(">HH", payload))
         if known is None:
             return None
@@ -215,13 +239,26 @@ class Decoder:
             return None
         return self._event(kind, channel, at, fields)
 
-    def _header(self, channel: int, payload: bytes, at: float) -> Event:
+    def _header(self, channel: int, payload: bytes, at: float) -> Event | None:
         kind, fields = self._halves.pop(channel)
         properties = _properties(payload)
         fields["id"] = properties.get("message_id") or properties.get("correlation_id", "")
         fields["reply_to"], fields["type"] = properties.get("reply_to", ""), properties.get("type", "")
-        fields["resent"] = _resent(payload)
+        fields["resent"] = _whole(payload, _RESENT)
+        size = int.from_bytes(payload[4:12])
+        if size and (fields["type"] == _MANY or _whole(payload, _BATCH)):
+            self._messages[channel] = _Message(kind, fields, size)
+            return None
         return self._event(kind, channel, at, fields)
+
+    def _body(self, channel: int, payload: bytes, at: float) -> Event | None:
+        message = self._messages[channel]
+        message.body += payload
+        if len(message.body) < message.size:
+            return None
+        del self._messages[channel]
+        message.fields["ids"] = _ids(bytes(message.body))
+        return self._event(message.kind, channel, at, message.fields)
 
     def _event(self, kind: str, channel: int, at: float, fields: dict[str, Any]) -> Event:
         return Event(kind=kind, by=self._by, at=at, connection=self._connection, channel=channel, **fields)
@@ -266,13 +303,25 @@ def _connection_name(payload: bytes) -> str:
     return payload[start + 4 : start + 4 + min(size, 255)].decode("utf-8", "replace")
 
 
-def _resent(payload: bytes) -> int:
-    start = payload.find(_RESENT)
-    kind = payload[start + len(_RESENT) : start + len(_RESENT) + 1]
+def _whole(payload: bytes, name: bytes) -> int:
+    """The header of this name; 0 if there is none that is a whole number."""
+    start = payload.find(name)
+    at = start + len(name)
     try:
-        return int(struct.unpack_from(_WHOLE[kind], payload, start + len(_RESENT) + 1)[0]) if start >= 0 else 0
+        return int(struct.unpack_from(_WHOLE[payload[at : at + 1]], payload, at + 1)[0]) if start >= 0 else 0
     except (KeyError, struct.error):
         return 0
+
+
+def _ids(body: bytes) -> tuple[str, ...]:
+    """Of an array of ``[id, arguments]``, or of maps with an ``id``; none if it is no such thing."""
+    try:
+        entries = msgpack.unpackb(body, strict_map_key=False)
+        ids = [entry["id"] if isinstance(entry, dict) else entry[0] for entry in entries]
+    # Whatever it holds, it came from anybody.
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException):
+        return ()
+    return tuple(ids) if isinstance(entries, list) and all(isinstance(one, str) for one in ids) else ()
 
 
 def _properties(payload: bytes) -> dict[str, str]:

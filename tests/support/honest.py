@@ -27,9 +27,10 @@ def honest(log: Iterable[Event]) -> list[str]:
     An ack, by a consumer that acks, of a message that wants a reply must follow the confirm of that reply (to its
     address, or to one from which the task was asked for again), or of a retry copy, or of a dead letter to which
     no reply can be sent; all of them published by the same worker, confirmed and not returned. Of a message that
-    wants none: the confirm of whatever the worker published for it. Once every delivery of a task is acked its
-    worker publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver it. No
-    consumer holds more unacked messages than its prefetch.
+    wants none: the confirm of whatever the worker published for it. The ack of a batch must follow all that for
+    each of its tasks, alone or together with others, or for the batch as a whole. Once every delivery of a task is
+    acked its worker publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver
+    it. No consumer holds more unacked messages than its prefetch.
     """
     judge = Judge()
     for event in log:
@@ -46,6 +47,12 @@ class _Delivery:
     consumer: str
     #: False for what is read from a mailbox: nothing depends on its ack.
     is_task: bool
+    #: Of the tasks of a batch, whose own id is ``id``.
+    ids: tuple[str, ...] = ()
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        return (self.id, *self.ids)
 
 
 @dataclass(slots=True)
@@ -53,6 +60,8 @@ class _Publication:
     id: str
     exchange: str
     routing_key: str
+    #: Of the replies that it holds, if they are many.
+    ids: tuple[str, ...] = ()
     returned: bool = False
 
 
@@ -158,10 +167,10 @@ class Judge:
             event.resent,
             event.name,
             not consumer.queue.startswith(_MAILBOX),
+            event.ids,
         )
         channel.unacked[event.tag] = delivery
-        if delivery.is_task:
-            task = self._task(event, event.id)
+        for task in self._tasks_of(event, delivery):
             task.held += 1
             task.is_over = False
             asked = (event.resent, self._order)
@@ -180,27 +189,39 @@ class Judge:
     def _on_ack(self, event: Event) -> None:
         for delivery in self._settled(event):
             if delivery.is_task:
-                task = self._task(event, delivery.id)
-                if not _may_ack(task, delivery):
-                    self._violation(event, f"acked before the confirm that it depends on: {_shown(delivery)}")
-                task.held -= 1
-                task.is_over = task.held == 0
+                as_a_whole, *each = tasks = self._tasks_of(event, delivery)
+                open_ids = [
+                    task_id
+                    for task_id, task in zip(delivery.ids or (delivery.id,), each or tasks, strict=True)
+                    if not _may_ack(task, task_id, delivery)
+                ]
+                is_told = as_a_whole.accepted > delivery.order and _may_ack(as_a_whole, delivery.id, delivery)
+                if open_ids and not is_told:
+                    what = _shown(delivery, open_ids)
+                    self._violation(event, f"acked before the confirm that it depends on: {what}")
+                for task in tasks:
+                    task.held -= 1
+                    task.is_over = task.held == 0
 
     def _on_given_back(self, event: Event) -> None:
         for delivery in self._settled(event):
-            if delivery.is_task:
-                self._task(event, delivery.id).held -= 1
+            for task in self._tasks_of(event, delivery):
+                task.held -= 1
 
     def _on_publish(self, event: Event) -> None:
-        task = self._task(event, event.id)
-        task.published = self._order
-        if _is_reply(event):
-            task.replied = self._order
-        # Of what has no id of ours nobody can tell which delivery it belongs to.
-        if task.is_over and _ID.fullmatch(event.id):
-            self._violation(event, f"published for {event.id} after its last delivery was acked")
+        late = []
+        for task_id in (event.id, *event.ids):
+            task = self._task(event, task_id)
+            task.published = self._order
+            if _is_reply(event):
+                task.replied = self._order
+            # Of what has no id of ours nobody can tell which delivery it belongs to.
+            if task.is_over and _ID.fullmatch(task_id):
+                late.append(task_id)
+        if late:
+            self._violation(event, f"published for {', '.join(late)} after its last delivery was acked")
         if event.tag:
-            publication = _Publication(event.id, event.exchange, event.routing_key)
+            publication = _Publication(event.id, event.exchange, event.routing_key, event.ids)
             self._channel(event).unconfirmed[event.tag] = publication
 
     def _on_return(self, event: Event) -> None:
@@ -212,18 +233,22 @@ class Judge:
 
     def _on_confirm(self, event: Event) -> None:
         for publication in _taken(self._channel(event).unconfirmed, event):
-            task = self._task(event, publication.id)
-            address = publication.routing_key if publication.exchange == "" else _MAILBOX + publication.routing_key
-            if publication.returned:
-                task.unanswerable |= _is_reply(publication)
-                continue
-            task.accepted = self._order
-            if _is_reply(publication):
-                task.answered.add(address)
-            elif publication.exchange.startswith("tasks.delay."):
-                task.retried = self._order
-            elif publication.exchange == "tasks.dead":
-                task.buried = self._order
+            # A message of many replies is none to the batch: each speaks for its own task.
+            for task_id in publication.ids or (publication.id,):
+                self._accepted(self._task(event, task_id), publication)
+
+    def _accepted(self, task: _Task, publication: _Publication) -> None:
+        if publication.returned:
+            task.unanswerable |= _is_reply(publication)
+            return
+        task.accepted = self._order
+        if _is_reply(publication):
+            is_direct = publication.exchange == ""
+            task.answered.add(publication.routing_key if is_direct else _MAILBOX + publication.routing_key)
+        elif publication.exchange.startswith("tasks.delay."):
+            task.retried = self._order
+        elif publication.exchange == "tasks.dead":
+            task.buried = self._order
 
     def _on_refuse(self, event: Event) -> None:
         _taken(self._channel(event).unconfirmed, event)
@@ -232,7 +257,8 @@ class Judge:
         if event.by == "broker" and event.code == _INTERNAL_ERROR:
             for key, channel in self._channels.items():
                 for publication in channel.unconfirmed.values() if key[0] == event.connection else ():
-                    self._task(event, publication.id).unanswerable |= publication.exchange == ""
+                    for task_id in publication.ids or (publication.id,):
+                        self._task(event, task_id).unanswerable |= publication.exchange == ""
 
     def _on_channel_open(self, event: Event) -> None:
         self._drop((event.connection, event.channel))
@@ -254,8 +280,8 @@ class Judge:
     def _drop(self, key: tuple[int, int]) -> None:
         channel = self._channels.pop(key, None)
         for delivery in channel.unacked.values() if channel is not None else ():
-            if delivery.is_task:
-                self._tasks[self._names.get(key[0], ""), delivery.id].held -= 1
+            for task_id in delivery.all_ids if delivery.is_task else ():
+                self._tasks[self._names.get(key[0], ""), task_id].held -= 1
 
     def _settled(self, event: Event) -> list[_Delivery]:
         channel = self._channel(event)
@@ -274,6 +300,10 @@ class Judge:
     def _task(self, event: Event, task_id: str) -> _Task:
         return self._tasks.setdefault((self._names.get(event.connection, ""), task_id), _Task())
 
+    def _tasks_of(self, event: Event, delivery: _Delivery) -> list[_Task]:
+        """The one of a delivery; of a batch the batch itself and then each of its tasks."""
+        return [self._task(event, task_id) for task_id in delivery.all_ids] if delivery.is_task else []
+
     def _violation(self, event: Event, what: str) -> None:
         name = self._names.get(event.connection, "?")
         self.violations.append(f"{event.at:.3f} {name}, connection {event.connection}: {event.kind}: {what}")
@@ -291,9 +321,9 @@ def _is_reply(what: Event | _Publication) -> bool:
     return what.exchange in ("", "replies")
 
 
-def _may_ack(task: _Task, delivery: _Delivery) -> bool:
+def _may_ack(task: _Task, task_id: str, delivery: _Delivery) -> bool:
     since = delivery.order
-    if not (_ID.fullmatch(delivery.id) and delivery.reply_to.startswith((_DIRECT, _MAILBOX))):
+    if not (_ID.fullmatch(task_id) and delivery.reply_to.startswith((_DIRECT, _MAILBOX))):
         return task.published < since or task.accepted > since
     # Copies do not arrive in the order in which they were asked for; only the last one is still waited for.
     asked = (delivery.resent, since)
@@ -306,5 +336,5 @@ def _may_ack(task: _Task, delivery: _Delivery) -> bool:
     )
 
 
-def _shown(delivery: _Delivery) -> str:
-    return f"{delivery.id} (reply to {delivery.reply_to[:40] or 'nobody'})"
+def _shown(delivery: _Delivery, task_ids: list[str]) -> str:
+    return f"{', '.join(task_ids)} (reply to {delivery.reply_to[:40] or 'nobody'})"

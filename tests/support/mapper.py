@@ -1,4 +1,4 @@
-"""Maps many no-op tasks from a generator, in a process of its own, and tells how its memory grew.
+"""Maps many no-op tasks from a generator, in a process of its own: how its memory grows after a quarter of them.
 
 python -m tests.support.mapper COUNT [auto]
 """
@@ -16,8 +16,6 @@ from dispatcher.client import Dispatcher
 from dispatcher.pace import Batch
 from protocol.reply import Reply
 
-#: After so many all is as large as it gets: the window, and the batches if there are any.
-_WARM_UP = 50_000
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -27,10 +25,12 @@ def resident_bytes() -> int:
 
 async def main(count: int, batch: Batch) -> None:
     done = before = 0
+    # After a quarter all is as large as it gets: the window, and the batches if there are any.
+    warm_up = count // 4
     async with Dispatcher(load()) as dispatcher:
         async for ended in dispatcher.map("echo", ({"value": number} for number in range(count)), batch=batch):
             done += isinstance(ended.end, Reply) and ended.end.failure is None
-            if done == _WARM_UP:
+            if done == warm_up:
                 before = resident_bytes()
     print(json.dumps({"done": done, "grown_bytes": resident_bytes() - before}))
 

@@ -166,6 +166,17 @@ RETRIED_ELSEWHERE: Records = [
     *run(105.0, attempt=2),
     *run(106.0, attempt=2, worker=W2),
 ]
+#: Two tasks that are one message; the second one takes longer.
+BATCH: Records = [
+    asked(batch="k"),
+    asked(key="b", batch="k"),
+    *run(),
+    *run(104.0, key="b"),
+    told(),
+    ended(),
+    told(key="b"),
+    ended(104.4, key="b"),
+]
 THRICE: Records = [*GOOD[:-1], *run(103.0, worker=W2), *run(104.0, worker=73), ended(104.5)]
 KILLED = fault(120.0, 121.0, "requesters", name="requester killed", pids=(9,), text="r1")
 CUT_OFF: Records = [asked(mode="nobody"), told(), started(), *died(101.1)]
@@ -243,6 +254,21 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
         "duplicate",
         [*GOOD, *AGAIN, *run(104.0, worker=73), *died(101.3)],
         [*GOOD, *AGAIN, *run(104.0, worker=73), *died(101.3), *died(103.1, W2)],
+    ),
+    "run again when what came with it still ran": (
+        "duplicate",
+        [*(replace(one, batch="") if isinstance(one, Asked) else one for one in BATCH), *run(107.0), *died(105.5)],
+        [*BATCH, *run(107.0), *died(105.5)],
+    ),
+    "run again when its batch was settled": (
+        "duplicate",
+        [*BATCH, *run(111.0), *died(110.0)],
+        [*BATCH, *run(111.0), *died(108.0)],
+    ),
+    "run three times, of a batch that one worker lost": (
+        "duplicate",
+        [*BATCH, *run(107.0, worker=W2), *run(107.5, worker=73), *died(101.3)],
+        [*BATCH, *run(107.0, worker=W2), *run(107.5, worker=73), *died(101.3), *died(105.0, 74)],
     ),
     "run again after an ack that was old enough": (
         "duplicate",

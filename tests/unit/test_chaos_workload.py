@@ -56,6 +56,21 @@ def test_a_request_is_such_that_everybody_knows_how_it_has_to_end() -> None:
         assert one.delay_s == 0 or workload.DELAY_S[0] <= one.delay_s <= workload.DELAY_S[1]
 
 
+def test_about_a_fifth_of_all_goes_in_batches_of_one_task_and_none_is_asked_for_twice() -> None:
+    stream = asked(4000)
+    turns = list(workload.together(1, "r1", iter(stream)))
+    assert len(turns) == 4000
+    batches = [turn for turn in turns if len(turn) > 1]
+    assert 0.15 < sum(map(len, batches)) / 4000 < 0.3
+    assert {one.kind for batch in batches for one in batch} == set(workload.SHARES)
+    for batch in batches:
+        assert len({one.task for one in batch}) == 1
+        assert not any(one.delay_s or one.task == workload.UNKNOWN_NAME for one in batch)
+    keys = [one.key for turn in turns for one in turn]
+    assert len(keys) == len(set(keys))
+    assert turns == list(workload.together(1, "r1", iter(stream)))
+
+
 def test_a_kind_without_a_task_is_left_out() -> None:
     some: dict[Kind, list[str]] = {"ok": ["chaos.ok"], "slow": []}
     assert {one.kind for one in islice(requests(1, "r1", some, SHARES, MAX_ATTEMPTS), 100)} == {"ok"}

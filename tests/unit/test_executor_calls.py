@@ -19,7 +19,7 @@ from worker.context import Current
 from worker.executor import Executor
 from worker.handler import Call
 from worker.outcome import Done, Failed, Outcome
-from worker.processes import ProcessExecutor
+from worker.processes import SWEEP_S, ProcessExecutor
 from worker.threads import ThreadExecutor
 
 HANDLERS = {name: f"tests.support.handlers:{name}" for name in ("echo", "hold", "note", "crash")}
@@ -190,5 +190,30 @@ def test_of_a_batch_that_crashes_its_child_each_call_ends_once(tmp_path: Path) -
             await caller.done(*many("b", 4))
             await asyncio.to_thread(eventually, lambda: caller.executor.restarts == 4)  # type: ignore[attr-defined]
             await asyncio.to_thread(eventually, lambda: len(caller.executor._children) == 2)  # type: ignore[attr-defined]
+
+    in_a_loop(story)
+
+
+def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_its_own_result() -> None:
+    """Stopped, it takes no permit: those of the calls behind the first are taken back time and again."""
+
+    async def story() -> None:
+        async with calling("process", 1) as caller:
+            caller.submit("echo", *many("before", 50), value=0)
+            await caller.done(*many("before", 50))
+            (child,) = caller.executor._children  # type: ignore[attr-defined]
+            os.kill(child.process.pid, signal.SIGSTOP)
+            for number, one in enumerate(many("a", 8)):
+                caller.submit("echo", one, value=number)
+            given: set[int] = set()
+            for _ in range(5):
+                await asyncio.sleep(2 * SWEEP_S)
+                given.add(len(child.in_hand))
+            os.kill(child.process.pid, signal.SIGCONT)
+            await caller.done(*many("a", 8))
+            assert 1 in given
+            assert [caller.ends[one] for one in many("a", 8)] == [
+                Done(msgpack.packb(number)) for number in range(8)
+            ]
 
     in_a_loop(story)

@@ -6,6 +6,7 @@ import random
 import struct
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,49 @@ def test_how_often_a_task_was_asked_for_again_is_read_off_its_headers(headers: d
         "broker", content(spec.Basic.Deliver("tag", 1, False, "tasks", "note"), BasicProperties(headers=headers))
     )
     assert event.resent == headers.get("resent", 0)
+
+
+ENTRIES = [["a" * 32, {"n": 1}], ["b" * 32, {"payload": "x" * 99}]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_the_ids_of_a_batch_are_read_off_its_body(size: int) -> None:
+    body, headers = msgpack.packb(ENTRIES), {"v": 1, "batch": 2}
+    deliver = frame.Method(1, spec.Basic.Deliver("tag", 1, False, "tasks", "note")).marshal()
+    header = frame.Header(1, len(body), BasicProperties(message_id="m", type="note", headers=headers)).marshal()
+    parts = [frame.Body(1, body[at : at + 50]).marshal() for at in range(0, len(body), 50)]
+    data = b"".join((deliver, header, *parts)) + method(spec.Basic.Ack(delivery_tag=5))
+    first, second = read("broker", *(data[at : at + size] for at in range(0, len(data), size)))
+    assert (first.kind, first.id, first.ids) == ("deliver", "m", ("a" * 32, "b" * 32))
+    assert second.kind == "confirm"
+
+
+def test_the_ids_of_many_replies_are_read_off_their_body() -> None:
+    body = msgpack.packb([{"id": "a", "result": 1}, {"id": "b", "error": {}}])
+    publish = content(spec.Basic.Publish(), BasicProperties(correlation_id="m", type="batch"), body)
+    (event,) = read("client", PROTOCOL, publish)
+    assert (event.id, event.ids) == ("m", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", b"\x01", b"\x93\x01\x02\x03", b"\x91\x90", b"\x91\x91\x01", b"\x81\xa1ab", b"\xdd\xff"]
+)
+def test_a_batch_that_cannot_be_read_is_one_message_without_ids(body: bytes) -> None:
+    deliver = content(
+        spec.Basic.Deliver("t", 1, False, "tasks", "note"),
+        BasicProperties(message_id="m", headers={"batch": 3}),
+        body,
+    )
+    (event,) = read("broker", deliver)
+    assert (event.id, event.ids) == ("m", ())
+
+
+def test_a_message_that_its_channel_cut_short_never_was() -> None:
+    whole = content(
+        spec.Basic.Deliver("t", 1, False, "tasks", "note"), BasicProperties(headers={"batch": 1}), b"\x90"
+    )
+    (event,) = read("broker", whole[:-9], method(spec.Channel.Close(406, "no", 0, 0)))
+    assert event.kind == "channel_close"
 
 
 @pytest.mark.parametrize("table", [nested_tables(1500), header_timestamp(2**62)], ids=["nested", "timestamp"])

@@ -11,6 +11,7 @@ from tests.support.honest import honest
 
 ID = "0123456789abcdef" * 2
 OTHER = "f" * 32
+BATCH = "b" * 32
 DIRECT = "amq.rabbitmq.reply-to.abc.def"
 CONSUME, PUBLISH = 0, 1
 
@@ -36,6 +37,20 @@ def deliver(
 ) -> Event:
     return event(
         "deliver", "broker", connection, tag=tag, name="tag", id=task_id, reply_to=reply_to, resent=resent
+    )
+
+
+def batch(tag: int = 1, reply_to: str = DIRECT, connection: int = CONSUME, ids: tuple[str, ...] = ()) -> Event:
+    """A delivery of two tasks."""
+    return event(
+        "deliver", "broker", connection, tag=tag, name="tag", id=BATCH, reply_to=reply_to, ids=ids or (ID, OTHER)
+    )
+
+
+def together(seq: int = 1, *ids: str, exchange: str = "", routing_key: str = DIRECT) -> Event:
+    """Many replies in one message."""
+    return event(
+        "publish", connection=PUBLISH, tag=seq, exchange=exchange, routing_key=routing_key, id=BATCH, ids=ids
     )
 
 
@@ -168,6 +183,88 @@ HONEST: dict[str, list[Event]] = {
         *(event("deliver", "broker", tag=tag, name="replies", id=ID) for tag in range(1, 9)),
     ],
     "as many as the prefetch": [deliver(1), deliver(2, OTHER)],
+    "a batch, its replies together": [batch(), together(1, ID, OTHER), confirm(), ack()],
+    "a batch, its replies as they come": [
+        batch(),
+        together(1, ID),
+        publish(2, task_id=OTHER),
+        confirm(2, multiple=True),
+        ack(),
+    ],
+    "a batch, one of it tried again by itself": [
+        batch(),
+        publish(),
+        publish(2, *RETRY, task_id=OTHER),
+        confirm(2, multiple=True),
+        ack(),
+        deliver(2, OTHER),
+        publish(3, task_id=OTHER),
+        confirm(3),
+        ack(2),
+    ],
+    "a batch, one of it tried again before the others are done": [
+        batch(),
+        publish(1, *RETRY, task_id=OTHER),
+        confirm(),
+        deliver(2, OTHER),
+        publish(2, task_id=OTHER),
+        confirm(2),
+        ack(2),
+        publish(3),
+        confirm(3),
+        ack(),
+    ],
+    "a batch, one of it dead": [
+        batch(),
+        publish(1, *DEAD, task_id=OTHER),
+        confirm(),
+        together(2, ID, OTHER),
+        confirm(2),
+        ack(),
+    ],
+    "a batch that comes again is split": [
+        batch(),
+        ended(CONSUME),
+        *started(consume=2, publish=3)[:4],
+        batch(connection=2),
+        publish(1, *RETRY),
+        publish(2, *RETRY, task_id=OTHER),
+        confirm(2, multiple=True),
+        ack(1, 2),
+    ],
+    "a batch that comes again, one of it known": [
+        batch(),
+        publish(),
+        confirm(),
+        ended(CONSUME),
+        *started(consume=2, publish=3)[:4],
+        batch(connection=2),
+        publish(2),
+        publish(3, *RETRY, task_id=OTHER),
+        confirm(3, multiple=True),
+        ack(1, 2),
+    ],
+    "a batch that is refused as a whole": [
+        batch(),
+        publish(1, *DEAD, task_id=BATCH),
+        confirm(),
+        together(2, ID, OTHER),
+        confirm(2),
+        ack(),
+    ],
+    "a batch that nobody can be told of": [batch(), publish(1, *DEAD, task_id=BATCH), confirm(), ack()],
+    "a batch whose mailbox is missing": [
+        batch(reply_to="mailbox.box"),
+        together(1, ID, OTHER, exchange=BOX[0], routing_key=BOX[1]),
+        returned(*BOX, task_id=BATCH),
+        confirm(),
+        publish(2, *DEAD),
+        publish(3, *DEAD, task_id=OTHER),
+        confirm(3, multiple=True),
+        ack(),
+    ],
+    "a batch, no reply wanted": [batch(reply_to=""), publish(1, *RETRY), confirm(), ack()],
+    "a batch is given back": [batch(), event("nack", tag=1, requeue=True)],
 }
 
 
@@ -244,6 +341,50 @@ DISHONEST: dict[str, tuple[str, list[Event]]] = {
             deliver(1, OTHER, connection=2),
             ack(1, connection=2),
         ],
+    ),
+    "a batch before anything": ("before the confirm", [batch(), ack()]),
+    "a batch before the reply of one": ("before the confirm", [batch(), publish(), confirm(), ack()]),
+    "a batch before the confirm of one": (
+        "before the confirm",
+        [batch(), publish(), publish(2, task_id=OTHER), confirm(), ack(), confirm(2)],
+    ),
+    "a batch, and of replies together one is missing": (
+        "before the confirm",
+        [batch(), together(1, ID), confirm(), ack()],
+    ),
+    "a batch before the confirm of replies together": (
+        "before the confirm",
+        [batch(), together(1, ID, OTHER), ack(), confirm()],
+    ),
+    "a batch before the confirm of a retry": (
+        "before the confirm",
+        [batch(), publish(), confirm(), publish(2, *RETRY, task_id=OTHER), ack(), confirm(2)],
+    ),
+    "a batch before the confirm of a retry, no reply wanted": (
+        "before the confirm",
+        [batch(reply_to=""), publish(1, *RETRY, task_id=OTHER), ack(), confirm()],
+    ),
+    "a batch that comes again before the confirm of all its copies": (
+        "before the confirm",
+        [
+            batch(),
+            ended(CONSUME),
+            *started(consume=2, publish=3)[:4],
+            batch(connection=2),
+            publish(1, *RETRY),
+            publish(2, *RETRY, task_id=OTHER),
+            confirm(),
+            ack(1, 2),
+            confirm(2),
+        ],
+    ),
+    "a batch, its replies to another address": (
+        "before the confirm",
+        [batch(), together(1, ID, OTHER, routing_key=DIRECT + "2"), confirm(), ack()],
+    ),
+    "a batch, and replies after its ack": (
+        "after its last delivery was acked",
+        [batch(reply_to=""), ack(), together(1, ID, OTHER), confirm()],
     ),
     "more than the prefetch": ("3 unacked, prefetch 2", [deliver(1), deliver(2), deliver(3)]),
 }

@@ -11,8 +11,8 @@ import pytest
 from broker.config import load
 from broker.errors import ConfigError
 from broker.http_settings import HttpSettings
+from broker.http_settings import ports as tried
 from tests.support.workers import ROOT
-from worker.health import candidates
 
 TOKEN = "correct-horse-battery"
 
@@ -96,4 +96,4 @@ def test_a_worker_starts_without_the_library_that_writes_metrics() -> None:
     ("port", "ports"), [(9870, range(9870, 9880)), (65530, range(65530, 65536)), (0, range(0))]
 )
 def test_if_a_port_is_taken_the_next_ones_are_tried(port: int, ports: range) -> None:
-    assert list(candidates(port)) == list(ports)
+    assert list(tried(port)) == list(ports)

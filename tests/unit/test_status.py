@@ -12,6 +12,7 @@ from rich.console import Console
 
 from broker.settings import Settings
 from broker.status import Listing, Status, queue_names, status_of
+from broker.status_counts import Counts, counts_of, with_counts
 from broker.status_text import bar, duration, to_json, to_tables
 from protocol.names import OBITUARIES, delay_level
 
@@ -191,3 +192,33 @@ def test_a_bar_is_as_long_as_its_part(part: int, whole: int, shown: str) -> None
 )
 def test_a_time_is_told_in_its_two_greatest_units(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+PAGE = """\
+# HELP glassrabbit_worker_info Always 1.
+glassrabbit_worker_info{queues="queue_a",worker="host-1.example:42"} 1.0
+glassrabbit_worker_deliveries_total{outcome="done",task="a"} 1.234567e+06
+glassrabbit_worker_deliveries_total{outcome="done",task="b"} 3.0
+glassrabbit_worker_deliveries_total{outcome="retried",task="b"} 2.0
+glassrabbit_worker_deliveries_total{outcome="failed",task="b"} 1.0
+glassrabbit_worker_deliveries_total{outcome="refused",task="unknown"} 4.0
+glassrabbit_worker_deliveries_total{outcome="joined",task="b"} 9.0
+"""
+
+
+def test_what_a_worker_has_done_is_read_from_its_page() -> None:
+    assert counts_of(PAGE) == (("host-1.example", 42), Counts(done=1234570, retried=2, failed=5))
+
+
+@pytest.mark.parametrize("page", ["", "404 not found", PAGE.replace("_info", "_other"), PAGE.replace(":42", ":x")])
+def test_what_is_no_page_of_a_worker_tells_nothing(page: str) -> None:
+    assert counts_of(page) is None
+
+
+def test_what_a_worker_elsewhere_has_done_is_unknown() -> None:
+    names = ("worker-host-1.example-42", "worker-host-2.example-42")
+    pairs = [connection(name, role) for name in names for role in ("publish", "consume")]
+    status = look(listing(connections=pairs))
+    assert status.workers is not None
+    found = with_counts(status.workers, {("host-1.example", 42): Counts(done=7)})
+    assert [(worker.done, worker.retried, worker.failed) for worker in found] == [(7, 0, 0), (None, None, None)]

@@ -1,0 +1,53 @@
+"""Bugs for a worker that takes batches: see ``tests.chaos.planted_worker``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from protocol.reply import PackedReply
+from protocol.task import Task
+from tests.chaos.planted_worker import swap
+from worker import attempt
+from worker.batch import Batch, Part
+from worker.ledger import Running
+from worker.publications import Publications
+
+
+def batch_acked_with_its_first() -> None:
+    """A batch is acked as soon as one of its tasks is settled."""
+
+    def with_the_first(self: Batch) -> bool:
+        return self.delivery.ack()
+
+    swap(Batch, "settled", with_the_first)
+
+
+def batch_forgets_what_failed() -> None:
+    """A task of a batch that failed is settled, and nothing is published that would try it again."""
+
+    async def forgotten(self: Publications, running: Running, *further: Any) -> bool:
+        if isinstance(running.deliveries[0], Part):
+            return True
+        return bool(await retry(self, running, *further))
+
+    retry = swap(Publications, "retry", forgotten)
+
+
+def batch_told_of_its_first() -> None:
+    """Of replies that would leave together only the first one does."""
+
+    def only_the_first(batch_id: str, replies: Sequence[PackedReply]) -> PackedReply:
+        joined: PackedReply = join(batch_id, replies[:1])
+        return joined
+
+    join = swap(attempt, "join_replies", only_the_first)
+
+
+def batch_not_split() -> None:
+    """A batch that comes again is acked, and none of its tasks is published by itself."""
+
+    async def unpublished(self: Publications, task: Task, part: Part) -> bool:
+        return True
+
+    swap(Publications, "single", unpublished)
