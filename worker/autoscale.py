@@ -76,9 +76,8 @@ def decide(
         missing = memory.missing + 1
         fallback = settings.fallback.replicas
         is_over = missing >= settings.fallback.failure_threshold
-        after = before if fallback is None or not is_over else fallback
+        after = min(max(before if fallback is None or not is_over else fallback, low), high)
         why = f"no numbers for {missing} looks: {'held' if after == before else 'fallback'}"
-        after = min(max(after, low), high)
         return Decision(before, after, None, None, "", why), replace(memory, missing=missing)
     one, target = _of_one_worker(settings, sample, before, holds)
     raw = math.ceil(sample.load / one)

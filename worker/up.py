@@ -38,9 +38,11 @@ class Slot:
         self.name = name
         self._make = make
         self._leaving = asyncio.Event()
-        self._told: str | None = None
+        self._told: tuple[int, str] | None = None
         #: The worker that runs, or ran last.
         self.worker = make()
+        #: Started to take the place of another one, and not counted before it does.
+        self.is_successor = False
         #: How the last worker ended, if that was before it was ready.
         self.problem: End | None = None
 
@@ -83,26 +85,21 @@ class Slot:
         self.worker = worker = self._make()
         running = asyncio.create_task(worker.run(quietly=self._told is not None))
         ready = asyncio.create_task(worker.ready.wait())
-        leaving = asyncio.create_task(self._leaving.wait())
         try:
-            await asyncio.wait({running, ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if self.is_leaving:
-                await asyncio.sleep(0)
-                worker.send(signal.SIGTERM)  # for one that was being started when it was told
-            elif not running.done():
+            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if worker.ready.is_set():
                 self.problem = self._told = None
                 log.info("%s: ready, pid %s", self.name, worker.pid)
             return await running
         finally:
             ready.cancel()
-            leaving.cancel()
 
     def _say(self, end: End, wait_s: float) -> None:
         """Why a worker cannot start is told once, until the reason is another one."""
         if end.was_ready:
             log.warning("%s: %s; the next one starts in %g s", self.name, end, wait_s)
-        elif str(end) != self._told:
-            self._told = str(end)
+        elif end.kind != self._told:
+            self._told = end.kind
             log.error(
                 "%s: %s; it is tried again, at last every %g s, and told again when that changes",
                 self.name,
@@ -148,11 +145,17 @@ class Pool:
         for queue in list(self._slots):
             for old in self._staying(queue):
                 new = self._add(queue)
-                if not await _is_ready(new):
+                new.is_successor = True
+                is_ready = await _is_ready(new)
+                if old.is_leaving:
+                    new.leave()  # meanwhile fewer were wanted
+                    continue
+                if not is_ready:
                     log.error("%s: does not get ready; %s and all after it stay as they are", new.name, old.name)
                     new.leave()
                     return
                 log.info("%s: takes the place of %s", new.name, old.name)
+                new.is_successor = False
                 old.leave()
         log.info("all workers are new")
 
@@ -174,7 +177,7 @@ class Pool:
             await asyncio.wait(self._tasks.values())
 
     def _staying(self, queue: str) -> list[Slot]:
-        return [slot for slot in self._slots.get(queue, []) if not slot.is_leaving]
+        return [slot for slot in self._slots.get(queue, []) if not (slot.is_leaving or slot.is_successor)]
 
     def _add(self, queue: str) -> Slot:
         self._made += 1

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: What a worker says within this time of a restart is held back, in case that it only fails again.
-LISTEN_S = 5.0
+LISTEN_S = 10.0
 _KEPT_LINES = 100
 _LONGEST_LINE = 1024 * 1024
+
+
+#: Times, process ids, ports: what differs from one start to the next although the reason is the same.
+_NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,11 @@ class End:
     code: int
     was_ready: bool
     reason: str
+
+    @property
+    def kind(self) -> tuple[int, str]:
+        """The same for all that ended for the same reason."""
+        return self.code, _NUMBERS.sub("#", self.reason)
 
     def __str__(self) -> str:
         how = signal.Signals(-self.code).name if self.code < 0 else f"exit code {self.code}"
@@ -38,6 +49,8 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._held: list[str] = []
         self._last = ""
+        self._is_quiet = False
+        self._unsent: signal.Signals | None = None
         self.ready = asyncio.Event()
 
     @property
@@ -48,16 +61,21 @@ class WorkerProcess:
     async def run(self, *, quietly: bool) -> End:
         """Start it, and wait for its end. ``quietly``: what it says is told only once it is ready, or lives on."""
         # A group of its own: Ctrl-C is for the pool, which then tells its workers, once.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(self._environ),
-            limit=_LONGEST_LINE,
-            process_group=0,
-        )
-        patience = asyncio.get_running_loop().call_later(LISTEN_S, self._tell)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=dict(self._environ),
+                limit=_LONGEST_LINE,
+                process_group=0,
+            )
+        except OSError as error:
+            return End(os.EX_OSERR, False, f"no process can be started: {error}")
+        if self._unsent is not None:
+            self.send(self._unsent)
         self._is_quiet = quietly
+        patience = asyncio.get_running_loop().call_later(LISTEN_S, self._tell)
         try:
             reading = asyncio.create_task(self._read(self._process.stderr))
             code = await self._process.wait()
@@ -69,8 +87,10 @@ class WorkerProcess:
         return End(code, self.ready.is_set(), self._last)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal, if it runs."""
-        if self._process is not None and self._process.returncode is None:
+        """A signal, if it runs; as soon as it runs, if it is being started."""
+        if self._process is None:
+            self._unsent = number
+        elif self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
