@@ -21,6 +21,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "tasks": "Kinds of task by name: the queue each goes to, and its handler.",
         "defaults": "What holds for every task that does not say it itself.",
         "worker": "How one worker works.",
+        "scaling": "How many workers `python -m worker autoscale` keeps for each queue.",
         "workload": "What a bare `python -m dispatcher` sends.",
         "replies": "direct: to the dispatcher's connection; mailbox: to a durable queue.",
         "mailboxes": "Durable reply queues that `python -m broker declare` makes.",
@@ -67,6 +68,20 @@ MEANINGS: dict[str, dict[str, str]] = {
         "port": "If taken, one of the next 9, then any that is free; 0: any. The log tells which.",
         "bind": "An IP address; one that other machines reach needs a token.",
         "token": "What whoever asks has to show (Authorization: Bearer …): 16 characters or more.",
+    },
+    "ScalingSettings": {
+        "mode": "What value is: seconds until the queue is empty, or tasks (ready and unacked) of one worker.",
+        "value": "The target: seconds with ExpectedQueueConsumptionTime, tasks with QueueLength.",
+        "min_replica_count": "Never fewer workers of one queue.",
+        "max_replica_count": "Never more workers of one queue.",
+        "polling_interval_s": "Between two looks.",
+        "tolerance": "No change while the load is so near to the target; 0.1 is 10 %.",
+        "stabilization_window_s": "Fewer workers only after fewer were enough for so long.",
+        "fallback": "What happens while there are no numbers.",
+    },
+    "FallbackSettings": {
+        "failure_threshold": "So many looks in a row without numbers change nothing yet.",
+        "replicas": "So many workers after that; null: as many as there are.",
     },
     "WorkItem": {
         "task": "One of tasks.",

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 from broker.delay import LONGEST_S
 from broker.endpoint import Endpoint, parse_endpoint, shown
 from broker.http_settings import HttpSettings
+from broker.scaling_settings import ScalingSettings
 from broker.section import Section, without_empty
 from broker.tls import TlsSettings
 from protocol.limits import Limits
@@ -193,6 +194,7 @@ class Settings(Section):
     tasks: dict[TaskName, TaskSettings] = Field(default_factory=dict)
     defaults: DefaultSettings = Field(default_factory=DefaultSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    scaling: ScalingSettings = Field(default_factory=ScalingSettings)
     workload: tuple[WorkItem, ...] = ()
     mailboxes: tuple[MailboxName, ...] = ()
     replies: Literal["direct", "mailbox"] = "direct"

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import click
 
 from broker.shell import config_option, log_format_option, names_of, told
+from worker.autoscale_command import autoscale
+from worker.up_command import up
+
+COMMANDS = {"up": up, "autoscale": autoscale}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class WithCommands(click.Command):
+    """A command whose first argument may name another one instead, unless a queue is called so."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in COMMANDS and not _is_queue(args[0], args[1:]):
+            command = COMMANDS[args[0]]
+            extra["help_option_names"] = ["-h", "--help"]
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands, each with a --help of its own"):
+            formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in COMMANDS.items()])
+
+
+def _is_queue(word: str, others: list[str]) -> bool:
+    """Whether the configuration, also one that is named further on, has a queue of that name."""
+    from broker.config import load
+    from broker.errors import ConfigError
+
+    named = [after for before, after in pairwise(others) if before in ("-c", "--config")]
+    named += [other.partition("=")[2] for other in others if other.startswith("--config=")]
+    try:
+        return word in load(named[-1] if named else None).queues
+    except ConfigError:
+        return False  # the command tells what is wrong
+
+
+@click.command(cls=WithCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("queues", nargs=-1, required=True, metavar="QUEUE...", shell_complete=names_of("queues"))
 @config_option
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time (default: worker.concurrency).")

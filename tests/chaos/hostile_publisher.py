@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from broker.config import load
@@ -34,6 +35,9 @@ HANDLERS = "tests.chaos.handlers:"
 PATIENCE_S = 15.0
 #: Between attempts to connect.
 PAUSE_S = 0.5
+#: How pika says that a connection is lost or cannot be made: a timeout while connecting is no AMQPError, and over a
+#: socket that was reset before it looked at it, it is a ValueError.
+LOST = (AMQPError, AMQPConnectorException, ValueError)
 
 
 class Publisher:
@@ -52,8 +56,7 @@ class Publisher:
         try:
             self._channel = pika.BlockingConnection(parameters(self._endpoint)).channel()
             self._channel.confirm_delivery()
-        # ValueError: pika's, over a socket that was reset before it looked at it.
-        except (AMQPError, ValueError):
+        except LOST:
             self._channel = None
         return self._channel is not None
 
@@ -71,7 +74,7 @@ class Publisher:
             told = Told(key=key, id="", answer="returned", text=attack.name)
         except NackError:
             told = Told(key=key, id="", answer="refused", text=attack.name)
-        except AMQPError as error:
+        except LOST as error:
             told = Told(key=key, id="", answer="unknown", text=f"{attack.name}: {error!r}")
         self._ledger.write(told)
 
@@ -81,14 +84,14 @@ class Publisher:
             if self._channel is not None and self._channel.is_open:
                 self._channel.connection.sleep(seconds)
                 return
-        except AMQPError:
+        except LOST:
             self._channel = None
         time.sleep(seconds)
 
     def close(self) -> None:
         if self._channel is not None and self._channel.connection.is_open:
             # Nobody may answer.
-            with contextlib.suppress(AMQPError):
+            with contextlib.suppress(*LOST):
                 self._channel.connection.close()
 
 

@@ -138,6 +138,9 @@ def test_a_message_outlives_the_kill_of_a_container() -> None:
     try:
         node.start(timeout_s=_READY_S)
         _publish(node, "kept", "classic")
+        # Mnesia's log has a new queue up to 2 s after `declare-ok`: so long disk_log may hold back what it writes.
+        look = ["docker", "exec", node.name, "sh", "-c", "grep -q kept /var/lib/rabbitmq/mnesia/*/LATEST.LOG"]
+        _eventually(lambda: subprocess.run(look, timeout=60).returncode == 0, "the queue's record is on disk")
         _kill_and_restart(node)
         assert _get(node, "kept") == b"still here"
     finally:

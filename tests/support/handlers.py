@@ -103,6 +103,12 @@ def hold(gate: str, journal: str | None = None, within_s: float = 60.0) -> int:
     return current().attempt
 
 
+def nap(journal: str, seconds: float = 0.1) -> None:
+    """Take a while."""
+    note(journal)
+    time.sleep(seconds)
+
+
 def bear_and_hold(journal: str) -> None:
     """Start a process that would live for long, note both, and never end."""
     grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])

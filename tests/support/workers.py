@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,14 +21,16 @@ _LAST_WORDS_S = 5.0
 class WorkerProcess:
     """``python -m worker QUEUE…`` from its start until ``stop``, which ends it by SIGKILL if it still runs."""
 
-    def __init__(self, queues: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, queues: Sequence[str], environment: Mapping[str, str], stdout: int | IO[str] = subprocess.DEVNULL
+    ) -> None:
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker", *queues],
             cwd=ROOT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

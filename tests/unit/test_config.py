@@ -16,6 +16,7 @@ from broker.contradictions import contradictions, too_slow_together
 from broker.delay import LONGEST_S
 from broker.endpoint import parse_endpoint
 from broker.errors import ConfigError
+from broker.scaling_settings import FallbackSettings, ScalingSettings
 from broker.settings import (
     BrokerSettings,
     DefaultSettings,
@@ -85,7 +86,17 @@ def test_without_a_file_it_is_the_example() -> None:
 
 def test_the_shipped_file_states_every_default() -> None:
     shipped, defaults = load(SHIPPED, {}), Settings()
-    for section in ("broker", "queues", "defaults", "worker", "workload", "mailboxes", "replies", "limits"):
+    for section in (
+        "broker",
+        "queues",
+        "defaults",
+        "worker",
+        "scaling",
+        "workload",
+        "mailboxes",
+        "replies",
+        "limits",
+    ):
         assert getattr(shipped, section) == getattr(defaults, section), section
     assert shipped.tasks.items() >= defaults.tasks.items()
 
@@ -101,6 +112,8 @@ def test_the_shipped_file_names_every_key() -> None:
         WorkerSettings,
         WorkItem,
         LimitsSettings,
+        ScalingSettings,
+        FallbackSettings,
     )
     names = [field.alias or name for model in models for name, field in model.model_fields.items()]
     assert [name for name in names if f"{name}:" not in text] == []
