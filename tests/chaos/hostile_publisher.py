@@ -35,8 +35,8 @@ HANDLERS = "tests.chaos.handlers:"
 PATIENCE_S = 15.0
 #: Between attempts to connect.
 PAUSE_S = 0.5
-#: How pika says that a connection is lost or cannot be made: a timeout while connecting is no AMQPError, and over a
-#: socket that was reset before it looked at it, it is a ValueError.
+#: How pika says that a connection is lost or cannot be made: a timeout while connecting is no AMQPError, and a
+#: socket that was reset before it was looked at is a ValueError.
 LOST = (AMQPError, AMQPConnectorException, ValueError)
 
 
