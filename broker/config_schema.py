@@ -20,6 +20,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "queues": "Work queues by name: lower-case letters, digits and _. Each has a queue NAME.dead beside it.",
         "tasks": "Kinds of task by name: the queue each goes to, and its handler.",
         "defaults": "What holds for every task that does not say it itself.",
+        "breakers": "Circuit breakers by name: lower-case letters, digits and _. A task names its own.",
         "worker": "How one worker works.",
         "scaling": "How many workers `python -m worker autoscale` keeps for each queue.",
         "workload": "What a bare `python -m dispatcher` sends.",
@@ -57,6 +58,14 @@ MEANINGS: dict[str, dict[str, str]] = {
     "TaskSettings": {
         "queue": "One of queues.",
         "handler": "The function that does it, as module:function.",
+        "breaker": "One of breakers; null: none.",
+        "fallback": "The function that answers while the breaker is open, as module:function; null: tasks wait.",
+    },
+    "BreakerSettings": {
+        "failure_share": "It opens when such a part of the runs of the window failed; 0.5 is half of them,",
+        "min_runs": "of at least so many.",
+        "window_s": "How far back runs count.",
+        "open_s": "One task is tried after so long, again and again until one goes well.",
     },
     "WorkerSettings": {
         "concurrency": "Tasks that one worker runs at a time.",

@@ -17,7 +17,7 @@ def contradictions(settings: Settings) -> list[tuple[Loc, str]]:
     """What does not fit together across sections: the place, and a sentence that ends with what to do."""
     goes_to = {name: task.queue for name, task in settings.tasks.items()}
     sent = [item.task for item in settings.workload]
-    return [*dangling(settings.queues, goes_to, sent), *too_slow(settings)]
+    return [*dangling(settings.queues, goes_to, sent), *too_slow(settings), *unbroken(settings)]
 
 
 def dangling(
@@ -32,6 +32,16 @@ def dangling(
     for index, task in enumerate(workload):
         if isinstance(task, str) and task not in tasks:
             yield ("workload", index, "task"), _unknown(task, "tasks", tasks)
+
+
+def unbroken(settings: Settings) -> Iterator[tuple[Loc, str]]:
+    """Tasks whose breaker cannot do its work."""
+    for name, task in settings.tasks.items():
+        if task.breaker is None:
+            if task.fallback is not None:
+                yield ("tasks", name, "fallback"), "nothing opens for it. Name a breaker for this task as well."
+        elif task.breaker not in settings.breakers:
+            yield ("tasks", name, "breaker"), _unknown(task.breaker, "breakers", settings.breakers)
 
 
 def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:

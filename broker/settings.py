@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
+from broker.breaker_settings import BreakerSettings
 from broker.delay import LONGEST_S
 from broker.endpoint import Endpoint, parse_endpoint, shown
 from broker.http_settings import HttpSettings
@@ -73,6 +74,7 @@ def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Text = Annotated[str, Field(strict=True)]
 TaskName = Annotated[Text, _fits(is_task_name, _WORDS)]
 QueueName = Annotated[Text, _fits(_QUEUE.fullmatch, _WORD)]
+BreakerName = Annotated[Text, _fits(_QUEUE.fullmatch, "lower-case letters, digits and _, like payments")]
 MailboxName = Annotated[Text, _fits(is_mailbox_name, _BOX)]
 Handler = Annotated[Text, _fits(_HANDLER.fullmatch, "module:function, like worker.tasks:task_a")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -124,10 +126,15 @@ class DefaultSettings(Section):
 
 
 class TaskSettings(DefaultSettings):
-    """One kind of task: the queue it goes to and the function that does it."""
+    """One kind of task: the queue it goes to and the function that does it.
+
+    ``breaker`` names what it depends on; while that is open, ``fallback`` may answer in its place.
+    """
 
     queue: Text
     handler: Handler
+    breaker: Text | None = None
+    fallback: Handler | None = None
 
 
 class QueueSettings(Section):
@@ -193,6 +200,7 @@ class Settings(Section):
     queues: dict[QueueName, QueueSettings] = Field(default_factory=dict)
     tasks: dict[TaskName, TaskSettings] = Field(default_factory=dict)
     defaults: DefaultSettings = Field(default_factory=DefaultSettings)
+    breakers: dict[BreakerName, BreakerSettings] = Field(default_factory=dict)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     scaling: ScalingSettings = Field(default_factory=ScalingSettings)
     workload: tuple[WorkItem, ...] = ()

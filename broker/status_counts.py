@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from broker.http_settings import HttpSettings, ports
 from broker.status_workers import WorkerStatus
@@ -27,13 +27,17 @@ _DELIVERIES = re.compile(
 )
 
 
+_OPEN = re.compile(r'^glassrabbit_worker_breaker_state\{breaker="([a-z][a-z0-9_]{0,63})"\} [12]\.0$', re.MULTILINE)
+
+
 @dataclass(slots=True)
 class Counts:
-    """Deliveries of one worker since it started: done, tried again, and dead letters."""
+    """Deliveries of one worker since it started (done, tried again, and dead letters), and its open breakers."""
 
     done: int = 0
     retried: int = 0
     failed: int = 0
+    open_breakers: tuple[str, ...] = ()
 
 
 #: Host and process → what it counted.
@@ -56,7 +60,7 @@ def counts_of(page: str) -> tuple[tuple[str, int], Counts] | None:
     named = _WORKER.search(page)
     if named is None:
         return None
-    counts = Counts()
+    counts = Counts(open_breakers=tuple(_OPEN.findall(page)))
     for outcome, value in _DELIVERIES.findall(page):
         column = "failed" if outcome == "refused" else outcome
         setattr(counts, column, getattr(counts, column) + int(float(value)))
@@ -68,7 +72,7 @@ def with_counts(workers: Sequence[WorkerStatus], found: Counted) -> tuple[Worker
     return tuple(
         worker
         if (counts := found.get((worker.host, worker.pid))) is None
-        else replace(worker, done=counts.done, retried=counts.retried, failed=counts.failed)
+        else replace(worker, **{field.name: getattr(counts, field.name) for field in fields(Counts)})
         for worker in workers
     )
 

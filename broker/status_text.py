@@ -158,11 +158,16 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
             _number(worker.retried),
             Text(_number(worker.failed), style="yellow" if worker.failed else ""),
             duration(worker.up_s),
-            Text(cell(worker.state), style="" if worker.state == "running" else "yellow"),
+            Text(cell(state := _state(worker)), style="" if state == "running" else "yellow"),
             Text(cell(worker.user)),
             Text(cell(worker.platform)),
         )
     return table
+
+
+def _state(worker: WorkerStatus) -> str:
+    """That of its connections, and its breakers that are open."""
+    return ", ".join((worker.state, *(f"{breaker} open" for breaker in worker.open_breakers)))
 
 
 def _nobody(status: Status) -> RenderableType:

@@ -40,6 +40,8 @@ class WorkerStatus:
     done: int | None = None
     retried: int | None = None
     failed: int | None = None
+    #: Circuit breakers that are open, or half open; known of the same workers.
+    open_breakers: tuple[str, ...] = ()
     up_s: float | None
     user: str
     platform: str

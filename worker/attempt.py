@@ -25,6 +25,7 @@ from typing import Any, assert_never
 
 from broker.channel import resolve
 from broker.errors import PublishError
+from broker.metrics import Family
 from broker.settings import Settings
 from protocol.batch import join_replies, read_batch
 from protocol.errors import Malformed
@@ -37,7 +38,8 @@ from worker.context import Current
 from worker.delivery import Delivery
 from worker.executor import Executor
 from worker.failpoint import failpoint
-from worker.handler import Call
+from worker.guard import Guards, Kept
+from worker.handler import Call, fallback_of
 from worker.ledger import Finished, Ledger, Running
 from worker.meter import Meter
 from worker.outbox import Outbox
@@ -71,6 +73,7 @@ class Attempts:
         self._executors = executors
         self._outbox = outbox
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
+        self._guards = Guards(settings, executors, self._begin, self._over, self._take_back)
         self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
         limits = settings.limits
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
@@ -88,6 +91,10 @@ class Attempts:
         """Tasks that run."""
         return sum(executor.busy for executor in set(self._executors.values()))
 
+    def metered(self) -> list[Family]:
+        """What was counted, and the breakers."""
+        return [*self.meter.families(), *self._guards.families()]
+
     @property
     def open(self) -> int:
         """What is not over: tasks that run or wait for it, and whatever else is being done about a delivery."""
@@ -97,9 +104,8 @@ class Attempts:
         """Begin nothing any more. What has not begun is held until ``give_back``: given back while the consumers
         are there it would come again at once."""
         self._draining = True
-        self._slots.withdraw()
-        for executor in set(self._executors.values()):
-            executor.withdraw()
+        self._withdraw()
+        self._held.extend(self._guards.withdraw())
 
     def give_back(self) -> None:
         """Give back what is held, and what comes from now on."""
@@ -107,6 +113,21 @@ class Attempts:
         held, self._held = self._held, []
         for running in held:
             self._give_back(running)
+
+    def _withdraw(self) -> None:
+        """What has not begun is held."""
+        self._slots.withdraw()
+        for executor in set(self._executors.values()):
+            executor.withdraw()
+
+    def _take_back(self) -> None:
+        """A breaker has opened: what has not begun is begun anew, or not."""
+        if self._draining or self._stopped:
+            return
+        self._withdraw()
+        held, self._held = self._held, []
+        for running in held:
+            self._submit([running])
 
     async def finish(self) -> None:
         """Return once nothing is open."""
@@ -188,12 +209,17 @@ class Attempts:
         return running
 
     def _submit(self, runs: list[Running]) -> None:
-        """Have tasks of one name run as soon as there is room; when draining, hold them or give them back."""
+        """Have tasks of one name run as soon as there is room and no breaker is open; when draining, hold them or
+        give them back."""
         if self._draining:
             for running in runs:
                 self._put_back(running)
         else:
-            self._slots.add([self._call(running) for running in runs])
+            self._guards.admit(runs)
+
+    def _begin(self, runs: list[Running], by_fallback: bool) -> None:
+        """Have tasks of one name run as soon as there is room."""
+        self._slots.add([self._call(running, by_fallback) for running in runs])
 
     def _put_back(self, running: Running) -> None:
         if self._holding:
@@ -201,8 +227,9 @@ class Attempts:
         else:
             self._give_back(running)
 
-    def _call(self, running: Running) -> Call:
+    def _call(self, running: Running, by_fallback: bool) -> Call:
         task = running.task
+        handler = fallback_of(task.name) if by_fallback else task.name
         settings = self._settings.tasks[task.name]
         context = Current(
             id=task.id,
@@ -211,16 +238,21 @@ class Attempts:
             attempt=task.attempt,
             max_attempts=settings.retry.max_retries + 1,
         )
-        return Call(context, task.body, settings.timeout_s, task.expires_at, partial(self._ended, running))
+        on_end = partial(self._ended, running)
+        return Call(context, handler, task.body, settings.timeout_s, task.expires_at, on_end)
 
     def _ended(self, running: Running, outcome: Outcome | None, ran_s: float) -> None:
         self._slots.release()
         if self._stopped:
             return
         if outcome is None:
+            self._guards.forget(running)
             self._put_back(running)
             return
         failpoint("after_work")
+        if (kept := self._guards.keep(running, outcome)) is not None:
+            self._keep(running, kept)
+            return
         task, now_ms, first = running.task, _now_ms(), running.deliveries[0]
         batch = first.batch if isinstance(first, Part) else None
         ran_ms = round(ran_s * 1000) if batch is None else batch.ran_ms(ran_s)
@@ -253,6 +285,16 @@ class Attempts:
             if not batch.replies:
                 asyncio.get_running_loop().call_soon(self._answer_batch, batch)
             batch.replies.append((running, reply))
+
+    def _keep(self, running: Running, kept: Kept) -> None:
+        """It has run and a breaker is open: it runs again, as the same attempt."""
+        match kept:
+            case Kept.LATER:
+                self._under_way.spawn(self._postpone(running))
+            case Kept.HELD if self._draining:
+                self._put_back(running)
+            case Kept.HELD:
+                self._guards.hold(running)
 
     def _answer(self, running: Running, reply: PackedReply) -> None:
         reply_to = running.reply_to
@@ -356,6 +398,15 @@ class Attempts:
                         self._ack(running)
                 case _:
                     assert_never(settlement)
+        finally:
+            self._over(running)
+
+    async def _postpone(self, running: Running) -> None:
+        """A copy at the end of its queue, confirmed → ack."""
+        self._ledger.forget(running.key, running)
+        try:
+            if await self._publications.postpone(running, self._guards.away_s(running)):
+                self._ack(running)
         finally:
             self._over(running)
 

@@ -74,7 +74,7 @@ def _serve(
             if number == permitted:
                 break
         began_s = time.monotonic()
-        outcome = run(handlers[call.context.task], call, limits)
+        outcome = run(handlers[call.handler], call, limits)
         answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
         answers.add(answer, hold=bool(calls))
 

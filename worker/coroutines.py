@@ -111,7 +111,7 @@ class AsyncExecutor:
     async def _work(self, coroutine: Coroutine) -> None:
         call = coroutine.call
         try:
-            outcome = await run_async(self._handlers[call.context.task], call, self._limits)
+            outcome = await run_async(self._handlers[call.handler], call, self._limits)
         except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
             outcome = Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
         self._outcomes.hand_over(call, outcome, time.monotonic() - coroutine.began_s)

@@ -1,7 +1,7 @@
 """What a worker and its child say to each other, in msgpack.
 
-To the child: a length of four bytes, then ``[number, task, queue, max_attempts, calls]`` for calls that belong
-together; ``number`` is that of the first of them, the others follow. Beside it, on a socket of its own, the
+To the child: a length of four bytes, then ``[number, handler, task, queue, max_attempts, calls]`` for calls that
+belong together; ``number`` is that of the first of them, the others follow. Beside it, on a socket of its own, the
 number of each call as a *permit* of four bytes: the child takes the permit of a call before it begins the call,
 and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes, each with
 the number of its call behind it, in the order in which the calls were begun.
@@ -36,21 +36,22 @@ def unpack(body: bytes) -> Any:
 
 
 def from_calls(number: int, calls: Sequence[Call]) -> list[object]:
-    """``calls`` are of one task."""
-    context = calls[0].context
-    assert all(call.context.task == context.task for call in calls)
+    """``calls`` are of one handler."""
+    context, handler = calls[0].context, calls[0].handler
+    assert all(call.handler == handler for call in calls)
     rows = [[call.context.id, call.context.attempt, call.timeout_s, call.expires_at, call.body] for call in calls]
-    return [number, context.task, context.queue, context.max_attempts, rows]
+    return [number, handler, context.task, context.queue, context.max_attempts, rows]
 
 
 def to_calls(fields: list[Any]) -> list[tuple[int, Call]]:
     """Calls with their numbers. Who runs them answers by the frame; nobody is called back."""
-    number, task, queue, max_attempts, rows = fields
+    number, handler, task, queue, max_attempts, rows = fields
     return [
         (
             (number + position) % NUMBERS,
             Call(
                 Current(id=task_id, task=task, queue=queue, attempt=attempt, max_attempts=max_attempts),
+                handler,
                 body,
                 timeout_s,
                 expires_at,

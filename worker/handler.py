@@ -56,6 +56,8 @@ class Call:
     """One run of a task: what an executor needs to know, and can send to a child."""
 
     context: Current
+    #: Under which an executor knows its handler.
+    handler: str
     body: bytes
     timeout_s: float
     #: Epoch milliseconds; 0: never. One that begins later than this and the slack is not run.
@@ -63,6 +65,11 @@ class Call:
     #: Called once, on the loop: with the outcome and how many seconds it ran, or with None if it was withdrawn
     #: before it began.
     on_end: OnEnd
+
+
+def fallback_of(task: str) -> str:
+    """Under which an executor knows the fallback of a task: no task has such a name."""
+    return f"{task} fallback"
 
 
 def load(path: str) -> Handler:

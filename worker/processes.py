@@ -45,7 +45,7 @@ SWEEP_S = 0.02
 
 
 class ProcessExecutor:
-    """``size`` children, each with the handlers of ``handlers`` (task → ``module:function``)."""
+    """``size`` children, each with the handlers of ``handlers`` (``Call.handler`` → ``module:function``)."""
 
     def __init__(self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str]) -> None:
         self._size = size
@@ -106,7 +106,7 @@ class ProcessExecutor:
         """Hand out what waits: to the first child that has room, so that it is awake already."""
         while self._waiting:
             calls = self._waiting[0]
-            expected_s = self._mean_s.get(calls[0].context.task, UNKNOWN_S)
+            expected_s = self._mean_s.get(calls[0].handler, UNKNOWN_S)
             child = next((child for child in self._children if _has_room(child, expected_s)), None)
             if child is None:
                 break
@@ -128,7 +128,7 @@ class ProcessExecutor:
 
     def _hurry(self, child: Child, ran_s: float) -> None:
         """Its call takes long: nothing has to wait behind it. Over its limit, it is stopped."""
-        self._waiting.extendleft(reversed(_by_task(child.take_back(all_but_one=True))))
+        self._waiting.extendleft(reversed(_by_handler(child.take_back(all_but_one=True))))
         # As long as it runs there is no room behind it.
         child.expected_s = max(child.expected_s, UNKNOWN_S)
         running = child.in_hand[-1].call
@@ -149,7 +149,7 @@ class ProcessExecutor:
         # Those before the guilty one have run, but what came of it was lost with the child.
         for call in reversed(begun):
             self._waiting.appendleft([call])
-        self._waiting.extend(_by_task(back))
+        self._waiting.extend(_by_handler(back))
         self._spawn(self._start_another())
         self._spawn(self._charge(child, guilty, verdict, ran_s))
         self._feed()
@@ -164,9 +164,8 @@ class ProcessExecutor:
             guilty.on_end(verdict, ran_s)
 
     def _on_outcome(self, call: Call, outcome: Outcome, ran_s: float) -> None:
-        task = call.context.task
-        mean_s = self._mean_s.get(task)
-        self._mean_s[task] = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
+        mean_s = self._mean_s.get(call.handler)
+        self._mean_s[call.handler] = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
         call.on_end(outcome, ran_s)
 
     def _add(self, child: Child) -> None:
@@ -205,9 +204,9 @@ def _has_room(child: Child, expected_s: float) -> bool:
     return not held or (held < DEPTH and child.expected_s + expected_s <= AHEAD_S)
 
 
-def _by_task(calls: list[Call]) -> list[list[Call]]:
-    """What a child had in hand, in its order: only calls of one task belong together."""
-    return [list(alike) for _, alike in groupby(calls, lambda call: call.context.task)]
+def _by_handler(calls: list[Call]) -> list[list[Call]]:
+    """What a child had in hand, in its order: only calls of one handler belong together."""
+    return [list(alike) for _, alike in groupby(calls, lambda call: call.handler)]
 
 
 async def _started(setup: list[object]) -> Child | ConfigError:

@@ -87,16 +87,18 @@ class Publications:
 
         It goes by the shortest way through the delay line, which is where a worker may publish.
         """
-        hop = enter(0, task.name)
-        message = Message(
-            exchange=hop.exchange,
-            routing_key=hop.routing_key,
-            body=task.body,
-            properties=task_properties(task),
-        )
-        if not await self._outbox.send(message, lambda: part.is_live):
+        if not await self._outbox.send(_copy(task, 0), lambda: part.is_live):
             return False
         self._counts["split"] += 1
+        return True
+
+    async def postpone(self, running: Running, delay_s: float) -> bool:
+        """A copy into the delay line that is the same attempt."""
+        copy = replace(running.task, reply_to=running.reply_to)
+        if not await self._outbox.send(_copy(copy, delay_s), lambda: running.is_live):
+            return False
+        self._counts["postponed"] += 1
+        self._meter.ended(running.task.name, "postponed")
         return True
 
     async def bury(self, running: Running, settlement: Bury, last: Attempt) -> bool:
@@ -165,6 +167,12 @@ class Publications:
         """A reply to an address; see ``Replies.answer``."""
         await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), problem=problem)
         failpoint("after_reply_confirm")
+
+
+def _copy(task: Task, delay_s: float) -> Message:
+    hop = enter(delay_s, task.name)
+    properties = task_properties(task)
+    return Message(exchange=hop.exchange, routing_key=hop.routing_key, body=task.body, properties=properties)
 
 
 def headers_of(delivery: Delivery) -> dict[str, object] | None:

@@ -141,7 +141,7 @@ class ThreadExecutor:
             for number, call in enumerate(calls):
                 if not seat.begin(calls, number):
                     return
-                outcome = _guarded(self._handlers[call.context.task], call, self._limits)
+                outcome = _guarded(self._handlers[call.handler], call, self._limits)
                 ran_s = time.monotonic() - seat.began_s
                 if not seat.ended():
                     return

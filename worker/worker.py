@@ -23,6 +23,7 @@ from worker.consumer import Consumer
 from worker.coroutines import AsyncExecutor
 from worker.delivery import Delivery
 from worker.executor import Executor
+from worker.handler import fallback_of
 from worker.metrics import Snapshot
 from worker.outbox import Outbox
 from worker.processes import ProcessExecutor
@@ -117,7 +118,7 @@ class Worker:
             reconnects={name: max(0, link.generation - 1) for name, link in links.items()},
             traffic=traffic,
             blocked_s=traffic.blocked_s(time.monotonic()),
-            metered=list(self._attempts.meter.families()),
+            metered=self._attempts.metered(),
         )
 
     async def wait_ready(self) -> None:
@@ -224,8 +225,14 @@ def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor
     kinds: dict[str, dict[str, str]] = {}
     for name, task in settings.tasks.items():
         if task.queue in queues:
-            kinds.setdefault(task.executor, {})[name] = task.handler
-    return [(_executor(kind, handlers, settings), list(handlers)) for kind, handlers in kinds.items()]
+            handlers = kinds.setdefault(task.executor, {})
+            handlers[name] = task.handler
+            if task.fallback is not None:
+                handlers[fallback_of(name)] = task.fallback
+    return [
+        (_executor(kind, handlers, settings), [name for name in handlers if name in settings.tasks])
+        for kind, handlers in kinds.items()
+    ]
 
 
 def _is_ours(error: BaseException) -> bool:

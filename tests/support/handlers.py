@@ -49,6 +49,27 @@ def reject(text: str = "no", journal: str | None = None) -> None:
     raise Reject(text)
 
 
+def depend(down: str, journal: str | None = None, poison: bool = False) -> int:
+    """Needs something that is away as long as there is a file ``down``; ``poison`` fails whatever is there."""
+    is_down = Path(down).exists()
+    note(journal, down=is_down, poison=poison)
+    if is_down or poison:
+        raise ConnectionError("it is away")
+    return current().attempt
+
+
+async def depend_async(down: str, journal: str | None = None, poison: bool = False) -> int:
+    return depend(down, journal, poison)
+
+
+def do_without(down: str, journal: str | None = None, poison: bool = False) -> str:
+    """Answers in the place of ``depend``."""
+    note(journal, fallback=True)
+    if poison:
+        raise LookupError("not in the cache either")
+    return "from the cache"
+
+
 def crash(journal: str | None = None) -> None:
     """Kill the process that runs this, as the kernel does when memory runs out."""
     note(journal)

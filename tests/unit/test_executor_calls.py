@@ -47,7 +47,7 @@ class Caller:
             told.add_done_callback(self._waiting.discard)
 
         context = Current(id=call_id, task=task, queue="queue_a", attempt=1, max_attempts=1)
-        return Call(context, msgpack.packb(arguments), timeout_s, 0, on_end)
+        return Call(context, context.task, msgpack.packb(arguments), timeout_s, 0, on_end)
 
     async def _tell(self) -> None:
         async with self._news:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
+from broker.settings import Settings
 from broker.traffic import Traffic
 from dispatcher import metrics as dispatcher_metrics
 from tests.support.pages import block_with, section, unsaid
 from worker import metrics as worker_metrics
+from worker.guard import Guards
 from worker.meter import Meter
 
 _ROOT = Path(__file__).parents[2]
@@ -51,9 +53,18 @@ def check(promtool: str, *arguments: str | Path) -> str:
 
 def known() -> set[str]:
     """The names of all series of workers and dispatchers."""
+    settings = Settings.model_validate(
+        {
+            "queues": {"q": {}},
+            "breakers": {"b": {}},
+            "tasks": {"t": {"queue": "q", "handler": "m:f", "breaker": "b"}},
+        }
+    )
+    guards = Guards(settings, ["t"], lambda _runs, _by_fallback: None, lambda _run: None, lambda: None)
+    metered = [*Meter([]).families(), *guards.families()]
     snapshot = worker_metrics.Snapshot(
         identity="", prefetch={}, is_ready=True, busy=0, concurrency=0, unacked=0, refused=0, obituaries=0,
-        child_restarts=0, reconnects={}, traffic=Traffic(), blocked_s=0, metered=list(Meter([]).families()),
+        child_restarts=0, reconnects={}, traffic=Traffic(), blocked_s=0, metered=metered,
     )  # fmt: skip
     nothing = dispatcher_metrics.Metrics(
         published=0, confirmed=0, returned=0, nacked=0, lost=0, replies=0, duplicates=0, strangers=0, in_flight=0,

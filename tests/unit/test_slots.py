@@ -33,7 +33,7 @@ class Holders:
             self.slots.release()
 
         context = Current(id=name, task="t", queue="q", attempt=1, max_attempts=1)
-        return Call(context, b"\x80", 1.0, 0, on_end)
+        return Call(context, context.task, b"\x80", 1.0, 0, on_end)
 
     def _begin(self, calls: list[Call]) -> None:
         self.begun.append([call.context.id for call in calls])
