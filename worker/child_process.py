@@ -175,8 +175,10 @@ class Child:
 
     def _flush(self) -> None:
         self._flushing = False
-        self._write()
-        self._permits.send()
+        # It may have been lost in the turn in which it was handed something.
+        if not self.is_lost:
+            self._write()
+            self._permits.send()
 
     def _write(self) -> None:
         """Send what is there; what the socket does not take follows when it can."""

@@ -14,9 +14,9 @@ from contextvars import copy_context
 from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, load_all, run_async, safe_text
+from worker.handler import Call, Handler, run_async, safe_text
 from worker.outcome import Failed, Outcome
-from worker.threads import SWEEP_S, Outcomes, timed_out
+from worker.threads import SWEEP_S, Outcomes, load_all, timed_out
 
 
 class Coroutine:

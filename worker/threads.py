@@ -12,16 +12,21 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, load_all, run, safe_text
+from worker.handler import Call, Handler, load, run, safe_text
 from worker.outcome import Failed, Outcome
 
 #: How often it is looked whether a call is over its time limit.
 SWEEP_S = 0.05
+
+
+async def load_all(paths: Mapping[str, str]) -> dict[str, Handler]:
+    """The handlers of several tasks, loaded in a thread: a slow import must not hold up the loop."""
+    return await asyncio.to_thread(lambda: {task: load(path) for task, path in paths.items()})
 
 
 class Seat:

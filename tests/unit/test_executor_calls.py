@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.waiting import eventually
+from worker.child_process import Child
 from worker.context import Current
 from worker.executor import Executor
 from worker.handler import Call
@@ -238,3 +242,25 @@ def test_calls_that_are_taken_back_from_a_child_stay_with_their_own_handlers() -
             assert {str(caller.ends[f"{one} note"]) for one in many("a", 4)} == {str(Done(msgpack.packb(1)))}
 
     in_a_loop(story)
+
+
+def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_nobody() -> None:
+    async def story() -> None:
+        problems: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+        child = await Child.start([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS)])
+        context = Current(id="a", task="echo", queue="queue_a", attempt=1, max_attempts=1)
+        child.send([Call(context, "echo", msgpack.packb({}), 1.0, 0, lambda _outcome, _ran_s: None)], 1.0)
+        await child.kill()
+        await asyncio.sleep(0)
+        assert problems == []
+
+    in_a_loop(story)
+
+
+def test_a_child_that_runs_plain_functions_does_without_an_event_loop() -> None:
+    code = "import sys, worker.child; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", modules], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not {"asyncio", "ssl", "pika", "pydantic"} & set(loaded.stdout.split())
