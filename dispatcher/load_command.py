@@ -57,6 +57,7 @@ def load(context: click.Context, config: str | None, **options: Any) -> ExitCode
     --window tasks are under way. Exit codes: 4 tasks without a queue, 75 lost, 1 a threshold missed, 0 ok.
     """
     if context.invoked_subcommand is not None:
+        context.obj = config or context.obj
         return None
     if options["rate"] is not None and options["window"] is not None:
         raise click.UsageError("--rate or --window, not both: a rate does not wait for what is under way.")
@@ -78,3 +79,39 @@ def compare(files: tuple[str, ...], plot: str | None, output: str) -> ExitCode:
     from dispatcher.load_compare import compare as command
 
     return command(files, output, plot)
+
+
+@load.command()
+@click.option("--a", "left", multiple=True, metavar="KEY=VALUE", help="A setting of A, like worker.prefetch=1.")
+@click.option("--b", "right", multiple=True, metavar="KEY=VALUE", help="A setting of B.")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks of a turn.")
+@click.option("--rounds", type=click.IntRange(6, 1000), default=10, show_default=True, help="Turns of each side.")
+@click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="Workers of a side.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
+)
+@click.option("--window", type=click.IntRange(1, 20_000), help="Or keep so many under way.  [default: 500]")
+@click.option(
+    "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
+)
+@click.option("-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument of each task.")
+@click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object.")
+@click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
+@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task.")
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write the comparison, as JSON.")
+@_output
+@config_option
+@log_format_option
+@click.pass_context
+@told
+def ab(context: click.Context, config: str | None, **options: Any) -> ExitCode:
+    """Compare two configurations on the same load, turn by turn, and say which is faster.
+
+    KEY as `python -m broker config show` prints it; worker.prefetch is the prefetch of each queue of the test. It
+    starts the workers itself, those of one side at a time, in queues that have to be empty. Exit codes: as load.
+    """
+    if options["rate"] is not None and options["window"] is not None:
+        raise click.UsageError("--rate or --window, not both: a rate does not wait for what is under way.")
+    from dispatcher.load_ab import run_ab
+
+    return run_ab(config or context.obj, **options)
