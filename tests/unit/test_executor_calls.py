@@ -260,7 +260,5 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
 
 def test_a_child_that_runs_plain_functions_does_without_an_event_loop() -> None:
     code = "import sys, worker.child; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", modules], capture_output=True, text=True, check=True, timeout=60
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"asyncio", "ssl", "pika", "pydantic"} & set(loaded.stdout.split())
