@@ -18,7 +18,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -27,27 +27,25 @@ from broker.channel import resolve
 from broker.errors import PublishError
 from broker.metrics import Family
 from broker.settings import Settings
-from protocol.batch import join_replies, read_batch
+from protocol.batch import read_batch
 from protocol.errors import Malformed
 from protocol.letter import why
 from protocol.reply import DONE, Failure, PackedReply, Run, pack_done, pack_failed
 from protocol.task import Attempt, Task
 from worker.admission import admit
+from worker.answers import Answers
 from worker.batch import Batch, Part
-from worker.context import Current
 from worker.delivery import Delivery
 from worker.executor import Executor
 from worker.failpoint import failpoint
-from worker.guard import Guards, Kept
-from worker.handler import Call, fallback_of
 from worker.ledger import Finished, Ledger, Running
 from worker.meter import Meter
 from worker.outbox import Outbox
 from worker.outcome import Outcome
 from worker.publications import Publications, headers_of
 from worker.replies import Replies
+from worker.runs import Runs
 from worker.settlement import Answer, Bury, RetryIn, settle
-from worker.slots import Slots
 from worker.under_way import UnderWay
 
 log = logging.getLogger("glassrabbit.worker")
@@ -70,30 +68,24 @@ class Attempts:
         self._settings = settings
         self._limits = settings.limits.messages
         self._identity = identity
-        self._executors = executors
-        self._outbox = outbox
-        self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
-        self._guards = Guards(settings, executors, self._begin, self._over, self._take_back)
+        self._runs = Runs(settings, executors, slots, self)
         self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
         limits = settings.limits
         self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
         self._under_way = UnderWay(on_defect)
-        self._draining = False
-        self._holding = True
-        self._held: list[Running] = []
-        self._stopped = False
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
+        self._answers = Answers(self._replies, self._close, self._insist)
         self._publications = Publications(settings, identity, outbox, self._replies, self.counts, self.meter)
 
     @property
     def busy(self) -> int:
         """Tasks that run."""
-        return sum(executor.busy for executor in set(self._executors.values()))
+        return self._runs.busy
 
     def metered(self) -> list[Family]:
         """What was counted, and the breakers."""
-        return [*self.meter.families(), *self._guards.families()]
+        return [*self.meter.families(), *self._runs.families()]
 
     @property
     def open(self) -> int:
@@ -101,33 +93,12 @@ class Attempts:
         return self._under_way.count
 
     def drain(self) -> None:
-        """Begin nothing any more. What has not begun is held until ``give_back``: given back while the consumers
-        are there it would come again at once."""
-        self._draining = True
-        self._withdraw()
-        self._held.extend(self._guards.withdraw())
+        """Begin nothing any more; what has not begun is held until ``give_back_held``."""
+        self._runs.drain()
 
-    def give_back(self) -> None:
+    def give_back_held(self) -> None:
         """Give back what is held, and what comes from now on."""
-        self._holding = False
-        held, self._held = self._held, []
-        for running in held:
-            self._give_back(running)
-
-    def _withdraw(self) -> None:
-        """What has not begun is held."""
-        self._slots.withdraw()
-        for executor in set(self._executors.values()):
-            executor.withdraw()
-
-    def _take_back(self) -> None:
-        """A breaker has opened: what has not begun is begun anew, or not."""
-        if self._draining or self._stopped:
-            return
-        self._withdraw()
-        held, self._held = self._held, []
-        for running in held:
-            self._submit([running])
+        self._runs.give_back()
 
     async def finish(self) -> None:
         """Return once nothing is open."""
@@ -135,7 +106,8 @@ class Attempts:
 
     async def stop(self) -> None:
         """Do nothing any more about anything. What is unsettled stays so."""
-        self._stopped = True
+        self._runs.stop()
+        self._answers.stop()
         await self._under_way.stop()
 
     async def handle(self, delivery: Delivery) -> None:
@@ -170,7 +142,7 @@ class Attempts:
         if known is not None:
             return known
         running = self._start(delivery, task)
-        self._submit([running])
+        self._runs.submit([running])
         return running
 
     def _take_batch(self, batch: Batch, entries: list[tuple[str, bytes]]) -> asyncio.Task[None] | None:
@@ -186,7 +158,7 @@ class Attempts:
             else:
                 fresh.append(self._start(part, task))
         if fresh:
-            self._submit(fresh)
+            self._runs.submit(fresh)
         return self._under_way.spawn(self._split(singles)) if singles else None
 
     def _known(self, delivery: Delivery | Part, task: Task) -> Running | asyncio.Task[None] | None:
@@ -208,51 +180,8 @@ class Attempts:
         self._under_way.begin()
         return running
 
-    def _submit(self, runs: list[Running]) -> None:
-        """Have tasks of one name run as soon as there is room and no breaker is open; when draining, hold them or
-        give them back."""
-        if self._draining:
-            for running in runs:
-                self._put_back(running)
-        else:
-            self._guards.admit(runs)
-
-    def _begin(self, runs: list[Running], by_fallback: bool) -> None:
-        """Have tasks of one name run as soon as there is room."""
-        self._slots.add([self._call(running, by_fallback) for running in runs])
-
-    def _put_back(self, running: Running) -> None:
-        if self._holding:
-            self._held.append(running)
-        else:
-            self._give_back(running)
-
-    def _call(self, running: Running, by_fallback: bool) -> Call:
-        task = running.task
-        handler = fallback_of(task.name) if by_fallback else task.name
-        settings = self._settings.tasks[task.name]
-        context = Current(
-            id=task.id,
-            task=task.name,
-            queue=settings.queue,
-            attempt=task.attempt,
-            max_attempts=settings.retry.max_retries + 1,
-        )
-        on_end = partial(self._ended, running)
-        return Call(context, handler, task.body, settings.timeout_s, task.expires_at, on_end)
-
-    def _ended(self, running: Running, outcome: Outcome | None, ran_s: float) -> None:
-        self._slots.release()
-        if self._stopped:
-            return
-        if outcome is None:
-            self._guards.forget(running)
-            self._put_back(running)
-            return
-        failpoint("after_work")
-        if (kept := self._guards.keep(running, outcome)) is not None:
-            self._keep(running, kept)
-            return
+    def ended(self, running: Running, outcome: Outcome, ran_s: float) -> None:
+        """A run has ended: decide, and carry it out."""
         task, now_ms, first = running.task, _now_ms(), running.deliveries[0]
         batch = first.batch if isinstance(first, Part) else None
         ran_ms = round(ran_s * 1000) if batch is None else batch.ran_ms(ran_s)
@@ -267,70 +196,22 @@ class Attempts:
         )
         retry = self._settings.tasks[task.name].retry
         settlement = settle(outcome, task, retry, now_ms=now_ms, chance=random.random())
-        if not isinstance(settlement, Answer):
-            last = Attempt(
-                attempt=task.attempt,
-                error="",
-                text="",
-                worker=self._identity,
-                started_ms=started_ms,
-                ran_ms=ran_ms,
-            )
-            self._under_way.spawn(self._carry_out(settlement, running, run, last))
+        if isinstance(settlement, Answer):
+            self._answers.add(running, pack_done(task.id, settlement.result, run), batch)
             return
-        reply = pack_done(task.id, settlement.result, run)
-        if batch is None:
-            self._answer(running, reply)
-        else:
-            if not batch.replies:
-                asyncio.get_running_loop().call_soon(self._answer_batch, batch)
-            batch.replies.append((running, reply))
+        last = Attempt(
+            attempt=task.attempt,
+            error="",
+            text="",
+            worker=self._identity,
+            started_ms=started_ms,
+            ran_ms=ran_ms,
+        )
+        self._under_way.spawn(self._carry_out(settlement, running, run, last))
 
-    def _keep(self, running: Running, kept: Kept) -> None:
-        """It has run and a breaker is open: it runs again, as the same attempt."""
-        match kept:
-            case Kept.LATER:
-                self._under_way.spawn(self._postpone(running))
-            case Kept.HELD if self._draining:
-                self._put_back(running)
-            case Kept.HELD:
-                self._guards.hold(running)
-
-    def _answer(self, running: Running, reply: PackedReply) -> None:
-        reply_to = running.reply_to
-        if not self._replies.post(reply_to, reply, partial(self._answered, reply_to, ((running, reply),))):
-            self._under_way.spawn(self._finish(running, reply))
-
-    def _answer_batch(self, batch: Batch) -> None:
-        """Send together what has come together."""
-        if self._stopped:
-            return
-        reply_to = batch.task.reply_to
-        for ended in batch.messages():
-            if len(ended) == 1:
-                self._answer(*ended[0])
-                continue
-            joined = join_replies(batch.task.id, [reply for _, reply in ended])
-            if not self._replies.post(reply_to, joined, partial(self._answered, reply_to, ended)):
-                for one in ended:
-                    self._under_way.spawn(self._finish(*one))
-
-    def _answered(
-        self,
-        reply_to: str | None,
-        ended: Sequence[tuple[Running, PackedReply]],
-        problem: PublishError | None,
-    ) -> None:
-        """A message with these replies was accepted, or why it was not."""
-        if self._stopped:
-            return
-        failpoint("after_reply_confirm")
-        for running, reply in ended:
-            if problem is None and running.reply_to == reply_to:
-                self._close(running, reply)
-            else:
-                # Of many together none is to blame for a connection that ended.
-                self._under_way.spawn(self._finish(running, reply, problem if len(ended) == 1 else None))
+    def postpone(self, running: Running, delay_s: float) -> None:
+        """A copy at the end of its queue, confirmed → ack."""
+        self._under_way.spawn(self._postpone(running, delay_s))
 
     def _close(self, running: Running, reply: PackedReply) -> None:
         """Remember → ack."""
@@ -340,19 +221,21 @@ class Attempts:
         self._ledger.finish(running.key, running, reply, time.monotonic())
         failpoint("after_remember")
         self._ack(running)
-        self._over(running)
+        self.over(running)
 
-    def _give_back(self, running: Running) -> None:
-        """It has not begun. A task of a batch goes by itself: the others of its batch may have ended."""
+    def give_back(self, running: Running) -> None:
+        """It has not begun, or has to begin anew. A task of a batch goes by itself: the others of its batch may
+        have ended."""
         self._ledger.forget(running.key, running)
         for delivery in running.deliveries:
             if isinstance(delivery, Part):
                 self._under_way.spawn(self._split([(delivery, running.task)]))
             else:
                 delivery.nack()
-        self._over(running)
+        self.over(running)
 
-    def _over(self, running: Running) -> None:
+    def over(self, running: Running) -> None:
+        """All is done about it that will be done here."""
         self._ledger.forget(running.key, running)
         self._under_way.end()
         if running.on_over is not None:
@@ -399,18 +282,20 @@ class Attempts:
                 case _:
                     assert_never(settlement)
         finally:
-            self._over(running)
+            self.over(running)
 
-    async def _postpone(self, running: Running) -> None:
-        """A copy at the end of its queue, confirmed → ack."""
+    async def _postpone(self, running: Running, delay_s: float) -> None:
         self._ledger.forget(running.key, running)
         try:
-            if await self._publications.postpone(running, self._guards.away_s(running)):
+            if await self._publications.postpone(running, delay_s):
                 self._ack(running)
         finally:
-            self._over(running)
+            self.over(running)
 
-    async def _finish(self, running: Running, reply: PackedReply, problem: PublishError | None = None) -> None:
+    def _insist(self, running: Running, reply: PackedReply, problem: PublishError | None) -> None:
+        self._under_way.spawn(self._finish(running, reply, problem))
+
+    async def _finish(self, running: Running, reply: PackedReply, problem: PublishError | None) -> None:
         """Reply, confirmed, for as long as that takes → remember → ack."""
         await self._reply_to_the_last(running, reply, problem)
         self._close(running, reply)

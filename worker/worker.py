@@ -184,7 +184,7 @@ class Worker:
         self._attempts.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._consumer.cancel(), CLOSE_TIMEOUT_S)
-        self._attempts.give_back()
+        self._attempts.give_back_held()
         await self._attempts.finish()
 
     async def _stop(self) -> None:

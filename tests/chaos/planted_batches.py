@@ -8,7 +8,7 @@ from typing import Any
 from protocol.reply import PackedReply
 from protocol.task import Task
 from tests.chaos.planted_worker import swap
-from worker import attempt
+from worker import answers
 from worker.batch import Batch, Part
 from worker.ledger import Running
 from worker.publications import Publications
@@ -41,7 +41,7 @@ def batch_told_of_its_first() -> None:
         joined: PackedReply = join(batch_id, replies[:1])
         return joined
 
-    join = swap(attempt, "join_replies", only_the_first)
+    join = swap(answers, "join_replies", only_the_first)
 
 
 def batch_not_split() -> None:

@@ -1,0 +1,146 @@
+"""What runs here, and what waits for that: before a breaker that is open, for room, or for the end of a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Protocol
+
+from broker.metrics import Family
+from broker.settings import Settings
+from worker.context import Current
+from worker.executor import Executor
+from worker.failpoint import failpoint
+from worker.guard import Guards, Kept
+from worker.handler import Call, fallback_of
+from worker.ledger import Running
+from worker.outcome import Outcome
+from worker.slots import Slots
+
+
+class Owner(Protocol):
+    """Who submits runs, and hears what becomes of each: one of these, once."""
+
+    def ended(self, running: Running, outcome: Outcome, ran_s: float) -> None:
+        """It ran so many seconds, and something follows from how that ended."""
+
+    def postpone(self, running: Running, delay_s: float) -> None:
+        """It ran, and is to run again, as the same attempt, at the end of its queue."""
+
+    def give_back(self, running: Running) -> None:
+        """It did not begin, or is to begin anew, and not here."""
+
+    def over(self, running: Running) -> None:
+        """Nothing more is done about it here: the broker hands it to somebody else."""
+
+
+class Runs:
+    """Life: ``submit`` → ``drain`` → ``give_back``, and at any time ``stop``."""
+
+    def __init__(
+        self, settings: Settings, executors: Mapping[str, Executor], slots: int | None, owner: Owner
+    ) -> None:
+        """``executors`` maps each task of this worker to what runs it; ``slots``: how many may run at once where
+        the executors do not bound it."""
+        self._settings = settings
+        self._executors = set(executors.values())
+        self._owner = owner
+        self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
+        self._guards = Guards(settings, executors, self._begin, owner.over, self._take_back)
+        self._draining = False
+        self._holding = True
+        self._held: list[Running] = []
+        self._stopped = False
+
+    @property
+    def busy(self) -> int:
+        """Tasks that run."""
+        return sum(executor.busy for executor in self._executors)
+
+    def families(self) -> Iterator[Family]:
+        """The numbers of the breakers."""
+        return self._guards.families()
+
+    def submit(self, runs: list[Running]) -> None:
+        """Have tasks of one name run as soon as there is room and no breaker is open."""
+        if self._draining:
+            for running in runs:
+                self._put_back(running)
+        else:
+            self._guards.admit(runs)
+
+    def drain(self) -> None:
+        """Begin nothing any more. What has not begun is held until ``give_back``: given back while the consumers
+        are there it would come again at once."""
+        self._draining = True
+        self._withdraw()
+        self._held.extend(self._guards.withdraw())
+
+    def give_back(self) -> None:
+        """Give back what is held, and what comes from now on."""
+        self._holding = False
+        held, self._held = self._held, []
+        for running in held:
+            self._owner.give_back(running)
+
+    def stop(self) -> None:
+        """Nobody hears any more of what runs."""
+        self._stopped = True
+        self._guards.withdraw()
+
+    def _withdraw(self) -> None:
+        """What has not begun is held."""
+        self._slots.withdraw()
+        for executor in self._executors:
+            executor.withdraw()
+
+    def _take_back(self) -> None:
+        """A breaker has opened: what has not begun is begun anew, or not."""
+        if self._draining or self._stopped:
+            return
+        self._withdraw()
+        held, self._held = self._held, []
+        for running in held:
+            self.submit([running])
+
+    def _put_back(self, running: Running) -> None:
+        if self._holding:
+            self._held.append(running)
+        else:
+            self._owner.give_back(running)
+
+    def _begin(self, runs: list[Running], by_fallback: bool) -> None:
+        self._slots.add([self._call(running, by_fallback) for running in runs])
+
+    def _call(self, running: Running, by_fallback: bool) -> Call:
+        task = running.task
+        handler = fallback_of(task.name) if by_fallback else task.name
+        settings = self._settings.tasks[task.name]
+        context = Current(
+            id=task.id,
+            task=task.name,
+            queue=settings.queue,
+            attempt=task.attempt,
+            max_attempts=settings.retry.max_retries + 1,
+        )
+        on_end = partial(self._ended, running)
+        return Call(context, handler, task.body, settings.timeout_s, task.expires_at, on_end)
+
+    def _ended(self, running: Running, outcome: Outcome | None, ran_s: float) -> None:
+        self._slots.release()
+        if self._stopped:
+            return
+        if outcome is None:
+            self._guards.forget(running)
+            self._put_back(running)
+            return
+        failpoint("after_work")
+        match self._guards.keep(running, outcome):
+            case None:
+                self._owner.ended(running, outcome, ran_s)
+            case Kept.LATER:
+                self._owner.postpone(running, self._guards.away_s(running))
+            case Kept.HELD if self._draining:
+                self._put_back(running)
+            case Kept.HELD:
+                self._guards.hold(running)
