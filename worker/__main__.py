@@ -9,9 +9,10 @@ import click
 
 from broker.shell import config_option, log_format_option, names_of, told
 from worker.autoscale_command import autoscale
+from worker.scale_command import scale
 from worker.up_command import up
 
-COMMANDS = {"up": up, "autoscale": autoscale}
+COMMANDS = {"up": up, "scale": scale, "autoscale": autoscale}
 
 
 class WithCommands(click.Command):

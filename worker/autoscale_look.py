@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,11 +23,12 @@ API_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Of each queue that could be asked: its numbers and its consumers. ``held``: unacked by local process id."""
+    """Of each queue that could be asked: its numbers and its consumers."""
 
     samples: dict[str, Sample] = field(default_factory=dict)
     consumers: dict[str, int] = field(default_factory=dict)
-    held: dict[int, int] = field(default_factory=dict)
+    #: Unacked deliveries of workers, by host and process id.
+    held: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 class Watch:
@@ -91,8 +91,7 @@ class Watch:
             for queue in status.work
             if queue.name in inspected
         }
-        here = socket.gethostname()
-        held = {one.pid: one.unacked or 0 for one in status.workers or () if one.host == here}
+        held = {(one.host, one.pid): one.unacked or 0 for one in status.workers or ()}
         return Look(samples, {queue: consumers for queue, (_, consumers) in inspected.items()}, held)
 
     def _tell(self, what: str, error: BrokerError) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.settings import Settings
 from worker.up_process import End, WorkerProcess
+from worker.workers import Held
 
 log = logging.getLogger("glassrabbit.pool")
 
@@ -111,6 +113,8 @@ class Slot:
 class Pool:
     """``want`` says how many workers a queue has; ``stop`` ends them all. All of it on one event loop."""
 
+    at_stop = "the workers finish what runs (again: stop at once)"
+
     def __init__(self, settings: Settings, options: Sequence[str], environ: Mapping[str, str]) -> None:
         """``options`` and ``environ`` are for each worker."""
         self._settings = settings
@@ -124,24 +128,25 @@ class Pool:
         """Workers that the queue is to have; those that leave do not count."""
         return len(self._staying(queue))
 
-    def want(self, queue: str, count: int, held: Mapping[int, int] | None = None) -> None:
-        """Start workers, or let some leave: those without a worker that runs, then those that hold least.
-
-        ``held``: unacked deliveries by process id.
-        """
-        staying = self._staying(queue)
+    def want(self, queue: str, count: int, held: Held | None = None) -> None:
+        """Start workers, or let some leave: those without a worker that runs, then those that hold least."""
+        staying, here = self._staying(queue), socket.gethostname()
         for _ in range(count - len(staying)):
             self._add(queue)
 
         def worth(slot: Slot) -> tuple[bool, int]:
-            return slot.worker.ready.is_set(), (held or {}).get(slot.worker.pid or 0, 0)
+            return slot.worker.ready.is_set(), (held or {}).get((here, slot.worker.pid or 0), 0)
 
         for slot in sorted(staying, key=worth)[: max(0, len(staying) - count)]:
             log.info("%s: leaves, finishing what runs", slot.name)
             slot.leave()
 
+    async def refresh(self) -> None:
+        """Nobody else starts or stops them."""
+
     async def roll(self) -> None:
         """Replace each worker by one that is ready before the old one leaves. Stops at the first failure."""
+        log.info("SIGHUP: a new worker takes the place of each")
         for queue in list(self._slots):
             for old in self._staying(queue):
                 new = self._add(queue)

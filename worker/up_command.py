@@ -14,7 +14,7 @@ from broker.shell import config_option, log_format_option, told
 
 if TYPE_CHECKING:
     from broker.settings import Settings
-    from worker.up import Pool
+    from worker.workers import Workers
 
 log = logging.getLogger("glassrabbit.pool")
 
@@ -84,23 +84,22 @@ def worker_options(config: str | None, concurrency: int | None) -> list[str]:
     return [word for name, value in given if value is not None for word in (name, str(value))]
 
 
-async def until_told(pool: Pool, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Do ``work`` until it ends, or until SIGTERM or SIGINT; then stop the pool. SIGHUP replaces its workers."""
+async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Do ``work`` until it ends, or until SIGTERM or SIGINT; then let the workers go. SIGHUP replaces them."""
     loop = asyncio.get_running_loop()
     told, rolls = asyncio.Event(), set[asyncio.Task[None]]()
 
     def on_stop(number: signal.Signals) -> None:
         if told.is_set():
-            log.warning("%s again: stopping at once, everything unfinished goes back", number.name)
-            pool.abort()
+            log.warning("%s again: stopping at once", number.name)
+            workers.abort()
         else:
-            log.info("%s: the workers finish what runs (again: stop at once)", number.name)
+            log.info("%s: %s", number.name, workers.at_stop)
             told.set()
 
     def on_hangup() -> None:
         if not told.is_set() and not rolls:
-            log.info("SIGHUP: a new worker takes the place of each")
-            roll = asyncio.create_task(pool.roll())
+            roll = asyncio.create_task(workers.roll())
             rolls.add(roll)
             roll.add_done_callback(rolls.discard)
 
@@ -114,6 +113,6 @@ async def until_told(pool: Pool, work: Callable[[], Coroutine[Any, Any, Any]]) -
         for task in (*tasks, *rolls):
             task.cancel()
         await asyncio.gather(*tasks, *rolls, return_exceptions=True)
-        await pool.stop()
+        await workers.stop()
     for task in done:
         task.result()

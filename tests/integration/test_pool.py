@@ -9,19 +9,21 @@ import re
 import signal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.integration.test_readme import assert_printed, run_block
+from tests.spike.run import SMALL, Plan, spike, wrong
+from tests.spike.sites import local
 from tests.support.installation import Install, Installation
+from tests.support.pages import block_with, section
 from tests.support.processes import is_running
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
-from tests.support.workers import ROOT, WorkerProcess
+from tests.support.workers import WorkerProcess
 
 #: Executed below.
-PAGE = (ROOT / "docs" / "workers.md").read_text()
+PAGE = "docs/workers.md"
 #: Starts are slow on a machine that does other things.
 START_S = 40.0
 READY = re.compile(r"(queue_[ab] #\d+): ready, pid (\d+)")
@@ -31,14 +33,7 @@ class Pool(WorkerProcess):
     """``python -m worker up …`` from its start until ``close``, which leaves no worker behind."""
 
     def __init__(self, installation: Installation, *words: str, **further: str) -> None:
-        self._out = installation.folder / "pool.out"
-        with self._out.open("w") as out:
-            super().__init__(words, {**installation.environment, **further}, out)
-
-    @property
-    def decisions(self) -> list[dict[str, Any]]:
-        """What ``-o json`` tells."""
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        super().__init__(words, {**installation.environment, **further})
 
     @property
     def pids(self) -> list[int]:
@@ -132,48 +127,19 @@ def test_up_keeps_its_number_renews_and_stops_without_losing_a_task(
         assert installation.vhost.ready("queue_a") == 0
 
 
-def test_autoscaling_follows_a_spike_up_and_down_and_explains_it(install: Install) -> None:
-    installation = install(
-        tasks={"nap": {"queue": "queue_a", "handler": "tests.support.handlers:nap"}},
-        worker={"concurrency": 1},
-        scaling={
-            "mode": "QueueLength",
-            "value": 10,
-            "max_replica_count": 3,
-            "polling_interval_s": 0.3,
-            "stabilization_window_s": 1.0,
-        },
-    )
-    caller, journal = installation.caller(), installation.journal()
-    installation.declare()
-    api = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": installation.vhost.broker.management.url}
-    pool = Pool(installation, "autoscale", "queue_a", "-o", "json", **api)
-    with contextlib.closing(pool):
-        pool.wait_started(1)
-        sent = [caller.submit("nap", {"journal": str(journal)}) for _ in range(60)]
-        pool.wait_started(3)
-        entries = journal.wait(60, START_S)
-
-        def changes() -> list[tuple[int, int]]:
-            return [(one["before"], one["after"]) for one in pool.decisions if one["before"] != one["after"]]
-
-        eventually(lambda: changes()[-1][1] == 1, "the way back", START_S)
-        eventually(lambda: len(pool.pids) == 1, "the end of those that are too many", START_S)
-        assert changes()[:2] == [(1, 2), (2, 3)]
-        assert all(after < before <= 3 for before, after in changes()[2:])
-        for decision in pool.decisions:
-            assert decision["target"] == "target 10 tasks each"
-            assert isinstance(decision["ready"], int)
-        assert len({entry["pid"] for entry in entries}) > 1
-        assert sorted(journal.ids) == sorted(sent)
-        assert (installation.vhost.ready("queue_a"), installation.vhost.consumers("queue_a")) == (0, 1)
-        pool.sigterm()
-        assert pool.wait(START_S) == 0
+@pytest.mark.parametrize("plan", [SMALL, pytest.param(Plan(), marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+def test_workers_follow_a_spike_up_and_down_lose_nothing_and_leave(
+    vhost: Vhost, tmp_path: Path, plan: Plan
+) -> None:
+    run = spike(local(tmp_path, vhost.url, vhost.broker.management.url), plan)
+    assert wrong(run) == []
+    assert len(run["workers"]) > 1
+    assert (vhost.ready("queue_a"), vhost.consumers("queue_a")) == (0, 0)
 
 
 def test_the_commands_of_the_page_do_what_it_shows(vhost: Vhost, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    block = "".join(blocks)
+    fixed, needed = section(PAGE, "A fixed number"), section(PAGE, "As many as are needed")
+    block = block_with(fixed, "console", "kill -HUP") + block_with(needed, "console", "-o json")
     cleanly = "$ trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n"
     api = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": vhost.broker.management.url}
     printed = run_block(cleanly + block, tmp_path, BROKER_URL=vhost.url, **api)
@@ -182,3 +148,9 @@ def test_the_commands_of_the_page_do_what_it_shows(vhost: Vhost, tmp_path: Path)
     assert " queue_a 0→1: ready 0, unacked " in first
     assert " queue_b 0→1: ready 0, unacked " in second
     assert (json.loads(last)["queue"], json.loads(last)["after"]) == ("queue_a", 1)
+
+    compared = block_with(fixed, "console", "load compare").replace("-n 1000", "-n 60")
+    printed = run_block(cleanly + compared, tmp_path, BROKER_URL=vhost.url, **api)
+    spread = [line.split() for line in printed if re.fullmatch(r" +\S+:\d+ +\d+ +\d+ *", line)]
+    assert [sum(int(row[column]) for row in spread) for column in (1, 2)] == [60, 60]
+    assert len(spread) > 1
