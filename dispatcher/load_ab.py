@@ -22,6 +22,7 @@ from dispatcher.load_ab_run import Bench, Contender, Run, is_answered, run_round
 from dispatcher.load_ab_sides import Side, patient, side_of
 from dispatcher.load_ab_verdict import FIGURES, Compared, Figure, SideName, compared, turns
 from dispatcher.load_plan import Part, Plan, parts_of, under_way
+from dispatcher.load_session import code_of
 from dispatcher.pace import Batch
 from protocol.errors import ExitCode
 
@@ -162,9 +163,7 @@ def _told_unanswered(run: Run) -> ExitCode:
         f"no comparison: in the last turn {tasks['returned']} tasks were returned, {tasks['refused']} refused, "
         f"{tasks['lost']} lost ({', '.join(run['errors']) or 'without an error'})"
     )
-    if tasks["returned"]:
-        return ExitCode.UNROUTABLE
-    return ExitCode.TIMED_OUT if tasks["lost"] else ExitCode.FAILED
+    return code_of(run)
 
 
 def _tell(line: str) -> None:

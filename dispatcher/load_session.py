@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def run_session(
         click.echo(dumps(run, indent=2))
     else:
         print_run(run)
-    return worst([_code(run), *(_judged(rule, run) for rule in rules)])
+    return worst([code_of(run), *(_judged(rule, run) for rule in rules)])
 
 
 def _judged(rule: Threshold, run: dict[str, Any]) -> ExitCode:
@@ -83,7 +83,8 @@ def _judged(rule: Threshold, run: dict[str, Any]) -> ExitCode:
     return ExitCode.OK if holds else ExitCode.FAILED
 
 
-def _code(run: dict[str, Any]) -> ExitCode:
+def code_of(run: Mapping[str, Any]) -> ExitCode:
+    """What a run comes to that had tasks without an answer."""
     tasks = run["tasks"]
     if tasks["returned"]:
         return ExitCode.UNROUTABLE
