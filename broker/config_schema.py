@@ -62,9 +62,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "fallback": "The function that answers while the breaker is open, as module:function; null: tasks wait.",
     },
     "BreakerSettings": {
-        "failure_share": "It opens when such a part of the runs of the window failed; 0.5 is half of them,",
-        "min_runs": "of at least so many.",
-        "window_s": "How far back runs count.",
+        "failure_share": "It opens when such a part of the latest runs failed; 0.5 is half of them.",
+        "runs": "How many are the latest; with fewer it does not open.",
         "open_s": "One task is tried after so long, again and again until one goes well.",
     },
     "WorkerSettings": {

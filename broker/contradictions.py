@@ -42,6 +42,19 @@ def unbroken(settings: Settings) -> Iterator[tuple[Loc, str]]:
                 yield ("tasks", name, "fallback"), "nothing opens for it. Name a breaker for this task as well."
         elif task.breaker not in settings.breakers:
             yield ("tasks", name, "breaker"), _unknown(task.breaker, "breakers", settings.breakers)
+        elif (queue := settings.queues.get(task.queue)) is not None:
+            # Each of those that are held is tried in its turn.
+            prefetch, turn_s = (
+                effective_prefetch(queue, settings.worker),
+                settings.breakers[task.breaker].open_s + task.timeout_s,
+            )
+            if prefetch * turn_s > ACKNOWLEDGEMENT_TIMEOUT_S:
+                text = (
+                    f"with an open breaker {task.breaker} and prefetch {prefetch}, {name} can wait {prefetch} × "
+                    f"{turn_s:g} s in a worker; the broker takes a task back after {ACKNOWLEDGEMENT_TIMEOUT_S} s. "
+                    f"Lower timeout_s of {name}, open_s of {task.breaker} or the prefetch of {task.queue}."
+                )
+                yield ("tasks", name, "timeout_s"), text
 
 
 def too_slow(settings: Settings) -> Iterator[tuple[Loc, str]]:

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from broker.http_settings import HttpSettings, ports
 from broker.status_workers import WorkerStatus
@@ -27,17 +27,21 @@ _DELIVERIES = re.compile(
 )
 
 
-_OPEN = re.compile(r'^glassrabbit_worker_breaker_state\{breaker="([a-z][a-z0-9_]{0,63})"\} [12]\.0$', re.MULTILINE)
+_BREAKER = re.compile(
+    r'^glassrabbit_worker_breaker_state\{breaker="([a-z][a-z0-9_]{0,63})"\} ([12])\.0$', re.MULTILINE
+)
+_STATES = {"1": "half open", "2": "open"}
 
 
 @dataclass(slots=True)
 class Counts:
-    """Deliveries of one worker since it started (done, tried again, and dead letters), and its open breakers."""
+    """Deliveries of one worker since it started (done, tried again, and dead letters), and its breakers that
+    are not closed."""
 
     done: int = 0
     retried: int = 0
     failed: int = 0
-    open_breakers: tuple[str, ...] = ()
+    breakers: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Host and process → what it counted.
@@ -60,7 +64,7 @@ def counts_of(page: str) -> tuple[tuple[str, int], Counts] | None:
     named = _WORKER.search(page)
     if named is None:
         return None
-    counts = Counts(open_breakers=tuple(_OPEN.findall(page)))
+    counts = Counts(breakers={name: _STATES[level] for name, level in _BREAKER.findall(page)})
     for outcome, value in _DELIVERIES.findall(page):
         column = "failed" if outcome == "refused" else outcome
         setattr(counts, column, getattr(counts, column) + int(float(value)))
@@ -72,7 +76,7 @@ def with_counts(workers: Sequence[WorkerStatus], found: Counted) -> tuple[Worker
     return tuple(
         worker
         if (counts := found.get((worker.host, worker.pid))) is None
-        else replace(worker, **{field.name: getattr(counts, field.name) for field in fields(Counts)})
+        else replace(worker, **{column.name: getattr(counts, column.name) for column in fields(Counts)})
         for worker in workers
     )
 

@@ -166,8 +166,8 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
 
 
 def _state(worker: WorkerStatus) -> str:
-    """That of its connections, and its breakers that are open."""
-    return ", ".join((worker.state, *(f"{breaker} open" for breaker in worker.open_breakers)))
+    """That of its connections, and of its breakers that are not closed."""
+    return ", ".join((worker.state, *(f"{name} {state}" for name, state in worker.breakers.items())))
 
 
 def _nobody(status: Status) -> RenderableType:

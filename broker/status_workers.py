@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker.settings import Settings
@@ -40,8 +40,8 @@ class WorkerStatus:
     done: int | None = None
     retried: int | None = None
     failed: int | None = None
-    #: Circuit breakers that are open, or half open; known of the same workers.
-    open_breakers: tuple[str, ...] = ()
+    #: Circuit breakers that are not closed, and their states; known of the same workers.
+    breakers: Mapping[str, str] = field(default_factory=dict)
     up_s: float | None
     user: str
     platform: str

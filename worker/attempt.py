@@ -98,7 +98,7 @@ class Attempts:
 
     def give_back_held(self) -> None:
         """Give back what is held, and what comes from now on."""
-        self._runs.give_back()
+        self._runs.give_back_held()
 
     async def finish(self) -> None:
         """Return once nothing is open."""
@@ -113,7 +113,7 @@ class Attempts:
     async def handle(self, delivery: Delivery) -> None:
         """Take a delivery of a work queue to its settlement."""
         match self.take(delivery):
-            case Running() as running:
+            case Running(is_held=False) as running:
                 over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 running.on_over = partial(resolve, over, None)
                 await over
@@ -238,8 +238,7 @@ class Attempts:
         """All is done about it that will be done here."""
         self._ledger.forget(running.key, running)
         self._under_way.end()
-        if running.on_over is not None:
-            running.on_over()
+        running.tell_over()
 
     def take_obituary(self, obituary: Delivery) -> None:
         """Tell the requester of a task that the broker buried, and ack."""

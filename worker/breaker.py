@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker.breaker_settings import BreakerSettings
 from protocol.errors import ErrorCode
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
-#: What is remembered of the runs of a window, at most.
-KEPT_RUNS = 1000
 #: These end a task before its handler is called: they say nothing about what it depends on.
 _NOT_RUN = (ErrorCode.EXPIRED, ErrorCode.BAD_ARGUMENTS, ErrorCode.UNDECODABLE, ErrorCode.TOO_LARGE)
 
@@ -38,36 +35,32 @@ def works(outcome: Outcome) -> bool | None:
             return True
 
 
-@dataclass(slots=True)
 class Breaker:
     """Hears how runs end, and says what follows: ``ended`` while it is closed, ``tried`` for the one that is
-    tried. Times are seconds that never go back."""
+    tried."""
 
-    settings: BreakerSettings
-    state: State = State.CLOSED
-    #: How often it opened; a try that failed does not count as another time.
-    openings: int = 0
-    since_s: float = 0.0
-    _runs: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=KEPT_RUNS))
+    def __init__(self, settings: BreakerSettings) -> None:
+        self.settings = settings
+        self.state = State.CLOSED
+        #: How often it opened; a try that failed does not count as another time.
+        self.openings = 0
+        self._latest: deque[bool] = deque(maxlen=settings.runs)
 
-    def ended(self, is_well: bool, now_s: float) -> bool:
+    def ended(self, is_well: bool) -> bool:
         """A run has ended while it was closed. True if it opens by that."""
-        self._runs.append((now_s, is_well))
-        if is_well:
+        self._latest.append(is_well)
+        if is_well or len(self._latest) < self.settings.runs:
             return False
-        while self._runs[0][0] <= now_s - self.settings.window_s:
-            self._runs.popleft()
-        runs, failed = self.seen
-        if runs < self.settings.min_runs or failed < self.settings.failure_share * runs:
+        if self.failed < self.settings.failure_share * self.settings.runs:
             return False
-        self.state, self.since_s = State.OPEN, now_s
+        self.state = State.OPEN
         self.openings += 1
         return True
 
     @property
-    def seen(self) -> tuple[int, int]:
-        """Runs of the window, and how many of them failed."""
-        return len(self._runs), sum(not is_well for _, is_well in self._runs)
+    def failed(self) -> int:
+        """How many of the latest runs failed."""
+        return self._latest.count(False)
 
     def half_open(self) -> None:
         self.state = State.HALF_OPEN
@@ -76,6 +69,6 @@ class Breaker:
         """The one that was tried has ended: closed again, with nothing remembered, or open again."""
         if is_well:
             self.state = State.CLOSED
-            self._runs.clear()
+            self._latest.clear()
         else:
             self.state = State.OPEN

@@ -2,8 +2,8 @@
 
 What is held takes its place in the prefetch, so a queue of such tasks alone is consumed no further: *open* pauses
 consuming, and the tasks wait in their queue. A run that fails while the breaker is not closed burns no attempt:
-its task is held, too. From time to time one is tried. If that fails it goes to the end of its queue, so that each
-time it is another one, and tasks that fail for reasons of their own do not keep the others waiting.
+its task goes to the end of its queue, as the same attempt. So the next one that is tried is another one, and tasks
+that fail for reasons of their own do not keep the others waiting.
 """
 
 from __future__ import annotations
@@ -14,51 +14,58 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Literal
+from typing import Literal, Protocol
 
 from broker.metrics import Family
 from broker.settings import Settings
+from worker.batch import Part
 from worker.breaker import Breaker, State, works
 from worker.ledger import Running
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
-#: A task whose try has failed is away for so many times ``open_s``: at the next try it is somebody else's turn.
+#: A task that goes to the end of its queue is away for so many times ``open_s``: at the next try it is somebody
+#: else's turn.
 TURNS_AWAY = 2
+
+log = logging.getLogger("glassrabbit.worker")
 
 
 class Kept(Enum):
-    """What becomes of a task whose run is not to be settled: it is held, or waits in the delay line."""
+    """What becomes of a task whose run is not settled: it goes to the end of its queue, or to its fallback."""
 
-    HELD = "held"
     LATER = "later"
+    INSTEAD = "instead"
 
 
-log = logging.getLogger("glassrabbit.worker")
+class Runner(Protocol):
+    """Who runs tasks."""
+
+    def begin(self, runs: list[Running], *, by_fallback: bool) -> None:
+        """Run tasks of one name as soon as there is room."""
+
+    def take_back(self) -> None:
+        """Soon have what has not begun come to ``Guards.admit`` again."""
+
+    def give_back(self, running: Running) -> None:
+        """Have a task of a batch come again by itself."""
+
+    def over(self, running: Running) -> None:
+        """It was held, and the broker has given it to somebody else, or will."""
 
 
 class Guard:
     """Life: ``admit`` and ``keep`` for each run, ``withdraw`` once. All of it on one loop."""
 
-    def __init__(
-        self,
-        breaker: Breaker,
-        name: str,
-        begin: Callable[[list[Running], bool], None],
-        give_up: Callable[[Running], None],
-        take_back: Callable[[], None],
-    ) -> None:
-        """``begin`` runs tasks of one name, by their fallback if that is true; ``give_up`` ends a task that is
-        held and need not be run; ``take_back`` has what has not begun come to ``admit`` again."""
+    def __init__(self, breaker: Breaker, name: str, runner: Runner) -> None:
         self.breaker = breaker
         self.name = name
-        self._begin = begin
-        self._give_up = give_up
-        self._take_back = take_back
+        self._runner = runner
         self._held: deque[Running] = deque()
         self._tried: Running | None = None
         self._by_fallback: set[Running] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._tries = 0
+        self._opened_s = 0.0
         #: Tasks that a fallback has answered.
         self.answered = 0
 
@@ -69,43 +76,42 @@ class Guard:
     def admit(self, runs: list[Running], has_fallback: bool) -> None:
         """Begin tasks of one name, or hold them. With a fallback that answers instead."""
         if self.breaker.state is State.CLOSED:
-            self._begin(runs, False)
+            self._runner.begin(runs, by_fallback=False)
             return
         if self.breaker.state is State.HALF_OPEN and self._tried is None:
             self._try(runs[0])
             runs = runs[1:]
-        if not has_fallback:
-            self._held.extend(runs)
-        elif runs:
+        if has_fallback:
             self._by_fallback.update(runs)
-            self._begin(runs, True)
+            if runs:
+                self._runner.begin(runs, by_fallback=True)
+            return
+        for running in runs:
+            self._hold(running)
 
-    def keep(self, running: Running, outcome: Outcome) -> Kept | None:
+    def keep(self, running: Running, outcome: Outcome, has_fallback: bool) -> Kept | None:
         """Hear how a run ended. Not None: nothing follows from that for the task but this."""
         is_well = works(outcome)
-        if running is self._tried:
-            self._tried = None
-            self._on_tried(is_well, outcome)
-            return Kept.LATER if is_well is False else None
         if running in self._by_fallback:
             self._by_fallback.discard(running)
             self.answered += is_well is True
-            return Kept.HELD if is_well is False else None
-        if self.breaker.state is State.CLOSED:
-            if is_well is not None and self.breaker.ended(is_well, time.monotonic()):
+            return Kept.LATER if is_well is False else None
+        if running is self._tried:
+            self._tried = None
+            self._on_tried(is_well, outcome)
+        elif self.breaker.state is State.CLOSED:
+            if is_well is not None and self.breaker.ended(is_well):
                 self._opened(outcome)
             return None
-        return Kept.HELD if is_well is False else None
-
-    def hold(self, running: Running) -> None:
-        """Hold what was to be held; its turn comes after all others."""
-        if self.breaker.state is State.CLOSED:
-            self._begin([running], False)
-        else:
-            self._held.append(running)
+        if is_well is not False:
+            return None
+        if not has_fallback:
+            return Kept.LATER
+        self._by_fallback.add(running)
+        return Kept.INSTEAD
 
     def forget(self, running: Running) -> None:
-        """A run that was begun has been taken back."""
+        """A run that was to begin is not."""
         self._by_fallback.discard(running)
         if running is self._tried:
             self._tried = None
@@ -117,20 +123,33 @@ class Guard:
         held, self._held = list(self._held), deque()
         return held
 
+    def _hold(self, running: Running) -> None:
+        if isinstance(running.deliveries[0], Part):
+            # A batch is acked with its last task: held, it would keep those that are done from being settled.
+            self._runner.give_back(running)
+            return
+        self._held.append(running)
+        running.is_held = True
+        running.tell_over()
+
+    def _begin(self, running: Running) -> None:
+        running.is_held = False
+        self._runner.begin([running], by_fallback=False)
+
     def _opened(self, outcome: Outcome) -> None:
-        self._tries = 0
-        runs, failed = self.breaker.seen
+        self._tries, self._opened_s = 0, time.monotonic()
+        settings = self.breaker.settings
         log.warning(
             "breaker %s opens: %d of the last %d runs failed, at last with %s; its tasks wait, and one is tried "
             "every %g s",
             self.name,
-            failed,
-            runs,
+            self.breaker.failed,
+            settings.runs,
             _reason(outcome),
-            self.breaker.settings.open_s,
+            settings.open_s,
         )
         self._wait()
-        asyncio.get_running_loop().call_soon(self._take_back)
+        self._runner.take_back()
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,18 +161,17 @@ class Guard:
 
     def _try_next(self) -> None:
         """Try the one that waits longest, or whichever comes next if none does."""
-        while self._held:
+        while self._held and self._tried is None:
             running = self._held.popleft()
             if running.is_live:
                 self._try(running)
-                return
-            # The broker has given it to somebody else, or will.
-            self._give_up(running)
+            else:
+                self._runner.over(running)
 
     def _try(self, running: Running) -> None:
         self._tries += 1
         self._tried = running
-        self._begin([running], False)
+        self._begin(running)
 
     def _on_tried(self, is_well: bool | None, outcome: Outcome) -> None:
         if is_well is None:
@@ -167,15 +185,15 @@ class Guard:
         log.warning(
             "breaker %s closes after %.1f s and %d tries: what waited is run",
             self.name,
-            time.monotonic() - self.breaker.since_s,
+            time.monotonic() - self._opened_s,
             self._tries,
         )
         held, self._held = self._held, deque()
         for running in held:
             if running.is_live:
-                self._begin([running], False)
+                self._begin(running)
             else:
-                self._give_up(running)
+                self._runner.over(running)
 
 
 def _reason(outcome: Outcome) -> str:
@@ -192,20 +210,12 @@ def _reason(outcome: Outcome) -> str:
 class Guards:
     """The guards of a worker's tasks: one for each breaker that the configuration names with them."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        tasks: Iterable[str],
-        begin: Callable[[list[Running], bool], None],
-        give_up: Callable[[Running], None],
-        take_back: Callable[[], None],
-    ) -> None:
-        """``tasks``: the names of those that this worker runs. The rest as for ``Guard``."""
-        self._begin = begin
+    def __init__(self, settings: Settings, tasks: Iterable[str], runner: Runner) -> None:
+        """``tasks``: the names of those that this worker runs."""
+        self._runner = runner
         names = {task: name for task in tasks if (name := settings.tasks[task].breaker) is not None}
         self._all = [
-            Guard(Breaker(settings.breakers[name]), name, begin, give_up, take_back)
-            for name in dict.fromkeys(names.values())
+            Guard(Breaker(settings.breakers[name]), name, runner) for name in dict.fromkeys(names.values())
         ]
         by_name = {guard.name: guard for guard in self._all}
         self._of = {task: by_name[name] for task, name in names.items()}
@@ -216,25 +226,22 @@ class Guards:
         name = runs[0].task.name
         guard = self._of.get(name)
         if guard is None:
-            self._begin(runs, False)
+            self._runner.begin(runs, by_fallback=False)
         else:
             guard.admit(runs, name in self._with_fallback)
 
     def keep(self, running: Running, outcome: Outcome) -> Kept | None:
         """Hear how a run ended. Not None: nothing follows from that for the task but this."""
-        guard = self._of.get(running.task.name)
-        return None if guard is None else guard.keep(running, outcome)
+        name = running.task.name
+        guard = self._of.get(name)
+        return None if guard is None else guard.keep(running, outcome, name in self._with_fallback)
 
     def away_s(self, running: Running) -> float:
-        """How long a task waits in the delay line."""
+        """How long a task is away that goes to the end of its queue."""
         return TURNS_AWAY * self._of[running.task.name].breaker.settings.open_s
 
-    def hold(self, running: Running) -> None:
-        """Hold what was to be held."""
-        self._of[running.task.name].hold(running)
-
     def forget(self, running: Running) -> None:
-        """A run that was to begin was taken back."""
+        """A run that was to begin is not."""
         if (guard := self._of.get(running.task.name)) is not None:
             guard.forget(running)
 

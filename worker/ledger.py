@@ -29,13 +29,24 @@ class Running:
     #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
     reply_to: str | None
     resent: int = 0
-    #: Called once, when all is done about it that will be done here.
+    #: Called once, when all is done about it that will be done here, or a breaker holds it.
     on_over: Callable[[], None] | None = None
+    #: By a breaker: it does not run.
+    is_held: bool = False
 
     def join(self, delivery: Delivery | Part, task: Task) -> None:
         self.deliveries.append(delivery)
+        if self.is_held and task.attempt > self.task.attempt:
+            # Meanwhile another worker ran it, and it failed there.
+            self.task = task
         if task.resent >= self.resent:
             self.reply_to, self.resent = task.reply_to, task.resent
+
+    def tell_over(self) -> None:
+        """Call ``on_over``."""
+        told, self.on_over = self.on_over, None
+        if told is not None:
+            told()
 
     @property
     def key(self) -> Key:

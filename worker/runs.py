@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Protocol
@@ -28,14 +29,14 @@ class Owner(Protocol):
         """It ran, and is to run again, as the same attempt, at the end of its queue."""
 
     def give_back(self, running: Running) -> None:
-        """It did not begin, or is to begin anew, and not here."""
+        """It did not begin, and is to come again."""
 
     def over(self, running: Running) -> None:
         """Nothing more is done about it here: the broker hands it to somebody else."""
 
 
 class Runs:
-    """Life: ``submit`` → ``drain`` → ``give_back``, and at any time ``stop``."""
+    """Life: ``submit`` → ``drain`` → ``give_back_held``, and at any time ``stop``."""
 
     def __init__(
         self, settings: Settings, executors: Mapping[str, Executor], slots: int | None, owner: Owner
@@ -46,7 +47,7 @@ class Runs:
         self._executors = set(executors.values())
         self._owner = owner
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
-        self._guards = Guards(settings, executors, self._begin, owner.over, self._take_back)
+        self._guards = Guards(settings, executors, self)
         self._draining = False
         self._holding = True
         self._held: list[Running] = []
@@ -70,13 +71,13 @@ class Runs:
             self._guards.admit(runs)
 
     def drain(self) -> None:
-        """Begin nothing any more. What has not begun is held until ``give_back``: given back while the consumers
-        are there it would come again at once."""
+        """Begin nothing any more. What has not begun is held until ``give_back_held``: given back while the
+        consumers are there it would come again at once."""
         self._draining = True
         self._withdraw()
         self._held.extend(self._guards.withdraw())
 
-    def give_back(self) -> None:
+    def give_back_held(self) -> None:
         """Give back what is held, and what comes from now on."""
         self._holding = False
         held, self._held = self._held, []
@@ -94,8 +95,20 @@ class Runs:
         for executor in self._executors:
             executor.withdraw()
 
-    def _take_back(self) -> None:
+    def take_back(self) -> None:
         """A breaker has opened: what has not begun is begun anew, or not."""
+        # Not now: an executor may be in the middle of telling how its calls ended.
+        asyncio.get_running_loop().call_soon(self._take_back)
+
+    def give_back(self, running: Running) -> None:
+        """A breaker does not hold it."""
+        self._owner.give_back(running)
+
+    def over(self, running: Running) -> None:
+        """A breaker held it, and need not any more."""
+        self._owner.over(running)
+
+    def _take_back(self) -> None:
         if self._draining or self._stopped:
             return
         self._withdraw()
@@ -109,7 +122,8 @@ class Runs:
         else:
             self._owner.give_back(running)
 
-    def _begin(self, runs: list[Running], by_fallback: bool) -> None:
+    def begin(self, runs: list[Running], *, by_fallback: bool) -> None:
+        """Have tasks of one name run as soon as there is room."""
         self._slots.add([self._call(running, by_fallback) for running in runs])
 
     def _call(self, running: Running, by_fallback: bool) -> Call:
@@ -138,9 +152,8 @@ class Runs:
         match self._guards.keep(running, outcome):
             case None:
                 self._owner.ended(running, outcome, ran_s)
-            case Kept.LATER:
+            case Kept.INSTEAD if not self._draining:
+                self.begin([running], by_fallback=True)
+            case Kept.LATER | Kept.INSTEAD:
+                self._guards.forget(running)
                 self._owner.postpone(running, self._guards.away_s(running))
-            case Kept.HELD if self._draining:
-                self._put_back(running)
-            case Kept.HELD:
-                self._guards.hold(running)

@@ -12,8 +12,8 @@ from worker.breaker import Breaker, State, works
 from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
 
-def breaker(min_runs: int, failure_share: float = 0.5, window_s: float = 10.0) -> Breaker:
-    return Breaker(BreakerSettings(min_runs=min_runs, failure_share=failure_share, window_s=window_s))
+def breaker(runs: int, failure_share: float = 0.5) -> Breaker:
+    return Breaker(BreakerSettings(runs=runs, failure_share=failure_share))
 
 
 @pytest.mark.parametrize(
@@ -38,49 +38,35 @@ def test_an_outcome_speaks_for_a_dependency_against_it_or_not_at_all(
 
 
 def test_it_opens_at_its_share_of_failures_and_not_before_enough_runs() -> None:
-    one = breaker(min_runs=4, failure_share=0.5)
-    assert [one.ended(is_well, 1.0) for is_well in (False, False, True, False)] == [False, False, False, True]
-    assert (one.state, one.openings, one.since_s) == (State.OPEN, 1, 1.0)
+    one = breaker(4)
+    assert [one.ended(is_well) for is_well in (False, False, True, False)] == [False, False, False, True]
+    assert (one.state, one.openings, one.failed) == (State.OPEN, 1, 3)
 
 
 def test_runs_that_went_well_outweigh_failures_below_the_share() -> None:
-    one = breaker(min_runs=2, failure_share=0.5)
-    assert not any(one.ended(number % 3 == 0 or number % 3 == 1, number / 100) for number in range(300))
-
-
-def test_runs_before_the_window_do_not_count() -> None:
-    one = breaker(min_runs=3, window_s=10.0)
-    assert not any(one.ended(False, now_s) for now_s in (0.0, 1.0, 11.0, 20.0))
-    assert one.seen == (2, 2)
+    one = breaker(4)
+    assert not any(one.ended(number % 4 != 0) for number in range(300))
 
 
 def test_a_try_that_fails_opens_it_again_and_one_that_goes_well_closes_it_with_nothing_remembered() -> None:
-    one = breaker(min_runs=1)
-    one.ended(False, 1.0)
+    one = breaker(1)
+    one.ended(False)
     one.half_open()
     one.tried(False)
     assert one.state is State.OPEN
     one.half_open()
     one.tried(True)
-    assert (one.state, one.openings, one.seen) == (State.CLOSED, 1, (0, 0))
+    assert (one.state, one.openings, one.failed) == (State.CLOSED, 1, 0)
 
 
-@given(
-    st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=80),
-    st.integers(1, 20),
-    st.floats(0.05, 1.0),
-    st.floats(0.1, 20),
-)
+@given(st.lists(st.booleans(), max_size=80), st.integers(1, 20), st.floats(0.05, 1.0))
 def test_it_opens_at_the_first_failure_that_a_count_by_hand_says(
-    runs: list[tuple[bool, float]], min_runs: int, share: float, window_s: float
+    ends: list[bool], runs: int, share: float
 ) -> None:
-    one = breaker(min_runs=min_runs, failure_share=share, window_s=window_s)
-    now_s, ended = 0.0, list[tuple[float, bool]]()
-    for is_well, later_s in runs:
-        now_s += later_s
-        ended.append((now_s, is_well))
-        recent = [well for at, well in ended if at > now_s - window_s]
-        expected = not is_well and len(recent) >= min_runs and recent.count(False) >= share * len(recent)
-        assert one.ended(is_well, now_s) is expected
+    one = breaker(runs, share)
+    for number, is_well in enumerate(ends, 1):
+        latest = ends[max(0, number - runs) : number]
+        expected = not is_well and len(latest) == runs and latest.count(False) >= share * runs
+        assert one.ended(is_well) is expected
         if expected:
             return

@@ -16,10 +16,12 @@ import yaml
 from broker.settings import Settings
 from broker.traffic import Traffic
 from dispatcher import metrics as dispatcher_metrics
+from protocol.limits import DEFAULT_LIMITS
 from tests.support.pages import block_with, section, unsaid
 from worker import metrics as worker_metrics
-from worker.guard import Guards
 from worker.meter import Meter
+from worker.runs import Runs
+from worker.threads import ThreadExecutor
 
 _ROOT = Path(__file__).parents[2]
 _PROMETHEUS = _ROOT / "docker" / "prometheus"
@@ -51,6 +53,15 @@ def check(promtool: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
+class _Nobody:
+    """Submits nothing, and so hears of nothing."""
+
+    def ended(self, *_: object) -> None: ...
+    def postpone(self, *_: object) -> None: ...
+    def give_back(self, *_: object) -> None: ...
+    def over(self, *_: object) -> None: ...
+
+
 def known() -> set[str]:
     """The names of all series of workers and dispatchers."""
     settings = Settings.model_validate(
@@ -60,8 +71,8 @@ def known() -> set[str]:
             "tasks": {"t": {"queue": "q", "handler": "m:f", "breaker": "b"}},
         }
     )
-    guards = Guards(settings, ["t"], lambda _runs, _by_fallback: None, lambda _run: None, lambda: None)
-    metered = [*Meter([]).families(), *guards.families()]
+    runs = Runs(settings, {"t": ThreadExecutor(1, {}, DEFAULT_LIMITS)}, None, _Nobody())
+    metered = [*Meter([]).families(), *runs.families()]
     snapshot = worker_metrics.Snapshot(
         identity="", prefetch={}, is_ready=True, busy=0, concurrency=0, unacked=0, refused=0, obituaries=0,
         child_restarts=0, reconnects={}, traffic=Traffic(), blocked_s=0, metered=metered,
