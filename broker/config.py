@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from broker.contradictions import dangling, too_slow
+from broker.contradictions import dangling, too_slow, unbroken
 from broker.document import Draft, Loc, Reader, dotted
 from broker.endpoint import is_plain, shown, split_urls
 from broker.errors import ConfigError
@@ -33,6 +33,7 @@ _SENTENCES = {
     "string_type": "{shown} is not text. Put quotes around it.",
     "path_type": "{shown} is not a file name. Put quotes around it.",
     "greater_than_equal": "{shown} is too small. Use {ge} or more.",
+    "greater_than": "{shown} is too small. Use more than {gt}.",
     "less_than_equal": "{shown} is too large. Use {le} or less.",
     "literal_error": "{shown} is not {expected}. Use one of these.",
     "dict_type": "{shown} is not a mapping. Write keys with their values, indented, below it.",
@@ -161,9 +162,9 @@ def _settle(draft: Draft) -> Settings | None:
         cut |= wrong
     for loc, text in _unknown_names(draft.tree):
         draft.report(loc, text)
-    if not {loc[0] for loc in cut} & {"worker", "queues", "defaults"}:
+    if not {loc[0] for loc in cut} & {"worker", "queues", "defaults", "breakers"}:
         left_out = {loc[1] for loc in cut if len(loc) > 1 and loc[0] == "tasks"}
-        for loc, text in too_slow(settings):
+        for loc, text in (*too_slow(settings), *unbroken(settings)):
             inherited = ("defaults", *loc[2:])
             if loc[1] not in left_out:
                 draft.report(inherited if loc not in draft.places and inherited in draft.places else loc, text)

@@ -44,10 +44,8 @@ def unbroken(settings: Settings) -> Iterator[tuple[Loc, str]]:
             yield ("tasks", name, "breaker"), _unknown(task.breaker, "breakers", settings.breakers)
         elif (queue := settings.queues.get(task.queue)) is not None:
             # Each of those that are held is tried in its turn.
-            prefetch, turn_s = (
-                effective_prefetch(queue, settings.worker),
-                settings.breakers[task.breaker].open_s + task.timeout_s,
-            )
+            prefetch = effective_prefetch(queue, settings.worker)
+            turn_s = settings.breakers[task.breaker].open_s + task.timeout_s
             if prefetch * turn_s > ACKNOWLEDGEMENT_TIMEOUT_S:
                 text = (
                     f"with an open breaker {task.breaker} and prefetch {prefetch}, {name} can wait {prefetch} × "

@@ -541,6 +541,29 @@ def test_whatever_is_written_becomes_settings_or_problems_and_nothing_else(
 
 
 @pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("    fallback: m:f\n", "config.yml:7:5: tasks.task_a.fallback: nothing opens for it. Name a breaker"),
+        (
+            "    breaker: b\n",
+            "config.yml:7:5: tasks.task_a.breaker: 'b' is not one of the breakers, for there are none.",
+        ),
+        (
+            "    breaker: b\n    timeout_s: 600\nbreakers: {b: {open_s: 10}}\nworker: {concurrency: 1}\n",
+            "config.yml:8:5: tasks.task_a.timeout_s: with an open breaker b and prefetch 3, task_a can wait 3 × 610",
+        ),
+        ("breakers: {B: {}}\n", "config.yml:7:12: breakers.B: the name 'B' does not fit."),
+        ("breakers: {b: {runs: 0}}\n", "config.yml:7:16: breakers.b.runs: 0 is too small."),
+        ("breakers: {b: {failure_share: 0}}\n", "config.yml:7:16: breakers.b.failure_share: 0 is too small."),
+        ("breakers: {b: {open_s: 3601}}\n", "config.yml:7:16: breakers.b.open_s: 3601 is too large."),
+    ],
+)
+def test_a_breaker_that_cannot_do_its_work_is_refused(more: str, expected: str) -> None:
+    told = problems(ONE_TASK + more)
+    assert any(problem.startswith(expected) for problem in told), told
+
+
+@pytest.mark.parametrize(
     ("more", "place"),
     [
         ("    timeout_s: 901\n", "config.yml:7:5: tasks.task_a.timeout_s: "),
