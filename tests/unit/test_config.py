@@ -550,7 +550,7 @@ def test_whatever_is_written_becomes_settings_or_problems_and_nothing_else(
         ),
         (
             "    breaker: b\n    timeout_s: 600\nbreakers: {b: {open_s: 10}}\nworker: {concurrency: 1}\n",
-            "config.yml:8:5: tasks.task_a.timeout_s: with an open breaker b and prefetch 3, task_a can wait 3 × 610",
+            "config.yml:8:5: tasks.task_a.timeout_s: with an open breaker b and prefetch 3, task_a can wait 3",
         ),
         ("breakers: {B: {}}\n", "config.yml:7:12: breakers.B: the name 'B' does not fit."),
         ("breakers: {b: {runs: 0}}\n", "config.yml:7:16: breakers.b.runs: 0 is too small."),
