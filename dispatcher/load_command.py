@@ -16,20 +16,36 @@ _output = click.option(
 _WAYS = ("sequential", "threads", "async", "batch")
 
 
+# What `load` and `load ab` have in common.
+_rate = click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
+)
+_window = click.option(
+    "--window", type=click.IntRange(1, 20_000), help="Or keep so many under way.  [default: 500]"
+)
+_tasks = click.option(
+    "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
+)
+_pairs = click.option(
+    "-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument of each task."
+)
+_text = click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object.")
+_batch = click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
+_timeout = click.option(
+    "--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task."
+)
+
+
 @click.group(invoke_without_command=True)
 @click.option(
     "-n", "--count", type=click.IntRange(min=1), help="Tasks to send.  [default: 1000, or by --duration]"
 )
 @click.option("--duration", type=Seconds(), metavar="S", help="Send for S seconds.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
-)
-@click.option("--window", type=click.IntRange(1, 20_000), help="Or keep so many under way.  [default: 500]")
-@click.option(
-    "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
-)
-@click.option("-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument of each task.")
-@click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object.")
+@_rate
+@_window
+@_tasks
+@_pairs
+@_text
 @click.option("--failing", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share told to fail.")
 @click.option(
     "--failing-with",
@@ -38,9 +54,9 @@ _WAYS = ("sequential", "threads", "async", "batch")
     show_default=True,
     help="Arguments that tell them to.",
 )
-@click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
+@_batch
 @click.option("--collect", type=click.Choice(_WAYS), default="async", show_default=True, help="How to wait.")
-@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task.")
+@_timeout
 @click.option(
     "--threshold", "thresholds", multiple=True, metavar="RULE", help="Like 'p95<250ms'; exit 1 if missed."
 )
@@ -87,17 +103,13 @@ def compare(files: tuple[str, ...], plot: str | None, output: str) -> ExitCode:
 @click.option("-n", "--count", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks of a turn.")
 @click.option("--rounds", type=click.IntRange(6, 1000), default=10, show_default=True, help="Turns of each side.")
 @click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="Workers of a side.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
-)
-@click.option("--window", type=click.IntRange(1, 20_000), help="Or keep so many under way.  [default: 500]")
-@click.option(
-    "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
-)
-@click.option("-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument of each task.")
-@click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object.")
-@click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
-@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task.")
+@_rate
+@_window
+@_tasks
+@_pairs
+@_text
+@_batch
+@_timeout
 @click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write the comparison, as JSON.")
 @_output
 @config_option
