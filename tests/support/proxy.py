@@ -149,8 +149,6 @@ class Proxy:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
             self._listening = None
-            # Nobody else gets the port meanwhile. One that is bound and does not listen refuses connections.
-            self._reserved = _bound(self.port)
 
     async def _pass_on(self, client: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=client)
@@ -180,6 +178,8 @@ class Proxy:
         self._welcome = how
         if how == "refuse":
             await self._stop_listening()
+            # Nobody else gets the port meanwhile. One that is bound and does not listen refuses connections.
+            self._reserved = self._reserved or _bound(self.port)
         elif self._listening is None:
             await self._listen()
 
