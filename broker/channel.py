@@ -191,6 +191,15 @@ class Channel:
         with mapped("the channel"):
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
+    def before_write(self, action: Callable[[], None]) -> None:
+        """Call back before the frames of this turn of the loop are written: what is published then is among them."""
+
+        def frames() -> list[bytes]:
+            action()
+            return []
+
+        self._wire.write_late(frames)
+
     def ack(self, tag: int) -> bool:
         """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
 

@@ -14,7 +14,7 @@ from dispatcher.errors import BadRequest, UnknownTask
 from protocol.batch import pack_batch
 from protocol.codec import encode
 from protocol.limits import LONGEST_EXPIRATION_MS
-from protocol.names import TASKS, is_task_name, new_id
+from protocol.names import DIRECT_REPLY_TO, TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties
 
 
@@ -89,6 +89,7 @@ class Request:
             expires_at=self.expires_at,
             resent=resent,
             batch=batch,
+            joined_replies=self.reply_to == DIRECT_REPLY_TO,
         )
 
 

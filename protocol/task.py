@@ -60,6 +60,8 @@ class Task:
     replay: int = 0
     #: Number of tasks in the body; 0: the body is the arguments of one task.
     batch: int = 0
+    #: Whoever asks reads messages that hold replies to several of its tasks.
+    joined_replies: bool = False
     history: tuple[Attempt, ...] = ()
     trace: dict[str, str] = field(default_factory=dict)
 
@@ -99,6 +101,7 @@ def task_properties(task: Task, *, expiration_ms: int | None = None) -> Properti
         ("resent", task.resent, 0),
         ("replay", task.replay, 0),
         ("batch", task.batch, 0),
+        ("joined_replies", int(task.joined_replies), 0),
     ):
         if value != absent:
             headers[key] = value
@@ -167,6 +170,7 @@ def read_task(properties: ReceivedProperties, body: bytes, limits: Limits) -> Ta
         resent=headers.integer("resent", 0, 0, _MANY),
         replay=headers.integer("replay", 0, 0, _MANY),
         batch=headers.integer("batch", 0, 0, _MANY),
+        joined_replies=headers.integer("joined_replies", 0, 0, 1) == 1,
         history=tuple(_read_attempt(entry, limits) for entry in headers.array("history", limits.history_entries)),
         trace=_read_trace(properties.headers),
     )

@@ -1,12 +1,13 @@
 """The replies of runs that went well: posted, and nothing waits for them until they are confirmed.
 
-Replies of a batch that are there together leave together, in one message.
+Replies that are there together leave together in one message: those of a batch, and all that go to a requester who
+says that it reads joined ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from broker.errors import PublishError
@@ -15,9 +16,13 @@ from protocol.reply import PackedReply
 from worker.batch import Batch
 from worker.failpoint import failpoint
 from worker.ledger import Running
+from worker.outbox import Outbox
 from worker.replies import Replies
 
 Ended = tuple[Running, PackedReply]
+
+#: About as many bytes of replies go into one message.
+REPLY_BYTES = 256 * 1024
 
 
 class Answers:
@@ -26,39 +31,46 @@ class Answers:
     def __init__(
         self,
         replies: Replies,
+        outbox: Outbox,
         close: Callable[[Running, PackedReply], None],
         insist: Callable[[Running, PackedReply, PublishError | None], None],
     ) -> None:
         """``close``: whoever asked last was sent the reply, confirmed. ``insist``: that was not so, for this
         reason if there is one, and it is to be sent for as long as it takes."""
         self._replies = replies
+        self._outbox = outbox
         self._close = close
         self._insist = insist
         self._stopped = False
+        #: By the address that they go to, and the batch of which alone they may be.
+        self._waiting: dict[tuple[str | None, Batch | None], list[Ended]] = {}
 
     def add(self, running: Running, reply: PackedReply, batch: Batch | None) -> None:
-        """Send it: now, or at the end of this turn of the loop with others of its batch."""
-        if batch is None:
+        """Send it: now, or at the end of this turn of the loop with those that it may go together with."""
+        if running.joined_replies:
+            batch = None
+        elif batch is None:
             self._post(running.reply_to, reply, ((running, reply),))
-        else:
-            if not batch.replies:
-                asyncio.get_running_loop().call_soon(self._flush, batch)
-            batch.replies.append((running, reply))
+            return
+        if not self._waiting and not self._outbox.before_write(self._flush):
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.setdefault((running.reply_to, batch), []).append((running, reply))
 
     def stop(self) -> None:
         """Do nothing any more about anything."""
         self._stopped = True
 
-    def _flush(self, batch: Batch) -> None:
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
         if self._stopped:
             return
-        for ended in batch.messages():
-            if len(ended) == 1:
-                ((running, reply),) = ended
-                self._post(running.reply_to, reply, ended)
-            else:
-                joined = join_replies(batch.task.id, [reply for _, reply in ended])
-                self._post(batch.task.reply_to, joined, ended)
+        for (reply_to, batch), together in waiting.items():
+            for ended in _portions(together):
+                replies = [reply for _, reply in ended]
+                message = replies[0]
+                if len(replies) > 1:
+                    message = join_replies(message.id if batch is None else batch.task.id, replies)
+                self._post(reply_to, message, ended)
 
     def _post(self, reply_to: str | None, message: PackedReply, ended: Sequence[Ended]) -> None:
         if not self._replies.post(reply_to, message, partial(self._posted, reply_to, ended)):
@@ -76,3 +88,16 @@ class Answers:
             else:
                 # Of many together none is to blame for a connection that ended.
                 self._insist(running, reply, problem if len(ended) == 1 else None)
+
+
+def _portions(together: list[Ended]) -> Iterator[list[Ended]]:
+    """In order, as many as go into a message."""
+    portion: list[Ended] = []
+    size = 0
+    for entry in together:
+        size += len(entry[1].body)
+        if portion and size > REPLY_BYTES:
+            yield portion
+            portion, size = [], len(entry[1].body)
+        portion.append(entry)
+    yield portion

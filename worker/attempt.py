@@ -75,7 +75,7 @@ class Attempts:
         self._under_way = UnderWay(on_defect)
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
-        self._answers = Answers(self._replies, self._close, self._insist)
+        self._answers = Answers(self._replies, outbox, self._close, self._insist)
         self._publications = Publications(settings, identity, outbox, self._replies, self.counts, self.meter)
 
     @property
@@ -175,7 +175,7 @@ class Attempts:
                 return None
 
     def _start(self, delivery: Delivery | Part, task: Task) -> Running:
-        running = Running(task, [delivery], task.reply_to, task.resent)
+        running = Running(task, [delivery], task.reply_to, task.resent, task.joined_replies)
         self._ledger.start(running.key, running)
         self._under_way.begin()
         return running

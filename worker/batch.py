@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from protocol.reply import PackedReply
 from protocol.task import Task
 from worker.delivery import Delivery
-
-if TYPE_CHECKING:
-    from worker.ledger import Running
-
-#: About as many bytes of replies go into one message.
-REPLY_BYTES = 256 * 1024
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Its delivery, how many of its tasks are not settled, and the replies that wait to leave together."""
+    """Its delivery, and how many of its tasks are not settled."""
 
     delivery: Delivery
     #: The message as a task: what its tasks have in common.
     task: Task
     left: int
-    replies: list[tuple[Running, PackedReply]] = field(default_factory=list)
     _ran_s: float = 0.0
     _told_ms: int = 0
 
@@ -41,6 +31,7 @@ class Batch:
             sent_at=common.sent_at,
             expires_at=common.expires_at,
             resent=common.resent,
+            joined_replies=common.joined_replies,
             trace=common.trace,
         )
 
@@ -54,20 +45,6 @@ class Batch:
         self._ran_s += ran_s
         told_ms, self._told_ms = self._told_ms, round(self._ran_s * 1000)
         return self._told_ms - told_ms
-
-    def messages(self) -> Iterator[list[tuple[Running, PackedReply]]]:
-        """The replies that wait, in portions for a message each; then none waits any more."""
-        portion: list[tuple[Running, PackedReply]] = []
-        size, waiting = 0, self.replies
-        self.replies = []
-        for entry in waiting:
-            size += len(entry[1].body)
-            if portion and size > REPLY_BYTES:
-                yield portion
-                portion, size = [], len(entry[1].body)
-            portion.append(entry)
-        if portion:
-            yield portion
 
 
 @dataclass(slots=True, eq=False)

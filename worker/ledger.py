@@ -29,6 +29,8 @@ class Running:
     #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
     reply_to: str | None
     resent: int = 0
+    #: Whether who asked last reads joined replies.
+    joined_replies: bool = False
     #: Called once, when all is done about it that will be done here, or a breaker holds it.
     on_over: Callable[[], None] | None = None
     #: By a breaker: it does not run.
@@ -41,6 +43,7 @@ class Running:
             self.task = task
         if task.resent >= self.resent:
             self.reply_to, self.resent = task.reply_to, task.resent
+            self.joined_replies = task.joined_replies
 
     def tell_over(self) -> None:
         """Call ``on_over``."""

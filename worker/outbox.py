@@ -99,6 +99,15 @@ class Outbox:
         failpoint("after_publish")
         return True
 
+    def before_write(self, action: Callable[[], None]) -> bool:
+        """Call back once, at the end of this turn of the loop: what is posted then leaves with all else. False if
+        there is nothing to send by at present."""
+        publisher = self._publisher
+        if publisher is None or not publisher.channel.is_open:
+            return False
+        publisher.channel.before_write(action)
+        return True
+
     async def send(
         self,
         message: Message,
