@@ -27,6 +27,8 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 #: All bytes but the heads of containers, bytes and extensions.
 _OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
 _HARMLESS_BYTES: Final = 4096
+#: What msgpack packs of these can break no rule but that of its size.
+_SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class NotEncodable(GlassrabbitError):
@@ -169,6 +171,8 @@ def encode(value: object, limits: Limits) -> bytes:
     """
     try:
         body: bytes = msgpack.packb(value, use_bin_type=True)
+        if type(value) in _SCALARS and len(body) <= limits.body_bytes:
+            return body
         if not (_is_harmless(body, limits) and _has_string_keys(body)):
             scan(body, limits)
     except Malformed as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -15,6 +16,12 @@ from protocol.properties import Properties
 
 DONE = "done"
 FAILED = "failed"
+#: A map of six or seven pairs, and the key and the head of an id; then the other keys, and the smallest numbers.
+_DONE_HEADS = (b"\x86\xa2id\xd9\x20", b"\x87\xa2id\xd9\x20")
+_ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
+    msgpack.packb(key) for key in ("attempts", "worker", "queued_ms", "ran_ms", "replay", "result")
+)
+_SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
 
 
@@ -72,11 +79,36 @@ class PackedReply:
 
 
 def pack_done(task_id: str, packed_result: bytes, run: Run) -> PackedReply:
-    """A reply around a result that is msgpack already: it is spliced in, not decoded again."""
-    table = msgpack.packb({"id": task_id, **_run_map(run)})
-    # A fixmap's head holds its number of pairs: one more, and the result is the last pair.
-    body = bytes((table[0] + 1,)) + table[1:] + msgpack.packb("result") + packed_result
+    """A reply around a result that is msgpack already: it is spliced in, not decoded again. ``task_id`` is an id."""
+    body = b"".join(
+        (
+            _DONE_HEADS[run.replay > 0],
+            task_id.encode("ascii"),
+            _ATTEMPTS,
+            _number(run.attempts),
+            _WORKER,
+            _packed_text(run.worker),
+            _QUEUED,
+            _number(run.queued_ms),
+            _RAN,
+            _number(run.ran_ms),
+            _REPLAY + _number(run.replay) if run.replay else b"",
+            _RESULT,
+            packed_result,
+        )
+    )
     return PackedReply(id=task_id, type=DONE, body=body)
+
+
+def _number(value: int) -> bytes:
+    packed: bytes = _SMALL[value] if 0 <= value < len(_SMALL) else msgpack.packb(value)
+    return packed
+
+
+@lru_cache(maxsize=64)
+def _packed_text(text: str) -> bytes:
+    packed: bytes = msgpack.packb(text)
+    return packed
 
 
 def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> PackedReply:

@@ -41,11 +41,11 @@ from worker.failpoint import failpoint
 from worker.ledger import Finished, Ledger, Running
 from worker.meter import Meter
 from worker.outbox import Outbox
-from worker.outcome import Outcome
+from worker.outcome import Done, Outcome
 from worker.publications import Publications, headers_of
 from worker.replies import Replies
 from worker.runs import Runs
-from worker.settlement import Answer, Bury, RetryIn, settle
+from worker.settlement import Bury, RetryIn, settle
 from worker.under_way import UnderWay
 
 log = logging.getLogger("glassrabbit.worker")
@@ -182,7 +182,7 @@ class Attempts:
 
     def ended(self, running: Running, outcome: Outcome, ran_s: float) -> None:
         """A run has ended: decide, and carry it out."""
-        task, now_ms, first = running.task, _now_ms(), running.deliveries[0]
+        task, now_ms, first = running.task, time.time_ns() // 1_000_000, running.deliveries[0]
         batch = first.batch if isinstance(first, Part) else None
         ran_ms = round(ran_s * 1000) if batch is None else batch.ran_ms(ran_s)
         started_ms = now_ms - round(ran_s * 1000)
@@ -194,11 +194,11 @@ class Attempts:
             ran_ms=ran_ms,
             replay=task.replay,
         )
+        if isinstance(outcome, Done):
+            self._answers.add(running, pack_done(task.id, outcome.result, run), batch)
+            return
         retry = self._settings.tasks[task.name].retry
         settlement = settle(outcome, task, retry, now_ms=now_ms, chance=random.random())
-        if isinstance(settlement, Answer):
-            self._answers.add(running, pack_done(task.id, settlement.result, run), batch)
-            return
         last = Attempt(
             attempt=task.attempt,
             error="",

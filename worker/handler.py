@@ -128,7 +128,7 @@ async def run_async(handler: Handler, call: Call, limits: Limits) -> Outcome:
 
 
 def _arguments(handler: Handler, call: Call, limits: Limits) -> dict[str, Any] | Rejected:
-    if is_expired(call.expires_at, time.time_ns() // 1_000_000):
+    if call.expires_at and is_expired(call.expires_at, time.time_ns() // 1_000_000):
         return Rejected(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
     try:
         arguments = decode_arguments(call.body, limits)

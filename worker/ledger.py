@@ -97,18 +97,18 @@ class Ledger:
 
     def finish(self, key: Key, running: Running, reply: PackedReply, now_s: float) -> None:
         """Remember how the task ended. From now on its deliveries are answered from memory."""
+        finished = self._finished
         self.forget(key, running)
-        self._drop(key)
-        self._finished[key] = Finished(reply, now_s)
+        if key in finished:
+            self._drop(key)
+        finished[key] = Finished(reply, now_s)
         self._held += len(reply.body)
-        while self._finished and self._is_over(now_s):
-            self._drop(next(iter(self._finished)))
-
-    def _is_over(self, now_s: float) -> bool:
-        oldest = next(iter(self._finished.values()))
-        return len(self._finished) > self.entries or self._held > self.bytes or now_s - oldest.at_s > self.age_s
+        while finished:
+            oldest = next(iter(finished))
+            is_full = len(finished) > self.entries or self._held > self.bytes
+            if not is_full and now_s - finished[oldest].at_s <= self.age_s:
+                return
+            self._drop(oldest)
 
     def _drop(self, key: Key) -> None:
-        finished = self._finished.pop(key, None)
-        if finished is not None:
-            self._held -= len(finished.reply.body)
+        self._held -= len(self._finished.pop(key).reply.body)

@@ -1,4 +1,4 @@
-"""What follows from an outcome. Pure: values in, a decision out; time and chance are parameters.
+"""What follows from a run that was not done. Pure: values in, a decision out; time and chance are parameters.
 
 Where an ack happens: nowhere here. ``worker.attempt`` carries a settlement out and acks last.
 """
@@ -14,14 +14,7 @@ from broker.settings import RetrySettings
 from protocol.errors import ErrorCode
 from protocol.task import Task
 from worker.expiry import is_expired
-from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
-
-
-@dataclass(slots=True)
-class Answer:
-    """Tell the requester, then ack."""
-
-    result: bytes
+from worker.outcome import Failed, Rejected, RetryAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +35,14 @@ class Bury:
     text: str
 
 
-Settlement = Answer | RetryIn | Bury
+Settlement = RetryIn | Bury
 
 
-def settle(outcome: Outcome, task: Task, retry: RetrySettings, *, now_ms: int, chance: float) -> Settlement:
+def settle(
+    outcome: Failed | RetryAsked | Rejected, task: Task, retry: RetrySettings, *, now_ms: int, chance: float
+) -> Settlement:
     """Decide. ``chance`` is a random number from 0 to 1, which spreads the backoff upwards by the jitter."""
     match outcome:
-        case Done():
-            return Answer(outcome.result)
         case Rejected():
             return Bury(outcome.code, outcome.type, outcome.text)
         case Failed():
