@@ -192,7 +192,7 @@ class Channel:
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
     def before_write(self, action: Callable[[], None]) -> None:
-        """Call back before the frames of this turn of the loop are written: what is published then is among them."""
+        """Call back before the frames of this turn of the loop are written: what is published then joins them."""
 
         def frames() -> list[bytes]:
             action()

@@ -7,6 +7,7 @@ does not fit) is left to pika, whose verdict holds: these functions then say ``N
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ _NUMBERS = {
     )
 }  # fmt: skip
 _TEXT, _TRUE_OR_FALSE = ord("S"), ord("t")
+_IDS, _ID_BYTES, _LONG_LONG = frozenset(("correlation_id", "message_id")), 32, 8
 
 
 #: Where the content that follows a method lies: the flags of its properties, where these begin and end, where the
@@ -96,17 +98,22 @@ def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
 
 def read_deliver(buffer: bytes, at: int, end: int) -> tuple[int, bool, str, str] | None:
     """Tag, ``redelivered``, exchange and routing key of a delivery; ``at`` is behind its consumer tag."""
-    try:
-        tag, bits = TAG_AND_BITS.unpack_from(buffer, at)
-        start = at + 10
-        at = start + buffer[start - 1]
-        exchange = buffer[start:at].decode()
-        start = at + 1
-        at = start + buffer[at]
-        routing_key = buffer[start:at].decode()
-    except (IndexError, UnicodeDecodeError, struct.error):
+    if end - at < TAG_AND_BITS.size:
         return None
-    return (tag, bits & 1 != 0, exchange, routing_key) if at == end else None
+    tag, bits = TAG_AND_BITS.unpack_from(buffer, at)
+    names = _read_names(buffer[at + TAG_AND_BITS.size : end])
+    return None if names is None else (tag, bits & 1 != 0, *names)
+
+
+@lru_cache(maxsize=64)
+def _read_names(raw: bytes) -> tuple[str, str] | None:
+    """Exchange and routing key."""
+    try:
+        middle = 1 + raw[0]
+        exchange, routing_key = raw[1:middle].decode(), raw[middle + 1 :].decode()
+        return (exchange, routing_key) if len(raw) == middle + 1 + raw[middle] else None
+    except (IndexError, UnicodeDecodeError):
+        return None
 
 
 def read_properties(buffer: bytes, at: int, end: int, flags: int) -> dict[str, Any] | None:
@@ -128,6 +135,34 @@ def read_properties(buffer: bytes, at: int, end: int, flags: int) -> dict[str, A
     except (IndexError, ValueError, struct.error):
         return None
     return found if at <= end else None
+
+
+def varying(flags: int, raw: bytes) -> Iterator[tuple[str, int, int]]:
+    """What may differ between lists that are alike: its name, its first byte and the one after it. ``raw`` is a
+    list that ``read_properties`` reads."""
+    at = 0
+    for name, size in _present(flags):
+        if not size:
+            if raw[at] == _ID_BYTES and name in _IDS:
+                yield name, at + 1, at + 1 + _ID_BYTES
+            at += 1 + raw[at]
+        elif size > 0:
+            if size == _LONG_LONG:
+                yield name, at, at + size
+            at += size
+        else:
+            limit = at + 4 + _TABLE_SIZE.unpack_from(raw, at)[0]
+            at += 4
+            while at < limit:
+                key_end = at + 1 + raw[at]
+                key, kind, at = raw[at + 1 : key_end].decode(), raw[key_end], key_end + 1
+                number = _NUMBERS.get(kind)
+                if number is None:
+                    at += 1 if kind == _TRUE_OR_FALSE else 4 + _TABLE_SIZE.unpack_from(raw, at)[0]
+                    continue
+                if number.size == _LONG_LONG:
+                    yield f"{name}.{key}", at, at + number.size
+                at += number.size
 
 
 @lru_cache(maxsize=64)

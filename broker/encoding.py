@@ -15,6 +15,8 @@ from protocol.properties import Properties
 
 #: How many texts are kept: a peer that picks its own cannot fill memory.
 _KEPT = 512
+#: Fields with numbers up to this are kept as well: the same few come again and again.
+_SMALL = 15
 _LENGTHS = tuple(bytes((length,)) for length in range(256))
 _FRAME_END = b"\xce"
 _FRAME_HEAD = struct.Struct(">BHL")
@@ -124,10 +126,18 @@ _kept_short = lru_cache(maxsize=_KEPT)(_short)
 def _table(table: Mapping[str, Any]) -> bytes:
     fields: list[bytes] = []
     for key, value in table.items():
-        fields.append(_kept_short(key))
-        fields.append(_field(value))
+        if type(value) is int and 0 <= value <= _SMALL:
+            fields.append(_small_field(key, value))
+        else:
+            fields.append(_kept_short(key))
+            fields.append(_field(value))
     raw = b"".join(fields)
     return _SIZE.pack(len(raw)) + raw
+
+
+@lru_cache(maxsize=_KEPT)
+def _small_field(key: str, value: int) -> bytes:
+    return _kept_short(key) + _field(value)
 
 
 def _field(value: object) -> bytes:

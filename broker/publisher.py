@@ -21,7 +21,8 @@ from broker.traffic import Traffic
 from protocol.properties import Properties
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Made for each message, and not frozen because a frozen one takes three times as long to make.
+@dataclass(slots=True, kw_only=True)
 class Message:
     """A message and where it goes."""
 

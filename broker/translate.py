@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
+from typing import Any
 
 import pika
 from pika import exceptions
@@ -91,6 +92,13 @@ def _text(error: BaseException) -> str:
     if code:
         return f"{code} {getattr(error, 'reply_text', '')}".strip()
     return str(error) or type(error).__name__
+
+
+def fields_by_pika(flags: int, raw: bytes) -> dict[str, Any]:
+    """The properties of a list as pika decodes it, by their names. Raises what pika does."""
+    properties = pika.BasicProperties()
+    properties.decode(flags.to_bytes(2) + raw)
+    return dict(vars(properties))
 
 
 def to_pika(properties: Properties) -> pika.BasicProperties:

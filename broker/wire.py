@@ -24,6 +24,7 @@ from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError, InvalidFrameError
 
+from broker.alike import Alike, Kinds
 from broker.decoding import (
     ACK,
     AROUND,
@@ -78,6 +79,7 @@ class Wire(AsyncioConnection):
         self._late: list[Callable[[], Sequence[bytes]]] = []
         self._is_flush_due = False
         self._received = b""
+        self._kinds = Kinds()
         self._at = 0
         super().__init__(*arguments, **options)
 
@@ -194,15 +196,26 @@ class Wire(AsyncioConnection):
         if content is None or method is None:
             return False
         flags, properties_at, properties_end, body_at, body_end, after = content
-        fields = read_properties(buffer, properties_at, properties_end, flags)
-        if fields is None:
+        properties = self._read_properties(flags, buffer[properties_at:properties_end])
+        if properties is None:
             return False
-        properties = spec.BasicProperties.__new__(spec.BasicProperties)
-        properties.__dict__ = fields
         self._at = after
         self.frames_received += 3 if body_end < after else 2
         on_delivery(spec.Basic.Deliver(consumer_tag.decode(), *method), properties, buffer[body_at:body_end])
         return True
+
+    def _read_properties(self, flags: int, raw: bytes) -> Any:
+        """None if it is for pika to read them, or to say what is wrong with them."""
+        kind = self._kinds.find(flags, raw)
+        if kind is not None:
+            return Alike(kind, flags, raw)
+        fields = read_properties(raw, 0, len(raw), flags)
+        if fields is None:
+            return None
+        self._kinds.learn(flags, raw)
+        properties = spec.BasicProperties.__new__(spec.BasicProperties)
+        properties.__dict__ = fields
+        return properties
 
     def _is_assembling(self, channel: int) -> bool:
         """Whether pika holds parts of a message of that channel and waits for the rest."""

@@ -121,7 +121,7 @@ class Asking:
             self._publish(self._publisher, calls)
 
     def _publish(self, publisher: Publisher, calls: list[Pending]) -> None:
-        resent = max(call.sent for call in calls)
+        resent = calls[0].sent if len(calls) == 1 else max(call.sent for call in calls)
         batch = self.pending.join(calls)
         if batch is None:
             message = calls[0].request.message(resent=resent)
@@ -132,17 +132,19 @@ class Asking:
         publisher.send(message, partial(self._on_published, calls))
 
     def _on_published(self, calls: list[Pending], error: PublishError | None) -> None:
+        if error is None:
+            for call in calls:
+                call.accepted = True
+                if not call.wants_reply:
+                    self._finish(call, Accepted())
+            return
         again = [call for call in calls if self._is_refused_for_now(call, error)]
         if again:
             asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, again)
 
-    def _is_refused_for_now(self, call: Pending, error: PublishError | None) -> bool:
+    def _is_refused_for_now(self, call: Pending, error: PublishError) -> bool:
         """Note or end what became of a publish of this call; True if it is to be published again in a while."""
         match error:
-            case None:
-                call.accepted = True
-                if not call.wants_reply:
-                    self._finish(call, Accepted())
             case ConfirmLost():
                 # The next generation publishes it again, with the same id.
                 call.uncertain |= error.sent

@@ -82,17 +82,20 @@ class PendingCalls:
 
     def add(self, call: Pending) -> None:
         self.calls[call.id] = call
-        self._earliest_s = min(self._earliest_s, call.deadline_s)
+        if call.deadline_s < self._earliest_s:
+            self._earliest_s = call.deadline_s
 
     def join(self, calls: Sequence[Pending]) -> Batch | None:
         """These calls are about to be published in one message: its batch, or None for a single one."""
-        batch = Batch(new_id()) if len(calls) > 1 else None
         for call in calls:
             self._leave(call)
+            call.batch = None
+        if len(calls) == 1:
+            return None
+        batch = Batch(new_id(), len(calls))
+        self.batches[batch.id] = batch
+        for call in calls:
             call.batch = batch
-        if batch is not None:
-            batch.left = len(calls)
-            self.batches[batch.id] = batch
         return batch
 
     def end(self, task_id: str, end: End) -> bool:

@@ -12,7 +12,8 @@ from protocol.names import CONTENT_TYPE
 HeaderValue = int | str | list[Any] | dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, like everything that is made for each message: a frozen one takes three times as long to make.
+@dataclass(slots=True, kw_only=True)
 class Properties:
     """Properties of a message that we publish. Always persistent (delivery mode 2)."""
 

@@ -79,7 +79,7 @@ class PackedReply:
 
 
 def pack_done(task_id: str, packed_result: bytes, run: Run) -> PackedReply:
-    """A reply around a result that is msgpack already: it is spliced in, not decoded again. ``task_id`` is an id."""
+    """A reply around a result that is msgpack already, and is not decoded again. ``task_id`` is an id."""
     body = b"".join(
         (
             _DONE_HEADS[run.replay > 0],

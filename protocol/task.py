@@ -6,6 +6,7 @@ A copy is built from these fields alone. Whatever else a message carried (``x-de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -94,20 +95,24 @@ def task_properties(task: Task, *, expiration_ms: int | None = None) -> Properti
     ``expiration_ms`` is for a first publish without delay only: in the delay line it would make a task early.
     """
     headers: dict[str, HeaderValue] = {"v": VERSION}
-    for key, value, absent in (
-        ("attempt", task.attempt, 1),
-        ("sent_at", task.sent_at, 0),
-        ("expires_at", task.expires_at, 0),
-        ("resent", task.resent, 0),
-        ("replay", task.replay, 0),
-        ("batch", task.batch, 0),
-        ("joined_replies", int(task.joined_replies), 0),
-    ):
-        if value != absent:
-            headers[key] = value
+    if task.attempt != 1:
+        headers["attempt"] = task.attempt
+    if task.sent_at:
+        headers["sent_at"] = task.sent_at
+    if task.expires_at:
+        headers["expires_at"] = task.expires_at
+    if task.resent:
+        headers["resent"] = task.resent
+    if task.replay:
+        headers["replay"] = task.replay
+    if task.batch:
+        headers["batch"] = task.batch
+    if task.joined_replies:
+        headers["joined_replies"] = 1
     if task.history:
         headers["history"] = [attempt_table(entry) for entry in task.history]
-    headers.update(task.trace)
+    if task.trace:
+        headers.update(task.trace)
     return Properties(
         type=task.name,
         message_id=task.id,
@@ -173,6 +178,42 @@ def read_task(properties: ReceivedProperties, body: bytes, limits: Limits) -> Ta
         joined_replies=headers.integer("joined_replies", 0, 0, 1) == 1,
         history=tuple(_read_attempt(entry, limits) for entry in headers.array("history", limits.history_entries)),
         trace=_read_trace(properties.headers),
+    )
+
+
+#: The places in which tasks of one requester differ, in their order on the wire. See ``same_again``.
+PLACES = ("headers.sent_at", "correlation_id", "message_id", "timestamp")
+_ID = re.compile(rb"[0-9a-f]{32}")
+
+
+def same_again(
+    task: Task, body: bytes, sent_at: bytes, correlation_id: bytes, message_id: bytes, timestamp: bytes
+) -> Task | None:
+    """The task of a message that differs from another's in its body and these places alone: its bytes there. None
+    if that is for ``read_task`` to judge. The body is of an allowed size."""
+    sent_ms, timestamp_s = int.from_bytes(sent_at), int.from_bytes(timestamp)
+    if (
+        correlation_id != message_id
+        or _ID.fullmatch(message_id) is None
+        or sent_ms > _LATEST_MS
+        or timestamp_s > _LATEST_S
+    ):
+        return None
+    return Task(
+        id=message_id.decode("ascii"),
+        name=task.name,
+        body=body,
+        reply_to=task.reply_to,
+        timestamp=timestamp_s,
+        sent_at=sent_ms,
+        expires_at=task.expires_at,
+        attempt=task.attempt,
+        resent=task.resent,
+        replay=task.replay,
+        batch=task.batch,
+        joined_replies=task.joined_replies,
+        history=task.history,
+        trace=task.trace,
     )
 
 

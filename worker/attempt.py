@@ -32,7 +32,7 @@ from protocol.errors import Malformed
 from protocol.letter import why
 from protocol.reply import DONE, Failure, PackedReply, Run, pack_done, pack_failed
 from protocol.task import Attempt, Task
-from worker.admission import admit
+from worker.admission import Admission
 from worker.answers import Answers
 from worker.batch import Batch, Part
 from worker.delivery import Delivery
@@ -68,6 +68,7 @@ class Attempts:
         self._settings = settings
         self._limits = settings.limits.messages
         self._identity = identity
+        self._admission = Admission(settings.tasks, self._limits, settings.replies)
         self._runs = Runs(settings, executors, slots, self)
         self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
         limits = settings.limits
@@ -124,14 +125,7 @@ class Attempts:
         """The same, without waiting; what there is to wait for."""
         self.counts["delivered"] += 1
         try:
-            task = admit(
-                delivery.properties,
-                delivery.body,
-                delivery.queue,
-                self._settings.tasks,
-                self._limits,
-                self._settings.replies,
-            )
+            task = self._admission.admit(delivery.properties, delivery.body, delivery.queue)
             self._replies.require_answerable(task.reply_to)
             entries = read_batch(task.body, task.batch, self._limits) if task.batch else None
         except Malformed as refusal:
@@ -342,7 +336,3 @@ class Attempts:
             first = delivery.batch.delivery if isinstance(delivery, Part) else delivery
             self.meter.ended(first.properties.type, "stale")
         failpoint("after_ack")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
