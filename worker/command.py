@@ -8,11 +8,15 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from broker.settings import Settings
 from broker.tls import is_in_the_open
+from worker.executors import Executors, import_paths
 from worker.health import serving
-from worker.worker import Worker, import_paths
+
+if TYPE_CHECKING:
+    from worker.worker import Worker
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -23,7 +27,10 @@ READINESS_S = 1.0
 async def run(settings: Settings, queues: Sequence[str]) -> None:
     """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
     sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
-    worker = Worker(settings, queues)
+    executors = Executors(settings, queues)
+    executors.begin()
+    # Children load their handlers while this process loads what speaks AMQP.
+    worker = (await asyncio.to_thread(_worker))(settings, queues, executors)
     # Thousands of tasks may be under way, and live: to look through them for garbage at each 700 new objects, as
     # Python does by itself, takes a fifth of the time of a batch.
     gc.freeze()
@@ -46,6 +53,12 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
     log.info(
         "stopped: %s", ", ".join(f"{what} {count}" for what, count in sorted(worker.counts.items())) or "idle"
     )
+
+
+def _worker() -> type[Worker]:
+    from worker.worker import Worker
+
+    return Worker
 
 
 async def _announce(worker: Worker, concurrency: int) -> None:

@@ -13,12 +13,15 @@ import errno
 import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from broker.http_settings import HttpSettings, ports
 from broker.metrics import page
 from worker.http_server import Answer, HttpServer, Pages
 from worker.metrics import families
-from worker.worker import Worker
+
+if TYPE_CHECKING:
+    from worker.worker import Worker
 
 log = logging.getLogger("glassrabbit.worker")
 

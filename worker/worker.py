@@ -10,25 +10,18 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from broker.contradictions import too_slow_together
-from broker.errors import ConfigError
 from broker.link import LinkSettings
 from broker.settings import Settings, effective_prefetch
 from broker.topology import topology_of
 from worker.attempt import Attempts
 from worker.consumer import Consumer
-from worker.coroutines import AsyncExecutor
 from worker.delivery import Delivery
-from worker.executor import Executor
-from worker.handler import fallback_of
+from worker.executors import Executors
 from worker.metrics import Snapshot
 from worker.outbox import Outbox
-from worker.processes import ProcessExecutor
 from worker.suspects import Suspects
-from worker.threads import ThreadExecutor
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -41,30 +34,21 @@ ABORT_TIMEOUT_S = 0.5
 class Worker:
     """Life: ``run`` until ``drain`` (finish what runs, give back the rest) or ``abort`` (give back everything)."""
 
-    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
-        """Raises ``ConfigError`` for a queue that the configuration does not know, and for too many of them."""
-        unknown = [queue for queue in queues if queue not in settings.queues]
-        if unknown:
-            known = ", ".join(settings.queues)
-            raise ConfigError(
-                [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
-            )
-        slow = list(too_slow_together(settings, queues))
-        if slow:
-            raise ConfigError(slow)
+    def __init__(self, settings: Settings, queues: Sequence[str], executors: Executors) -> None:
+        """``executors``: those of these queues."""
         self._settings = settings
         self.identity = f"{socket.gethostname()}:{os.getpid()}"
         name = f"worker-{self.identity.replace(':', '-')}"
         link = LinkSettings.of(settings)
         self.queues = list(dict.fromkeys(queues))
-        self._executors = _executors(settings, self.queues)
+        self._executors = executors
         self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
         self._attempts = Attempts(
             settings,
             self.identity,
-            _by_task(self._executors),
+            executors.of_task,
             self._outbox,
-            None if _bounds_itself(self._executors) else settings.worker.concurrency,
+            executors.slots,
             self._on_defect,
         )
         limits = {queue: settings.queues[queue].delivery_limit for queue in self.queues}
@@ -99,7 +83,7 @@ class Worker:
             return "blocked: the broker takes no publishes"
         if self._outbox.refused:
             return "the next hop refuses messages"
-        return next((executor.problem for executor, _ in self._executors if executor.problem), None)
+        return self._executors.problem
 
     def snapshot(self) -> Snapshot:
         """Its numbers as they are now."""
@@ -114,7 +98,7 @@ class Worker:
             unacked=self._consumer.unacked,
             refused=self._outbox.refused,
             obituaries=self.counts["obituaries"],
-            child_restarts=sum(one.restarts for one, _ in self._executors if isinstance(one, ProcessExecutor)),
+            child_restarts=self._executors.restarts,
             reconnects={name: max(0, link.generation - 1) for name, link in links.items()},
             traffic=traffic,
             blocked_s=traffic.blocked_s(time.monotonic()),
@@ -132,7 +116,7 @@ class Worker:
         told = asyncio.create_task(self._draining.wait())
         try:
             # No delivery may come before there is something that can run it.
-            if await self._started(told):
+            if await self._executors.started(told):
                 links.append(asyncio.create_task(self._consumer.run()))
                 await asyncio.wait({told, *links}, return_when=asyncio.FIRST_COMPLETED)
                 await self._drain()
@@ -142,18 +126,6 @@ class Worker:
             await asyncio.gather(*links)
         if self._defect is not None:
             raise self._defect
-
-    async def _started(self, told: asyncio.Task[Any]) -> bool:
-        """Start the executors; False if the stop came first. Raises ``ConfigError``."""
-        starts = [asyncio.create_task(executor.start()) for executor, _ in self._executors]
-        started = asyncio.gather(*starts)
-        await asyncio.wait({told, started}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
-            started.result()
-            return True
-        started.cancel()
-        await asyncio.gather(*starts, return_exceptions=True)
-        return False
 
     @property
     def is_draining(self) -> bool:
@@ -193,8 +165,7 @@ class Worker:
         closing = asyncio.create_task(self._consumer.stop(timeout_s))
         await asyncio.sleep(0)
         await self._attempts.stop()
-        stops = [executor.stop() for executor, _ in self._executors]
-        await asyncio.gather(closing, self._outbox.stop(timeout_s), *stops)
+        await asyncio.gather(closing, self._outbox.stop(timeout_s), self._executors.stop())
 
     def _take(self, delivery: Delivery) -> None:
         if self._suspects.suspects(delivery):
@@ -220,21 +191,6 @@ class Worker:
             loop.default_exception_handler(context)
 
 
-def _executors(settings: Settings, queues: Sequence[str]) -> list[tuple[Executor, list[str]]]:
-    """One executor for each kind that the tasks of these queues ask for, and the tasks that it runs."""
-    kinds: dict[str, dict[str, str]] = {}
-    for name, task in settings.tasks.items():
-        if task.queue in queues:
-            handlers = kinds.setdefault(task.executor, {})
-            handlers[name] = task.handler
-            if task.fallback is not None:
-                handlers[fallback_of(name)] = task.fallback
-    return [
-        (_executor(kind, handlers, settings), [name for name in handlers if name in settings.tasks])
-        for kind, handlers in kinds.items()
-    ]
-
-
 def _is_ours(error: BaseException) -> bool:
     """Whether it passed through this package. pika's own timers raise too, at a connection that ends while it is
     being made, and harm nobody."""
@@ -242,27 +198,3 @@ def _is_ours(error: BaseException) -> bool:
         str(frame.f_globals.get("__name__", "")).startswith("worker.")
         for frame, _line in traceback.walk_tb(error.__traceback__)
     )
-
-
-def _bounds_itself(executors: Sequence[tuple[Executor, list[str]]]) -> bool:
-    """One executor of threads or children runs as many as it has of these, and no more."""
-    return len(executors) == 1 and not isinstance(executors[0][0], AsyncExecutor)
-
-
-def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Executor:
-    size, limits = settings.worker.concurrency, settings.limits.messages
-    if kind == "thread":
-        return ThreadExecutor(size, handlers, limits)
-    if kind == "async":
-        return AsyncExecutor(handlers, limits)
-    return ProcessExecutor(size, handlers, limits, import_paths(settings))
-
-
-def import_paths(settings: Settings) -> list[str]:
-    """Where handlers are looked for: beside the configuration file, then the current folder."""
-    folders = ([] if settings.path is None else [settings.path.parent]) + [Path.cwd()]
-    return list(dict.fromkeys(str(folder.resolve()) for folder in folders))
-
-
-def _by_task(executors: Sequence[tuple[Executor, list[str]]]) -> dict[str, Executor]:
-    return {task: executor for executor, tasks in executors for task in tasks}
