@@ -25,7 +25,16 @@ from broker.tables import print_table
 from protocol.errors import ExitCode
 from tests.benchmarks import sections
 from tests.benchmarks.c_client import CannotBuild, build
-from tests.benchmarks.contestants import BARE, BATCHES, HAS_BATCHES, OURS, PEER, Contestant, c_client
+from tests.benchmarks.contestants import (
+    BARE,
+    BATCHES,
+    CELERY_AS_IT_COMES,
+    HAS_BATCHES,
+    OURS,
+    PEER,
+    Contestant,
+    c_client,
+)
 from tests.benchmarks.figures import About, Figures, figures
 from tests.benchmarks.life import life
 from tests.benchmarks.measure import more_starts, pairs, rounds
@@ -83,7 +92,7 @@ def main(
         with place(Path(folder), contestants, broker) as where:
             _tell(f"RabbitMQ {where.version} at {where.where}: starting {len(contestants)} workers")
             about, raw = _about(where, plan, any(one.family == "peer" for one in contestants)), Raw()
-            words = {one.name: one.configuration for one in contestants}
+            words = {one.name: one.configuration for one in (*contestants, *_started_only(contestants))}
             try:
                 _measure(where, contestants, plan, SECTIONS if everything else asked, map_tasks, sleep_tasks, raw)
             finally:
@@ -123,6 +132,11 @@ def _contestants(folder: Path, peers: bool) -> tuple[list[Contestant], dict[str,
     return found, missing
 
 
+def _started_only(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Who is started beside these, and does nothing else."""
+    return [CELERY_AS_IT_COMES] if any(one.family == "peer" for one in contestants) else []
+
+
 def _measure(
     where: Place,
     contestants: Sequence[Contestant],
@@ -147,7 +161,7 @@ def _measure(
         raw.life.extend(life(where, _LIFE_CALLS))
     if "starts" in asked:
         _tell("starts of workers")
-        raw.starts.extend(more_starts(where, contestants, _MORE_STARTS))
+        raw.starts.extend(more_starts(where, [*contestants, *_started_only(contestants)], _MORE_STARTS))
     if "one-ways" in asked:
         _tell("publishing alone, consuming alone")
         raw.one_ways.extend(sections.one_ways(where, contestants, rates, plan))

@@ -177,6 +177,14 @@ PEER = (
         environment={"dramatiq_queue_prefetch": str(PREFETCH)},
     ),
 )
+#: What Celery starts if nobody tells it otherwise, also prefork. Measured above without what slows it down.
+CELERY_AS_IT_COMES = _peer(
+    "celery as it comes",
+    "prefork, with events, gossip, mingle and remote control; its start and its memory only",
+    ("-m", "celery", "-A", f"{_PEERS}.celery_app", "worker", "-c", "2", "--loglevel", "WARNING"),
+    ("-m", f"{_PEERS}.celery_requester"),
+    environment={"BENCH_AS_IT_COMES": "1"},
+)
 
 
 def c_client(programs: Mapping[str, str]) -> Contestant:

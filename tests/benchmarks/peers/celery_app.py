@@ -24,7 +24,7 @@ app.conf.update(
     task_serializer="msgpack",
     result_serializer="msgpack",
     accept_content=["msgpack"],
-    worker_enable_remote_control=False,
+    worker_enable_remote_control="BENCH_AS_IT_COMES" in os.environ,
     broker_connection_retry_on_startup=True,
 )
 
