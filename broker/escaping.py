@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 #: All that might not be printable: it finds the few among megabytes of base64.
@@ -23,5 +22,6 @@ def _escaped(found: re.Match[str]) -> str:
     char = found[0]
     if char.isprintable():
         return char
-    # Beyond 16 bits JSON writes two halves; DEL, which is ASCII, it would leave as it is.
-    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else json.dumps(char)[1:-1]
+    # Beyond 16 bits JSON writes two halves.
+    code = ord(char) - 0x10000
+    return f"\\u{ord(char):04x}" if code < 0 else f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"

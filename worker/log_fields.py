@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from protocol.task import Task
 from worker.context import current
+
+if TYPE_CHECKING:
+    # Not in a child, whose memory counts as often as there are children.
+    from protocol.task import Task
 
 
 def about(task: Task, queue: str) -> dict[str, object]:
