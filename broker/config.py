@@ -6,7 +6,6 @@ a value may be is decided in ``broker.settings``. No problem shows a URL or what
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -141,7 +140,7 @@ def _no_variable(variable: str, locs: list[Loc], known: Iterable[str]) -> str:
     if locs:
         return f"stands for {' and '.join(map(dotted, locs))}. Set these in the file."
     # A high bar, since what the names share is most of them.
-    close = difflib.get_close_matches(variable.upper(), known, 1, 0.85)
+    close = _close(variable.upper(), known, 0.85)
     cure = f"Did you mean {close[0]}?" if close else f"Write {_PREFIX}SECTION__KEY with a key of the file."
     return f"there is no such setting. {cure}"
 
@@ -212,7 +211,7 @@ def _no_key(loc: Loc) -> str:
         keys = _keys(kind)
         kind = keys[part] if part in keys else next(a for a in reversed(get_args(kind)) if a is not Ellipsis)
     keys = _keys(kind)
-    close = difflib.get_close_matches(str(loc[-1]).lower(), map(str, keys), 1)
+    close = _close(str(loc[-1]).lower(), map(str, keys), 0.6)
     cure = f"Did you mean {close[0]}?" if close else f"The keys here are {', '.join(map(str, keys))}."
     return f"there is no such key. {cure}"
 
@@ -254,3 +253,11 @@ def _whole(loc: Loc) -> Loc:
 def _prune(tree: Any, wrong: Iterable[Loc]) -> None:
     for *above, last in sorted(wrong, key=len, reverse=True):
         del _at(tree, tuple(above))[last]
+
+
+def _close(word: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """The known word that is most like this one, if any is."""
+    # Not needed for a configuration that is right, and a worker would keep it in memory.
+    import difflib
+
+    return difflib.get_close_matches(word, known, 1, cutoff)
