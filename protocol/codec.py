@@ -27,7 +27,6 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 #: All bytes but the heads of containers, bytes and extensions.
 _OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
 _HARMLESS_BYTES: Final = 4096
-#: What msgpack packs of these can break no rule but that of its size.
 _SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
 
@@ -171,7 +170,7 @@ def encode(value: object, limits: Limits) -> bytes:
     """
     try:
         body: bytes = msgpack.packb(value, use_bin_type=True)
-        if type(value) in _SCALARS and len(body) <= limits.body_bytes:
+        if _is_plain(value, limits) and len(body) <= limits.body_bytes:
             return body
         if not (_is_harmless(body, limits) and _has_string_keys(body)):
             scan(body, limits)
@@ -181,6 +180,16 @@ def encode(value: object, limits: Limits) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
         raise NotEncodable(_reason(error)) from error
     return body
+
+
+def _is_plain(value: object, limits: Limits) -> bool:
+    """Whether it is a scalar or a flat map of scalars, of which what msgpack packs can break no rule but its size."""
+    if type(value) is not dict:
+        return type(value) in _SCALARS
+    for key, item in value.items():
+        if type(key) is not str or type(item) not in _SCALARS:
+            return False
+    return 2 * len(value) < limits.nodes
 
 
 def _reason(error: Exception) -> str:

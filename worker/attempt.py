@@ -178,13 +178,14 @@ class Attempts:
         """A run has ended: decide, and carry it out."""
         task, now_ms, first = running.task, time.time_ns() // 1_000_000, running.deliveries[0]
         batch = first.batch if isinstance(first, Part) else None
-        ran_ms = round(ran_s * 1000) if batch is None else batch.ran_ms(ran_s)
-        started_ms = now_ms - round(ran_s * 1000)
+        took_ms = round(ran_s * 1000)
+        ran_ms = took_ms if batch is None else batch.ran_ms(ran_s)
+        started_ms = now_ms - took_ms
         self.meter.ran(task, started_ms, ran_s)
         run = Run(
             attempts=task.attempt,
             worker=self._identity,
-            queued_ms=max(0, started_ms - task.sent_at) if task.sent_at else 0,
+            queued_ms=started_ms - task.sent_at if 0 < task.sent_at < started_ms else 0,
             ran_ms=ran_ms,
             replay=task.replay,
         )
@@ -215,7 +216,8 @@ class Attempts:
         self._ledger.finish(running.key, running, reply, time.monotonic())
         failpoint("after_remember")
         self._ack(running)
-        self.over(running)
+        self._under_way.end()
+        running.tell_over()
 
     def give_back(self, running: Running) -> None:
         """It has not begun, or has to begin anew. A task of a batch goes by itself: the others of its batch may

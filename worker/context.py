@@ -22,7 +22,7 @@ class Reject(Exception):
     """Raise it to end the task for good: no further attempt, a dead letter with your text as its reason."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Current:
     """The task that is running here."""
 

@@ -38,10 +38,7 @@ class Handler:
     #: The names that it takes and those that it must be given, if that is all there is to its signature.
     takes: frozenset[str] | None = None
     needs: frozenset[str] = frozenset()
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
+    is_async: bool = False
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises ``TypeError`` if the function cannot be called with these."""
@@ -88,14 +85,14 @@ def load(path: str) -> Handler:
 
 
 def _handler(function: Callable[..., Any]) -> Handler:
-    signature = inspect.signature(function)
+    signature, is_async = inspect.signature(function), inspect.iscoroutinefunction(function)
     parameters = signature.parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     if any(one.kind not in named for one in parameters):
-        return Handler(function, signature)
+        return Handler(function, signature, is_async=is_async)
     takes = frozenset(one.name for one in parameters)
     needs = frozenset(one.name for one in parameters if one.default is inspect.Parameter.empty)
-    return Handler(function, signature, takes, needs)
+    return Handler(function, signature, takes, needs, is_async)
 
 
 def run(handler: Handler, call: Call, limits: Limits) -> Outcome:

@@ -47,8 +47,8 @@ class Running:
 
     def tell_over(self) -> None:
         """Call ``on_over``."""
-        told, self.on_over = self.on_over, None
-        if told is not None:
+        if self.on_over is not None:
+            told, self.on_over = self.on_over, None
             told()
 
     @property

@@ -45,10 +45,11 @@ class Meter:
     def ran(self, task: Task, started_ms: int, ran_s: float) -> None:
         """A run has ended. Its wait counts only for a first attempt that says when it was sent: later ones waited
         in the delay line on purpose."""
-        name = self._name(task.name)
+        name = task.name if task.name in self._ran else UNKNOWN
         self._ran[name].observe(ran_s)
         if task.attempt == 1 and task.sent_at:
-            self._queued[name].observe(max(0, started_ms - task.sent_at) / 1000)
+            waited_ms = started_ms - task.sent_at
+            self._queued[name].observe(waited_ms / 1000 if waited_ms > 0 else 0.0)
 
     def ended(self, task: object, fate: Fate, reason: str | None = None) -> None:
         """``task`` is its name, as far as it has one. ``reason``: the code of the dead letter, if there is one."""

@@ -43,11 +43,11 @@ class Runs:
     ) -> None:
         """``executors`` maps each task of this worker to what runs it; ``slots``: how many may run at once where
         the executors do not bound it."""
-        self._settings = settings
         self._executors = set(executors.values())
         self._owner = owner
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
         self._guards = Guards(settings, executors, self)
+        self._terms = {task: _terms(settings, task) for task in executors}
         self._draining = False
         self._holding = True
         self._held: list[Running] = []
@@ -129,16 +129,9 @@ class Runs:
     def _call(self, running: Running, by_fallback: bool) -> Call:
         task = running.task
         handler = fallback_of(task.name) if by_fallback else task.name
-        settings = self._settings.tasks[task.name]
-        context = Current(
-            id=task.id,
-            task=task.name,
-            queue=settings.queue,
-            attempt=task.attempt,
-            max_attempts=settings.retry.max_retries + 1,
-        )
-        on_end = partial(self._ended, running)
-        return Call(context, handler, task.body, settings.timeout_s, task.expires_at, on_end)
+        queue, max_attempts, timeout_s = self._terms[task.name]
+        context = Current(task.id, task.name, queue, task.attempt, max_attempts)
+        return Call(context, handler, task.body, timeout_s, task.expires_at, partial(self._ended, running))
 
     def _ended(self, running: Running, outcome: Outcome | None, ran_s: float) -> None:
         self._slots.release()
@@ -157,3 +150,9 @@ class Runs:
             case Kept.LATER | Kept.INSTEAD:
                 self._guards.forget(running)
                 self._owner.postpone(running, self._guards.away_s(running))
+
+
+def _terms(settings: Settings, task: str) -> tuple[str, int, float]:
+    """Of a task its queue, how often it is run at most, and its time limit in seconds."""
+    terms = settings.tasks[task]
+    return terms.queue, terms.retry.max_retries + 1, terms.timeout_s
