@@ -13,9 +13,8 @@ from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
 from broker.publisher import Message, Publisher
 from broker.settings import Settings
 from protocol.codec import encode
-from protocol.errors import Malformed
 from protocol.names import DIRECT_REPLY_TO, TASKS, new_id
-from protocol.reply import read_replies
+from protocol.reply import Unreadable, read_replies
 from protocol.task import Task, task_properties
 
 #: For a look at a queue; a broker under an alarm may not answer.
@@ -71,8 +70,10 @@ async def _asked(connection: Connection, settings: Settings, name: str) -> tuple
 def _end(body: bytes, settings: Settings) -> tuple[str, str]:
     try:
         [reply] = read_replies(body, settings.limits.messages)
-    except (Malformed, ValueError) as error:
+    except ValueError as error:
         return "failed", f"the reply makes no sense: {error}"
+    if isinstance(reply, Unreadable):
+        return "failed", f"the reply makes no sense: {reply.error}"
     if reply.failure is not None:
         return "failed", f"{reply.failure.code}: {reply.failure.text}"
     return "done", f"by {reply.run.worker}, which had it after {reply.run.queued_ms} ms"

@@ -25,9 +25,8 @@ from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, Pending, PendingCalls
 from dispatcher.request import Request, batch_message
-from protocol.errors import Malformed
 from protocol.names import DIRECT_REPLY_TO
-from protocol.reply import read_replies
+from protocol.reply import Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
 
@@ -183,15 +182,13 @@ class Asking:
             self._publish(publisher, calls)
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
-        try:
-            replies = read_replies(body, self._limits)
-        except Malformed as error:
-            log.warning("a reply cannot be read: %s", error)
-            unreadable = ReplyUnreadable(f"the reply cannot be read: {error}")
-            self.pending.end(str(properties.correlation_id), unreadable)
-            return
-        for reply in replies:
-            self.pending.end(reply.id, reply)
+        for reply in read_replies(body, self._limits):
+            if isinstance(reply, Unreadable):
+                log.warning("a reply cannot be read: %s", reply.error)
+                task_id = reply.id or (None if reply.is_beside_others else properties.correlation_id)
+                self.pending.end(str(task_id), ReplyUnreadable(f"the reply cannot be read: {reply.error}"))
+            else:
+                self.pending.end(reply.id, reply)
 
     async def _sweep(self) -> None:
         """End what is overdue; and a connection whose confirms do not come, so that the next one asks again."""

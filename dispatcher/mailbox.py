@@ -13,10 +13,9 @@ from broker.channel import Channel
 from broker.connection import Connection
 from broker.errors import AccessRefused, ConnectionLost
 from dispatcher.errors import NoMailbox
-from protocol.errors import Malformed
 from protocol.limits import Limits
 from protocol.names import mailbox_queue
-from protocol.reply import Reply, read_replies
+from protocol.reply import Reply, Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
 
@@ -67,12 +66,12 @@ class Mailbox:
             await channel.close()
 
     def _read(self, body: bytes) -> list[Reply]:
-        try:
-            replies = read_replies(body, self._limits)
-        except Malformed as error:
-            log.warning("a message in mailbox %s is no reply and was dropped: %s", self._name, error)
-            return []
-        new = [reply for reply in replies if _key(reply) not in self._seen]
+        new = []
+        for reply in read_replies(body, self._limits):
+            if isinstance(reply, Unreadable):
+                log.warning("a message in mailbox %s is no reply and was dropped: %s", self._name, reply.error)
+            elif _key(reply) not in self._seen:
+                new.append(reply)
         self._seen.update((_key(reply), None) for reply in new)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)

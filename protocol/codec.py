@@ -183,7 +183,7 @@ def encode(value: object, limits: Limits) -> bytes:
 
 
 def _is_plain(value: object, limits: Limits) -> bool:
-    """Whether it is a scalar or a flat map of scalars, of which what msgpack packs can break no rule but its size."""
+    """Whether it is a scalar or a flat map of scalars: packed, these can break no rule but that of size."""
     if type(value) is not dict:
         return type(value) in _SCALARS
     for key, item in value.items():

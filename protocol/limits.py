@@ -9,6 +9,10 @@ from functools import cached_property
 LONGEST_EXPIRATION_MS = 315_360_000_000
 
 
+#: Replies that leave together are at most so many bytes, and no more than a body may have.
+JOINED_BYTES = 256 * 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Bounds of one message. Configurable under ``limits:``; all members of a vhost should agree on them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ import msgpack
 
 from protocol.codec import decode, elements
 from protocol.errors import ErrorCode, Malformed
-from protocol.limits import Limits, cut
+from protocol.limits import JOINED_BYTES, Limits, cut
 from protocol.names import APP_ID, is_id
 from protocol.properties import Properties
 
@@ -21,6 +22,7 @@ _DONE_HEADS = (b"\x86\xa2id\xd9\x20", b"\x87\xa2id\xd9\x20")
 _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
     msgpack.packb(key) for key in ("attempts", "worker", "queued_ms", "ran_ms", "replay", "result")
 )
+_ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
 _SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
 
@@ -115,16 +117,40 @@ def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> Pac
     return PackedReply(id=task_id, type=FAILED, body=body)
 
 
-def read_replies(body: bytes, limits: Limits) -> list[Reply]:
-    """The replies that a message holds: one, or those of a batch, each within the limits of one.
+@dataclass(slots=True)
+class Unreadable:
+    """What should be a reply, and why it is none."""
 
-    Raises ``Malformed``.
+    error: Malformed
+    #: The id of its task, where it can be told.
+    id: str | None = None
+    #: It is one of several in a message.
+    is_beside_others: bool = False
+
+
+def read_replies(body: bytes, limits: Limits) -> list[Reply | Unreadable]:
+    """The replies that a message holds: one, or several that left together, each within the limits of one.
+
+    One that cannot be read does not harm those beside it.
     """
-    limits = limits.for_reply
-    if len(body) > limits.body_bytes:
-        raise Malformed(ErrorCode.TOO_LARGE, f"replies of {len(body)} bytes; the limit is {limits.body_bytes}")
-    parts = elements(body, len(body)) if body[:1] in _ARRAY_HEADS else [body]
-    return [_read(decode(part, limits)) for part in parts]
+    if body[:1] not in _ARRAY_HEADS:
+        return [_readable(body, limits)]
+    most = max(limits.for_reply.body_bytes, JOINED_BYTES)
+    try:
+        if len(body) > most:
+            raise Malformed(ErrorCode.TOO_LARGE, f"replies of {len(body)} bytes; the limit is {most}")
+        parts = elements(body, len(body))
+    except Malformed as error:
+        return [Unreadable(error)]
+    return [_readable(part, limits, is_beside_others=len(parts) > 1) for part in parts]
+
+
+def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) -> Reply | Unreadable:
+    try:
+        return _read(decode(part, limits.for_reply))
+    except Malformed as error:
+        found = _ID_FIRST.match(part)
+        return Unreadable(error, None if found is None else found[1].decode("ascii"), is_beside_others)
 
 
 def _read(entry: Any) -> Reply:

@@ -12,6 +12,7 @@ from functools import partial
 
 from broker.errors import PublishError
 from protocol.batch import join_replies
+from protocol.limits import JOINED_BYTES, Limits
 from protocol.reply import PackedReply
 from worker.batch import Batch
 from worker.failpoint import failpoint
@@ -21,9 +22,6 @@ from worker.replies import Replies
 
 Ended = tuple[Running, PackedReply]
 
-#: About as many bytes of replies go into one message.
-REPLY_BYTES = 256 * 1024
-
 
 class Answers:
     """``add`` a reply; one of two hears of it, once."""
@@ -32,6 +30,7 @@ class Answers:
         self,
         replies: Replies,
         outbox: Outbox,
+        limits: Limits,
         close: Callable[[Running, PackedReply], None],
         insist: Callable[[Running, PackedReply, PublishError | None], None],
     ) -> None:
@@ -39,6 +38,8 @@ class Answers:
         reason if there is one, and it is to be sent for as long as it takes."""
         self._replies = replies
         self._outbox = outbox
+        #: Less the head of an array.
+        self._most_bytes = min(JOINED_BYTES, limits.body_bytes) - 5
         self._close = close
         self._insist = insist
         self._stopped = False
@@ -65,7 +66,7 @@ class Answers:
         if self._stopped:
             return
         for (reply_to, batch), together in waiting.items():
-            for ended in _portions(together):
+            for ended in _portions(together, self._most_bytes):
                 replies = [reply for _, reply in ended]
                 message = replies[0]
                 if len(replies) > 1:
@@ -90,13 +91,13 @@ class Answers:
                 self._insist(running, reply, problem if len(ended) == 1 else None)
 
 
-def _portions(together: list[Ended]) -> Iterator[list[Ended]]:
+def _portions(together: list[Ended], most_bytes: int) -> Iterator[list[Ended]]:
     """In order, as many as go into a message."""
     portion: list[Ended] = []
     size = 0
     for entry in together:
         size += len(entry[1].body)
-        if portion and size > REPLY_BYTES:
+        if portion and size > most_bytes:
             yield portion
             portion, size = [], len(entry[1].body)
         portion.append(entry)

@@ -76,7 +76,7 @@ class Attempts:
         self._under_way = UnderWay(on_defect)
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
-        self._answers = Answers(self._replies, outbox, self._close, self._insist)
+        self._answers = Answers(self._replies, outbox, self._limits, self._close, self._insist)
         self._publications = Publications(settings, identity, outbox, self._replies, self.counts, self.meter)
 
     @property

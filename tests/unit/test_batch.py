@@ -12,7 +12,8 @@ from protocol.batch import join_replies, pack_batch, read_batch
 from protocol.codec import decode_arguments, elements, encode
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
-from protocol.reply import Failure, Reply, Run, pack_done, pack_failed, read_replies
+from protocol.reply import Failure, Reply, Run, pack_done, pack_failed
+from tests.support.replies import replies_in
 
 ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -159,5 +160,5 @@ def test_many_replies_in_one_message_are_read_as_each_of_them_was_packed() -> No
         joined = join_replies(ID, replies)
         assert (joined.id, joined.type) == (ID, "batch")
         assert joined.properties.correlation_id == ID
-        expected: list[Reply] = [read_replies(reply.body, DEFAULT_LIMITS)[0] for reply in replies]
-        assert read_replies(joined.body, DEFAULT_LIMITS) == expected
+        expected: list[Reply] = [replies_in(reply.body)[0] for reply in replies]
+        assert replies_in(joined.body) == expected

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.batch import join_replies
 from protocol.codec import decode, encode
-from protocol.errors import ErrorCode, Malformed
-from protocol.limits import DEFAULT_LIMITS, Limits
-from protocol.reply import Failure, Reply, Run, pack_done, pack_failed, read_replies
+from protocol.errors import ErrorCode
+from protocol.limits import DEFAULT_LIMITS, JOINED_BYTES, Limits
+from protocol.reply import Failure, Reply, Run, Unreadable, pack_done, pack_failed, read_replies
 from protocol.task import read_requester
 from tests.contract.checks import received
+from tests.support.replies import replies_in
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 ADDRESS = "mailbox.results"
@@ -38,13 +40,13 @@ results = (
 def test_a_result_arrives_as_it_was_packed(run: Run, result: Any) -> None:
     packed = pack_done(ID, encode(result, DEFAULT_LIMITS), run)
     assert packed.type == "done"
-    assert read_replies(packed.body, DEFAULT_LIMITS) == [Reply(id=ID, run=run, result=result)]
+    assert replies_in(packed.body) == [Reply(id=ID, run=run, result=result)]
 
 
 @given(runs, st.sampled_from(ErrorCode), st.text(max_size=255), st.text(max_size=3000))
 def test_a_failure_arrives_with_its_text_cut_to_the_limit(run: Run, code: str, type_: str, text: str) -> None:
     packed = pack_failed(ID, Failure(code=code, type=type_, text=text), run, DEFAULT_LIMITS)
-    [reply] = read_replies(packed.body, DEFAULT_LIMITS)
+    [reply] = replies_in(packed.body)
     assert packed.type == "failed"
     assert reply.failure is not None
     assert (reply.failure.code, reply.failure.type) == (code, type_)
@@ -58,7 +60,7 @@ def test_a_result_of_every_limit_at_once_still_fits_into_a_reply() -> None:
     body = encode(result, limits)
     assert len(body) == limits.body_bytes - 5 or len(body) <= limits.body_bytes
     run = Run(attempts=2**64 - 1, worker="w" * 255, queued_ms=2**64 - 1, ran_ms=2**64 - 1)
-    [reply] = read_replies(pack_done(ID, body, run).body, limits)
+    [reply] = replies_in(pack_done(ID, body, run).body, limits)
     assert reply.result == result
 
 
@@ -70,7 +72,7 @@ def test_a_failure_of_any_configured_length_can_be_read_by_the_same_limits(
     packed = pack_failed(
         ID, Failure(code="rejected", type="E" * 255, text="x" * 20_000), Run(attempts=1, worker="w"), limits
     )
-    assert len(read_replies(packed.body, limits)) == 1
+    assert len(replies_in(packed.body, limits)) == 1
 
 
 def test_the_replies_of_a_batch_are_read_from_one_message() -> None:
@@ -80,7 +82,36 @@ def test_the_replies_of_a_batch_are_read_from_one_message() -> None:
         Reply(id="1" * 32, run=run, failure=Failure(code="a", type="b", text="c")),
     ]
     body = msgpack.packb([reply.to_map() for reply in replies])
-    assert read_replies(body, DEFAULT_LIMITS) == replies
+    assert replies_in(body) == replies
+
+
+def test_a_reply_that_cannot_be_read_does_not_harm_those_beside_it() -> None:
+    run = Run(attempts=1, worker="w")
+    first, third = pack_done(ID, b"\x01", run), pack_done("3" * 32, b"\x03", run)
+    too_deep = pack_done("2" * 32, b"\x91" * 40 + b"\x90", run)
+    body = join_replies(ID, [first, too_deep, third]).body
+    one, odd, other = read_replies(body, DEFAULT_LIMITS)
+    assert [one, other] == [*replies_in(first.body), *replies_in(third.body)]
+    assert isinstance(odd, Unreadable)
+    assert (odd.id, odd.error.code, odd.is_beside_others) == ("2" * 32, "too_large", True)
+
+
+def test_of_a_reply_that_is_none_at_all_there_is_no_id() -> None:
+    for body in (b"\xc1", b"\x80", b"\x92\x01", bytes(2 * 2**20)):
+        [odd] = read_replies(body, DEFAULT_LIMITS)
+        assert isinstance(odd, Unreadable)
+        assert (odd.id, odd.is_beside_others) == (None, False)
+
+
+def test_replies_that_left_together_may_be_larger_than_one_of_them() -> None:
+    limits, run = Limits(body_bytes=1024), Run(attempts=1, worker="w")
+    packed = [pack_done(f"{number:032x}", b"\xc0", run) for number in range(JOINED_BYTES // 90)]
+    body = join_replies(ID, packed).body
+    assert limits.for_reply.body_bytes < len(body) <= JOINED_BYTES
+    assert len(replies_in(body, limits)) == len(packed)
+    [refused] = read_replies(join_replies(ID, 2 * packed).body, limits)
+    assert isinstance(refused, Unreadable)
+    assert refused.error.code == "too_large"
 
 
 def test_a_reply_has_the_task_s_id_as_its_correlation_id() -> None:
@@ -91,11 +122,8 @@ def test_a_reply_has_the_task_s_id_as_its_correlation_id() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_no_bytes_raise_anything_but_malformed(body: bytes) -> None:
-    try:
-        read_replies(body, DEFAULT_LIMITS)
-    except Malformed:
-        return
+def test_no_bytes_raise_anything(body: bytes) -> None:
+    assert all(isinstance(found, Reply | Unreadable) for found in read_replies(body, DEFAULT_LIMITS))
 
 
 @given(
@@ -104,12 +132,9 @@ def test_no_bytes_raise_anything_but_malformed(body: bytes) -> None:
         results | st.just(ID),
     )
 )
-def test_no_map_raises_anything_but_malformed(table: dict[str, Any]) -> None:
-    try:
-        [reply] = read_replies(encode(table, DEFAULT_LIMITS), DEFAULT_LIMITS)
-    except Malformed:
-        return
-    assert reply.id == table["id"]
+def test_no_map_raises_anything(table: dict[str, Any]) -> None:
+    [reply] = read_replies(encode(table, DEFAULT_LIMITS), DEFAULT_LIMITS)
+    assert isinstance(reply, Unreadable) or reply.id == table["id"]
 
 
 @pytest.mark.parametrize("attempt", [True, False, 0, -1, "2", None, 10**7, [1], 2.0])
@@ -122,5 +147,5 @@ def test_a_requester_of_a_message_with_a_strange_attempt_still_gets_a_reply_that
     failure = Failure(code="bad_properties", type="bad_properties", text="")
     packed = pack_failed(ID, failure, Run(attempts=requester.attempt, worker="w"), DEFAULT_LIMITS)
     assert decode(packed.body, DEFAULT_LIMITS)["attempts"] == 1
-    [reply] = read_replies(packed.body, DEFAULT_LIMITS)
+    [reply] = replies_in(packed.body)
     assert reply.run.attempts == 1
