@@ -120,6 +120,7 @@ def test_every_property_and_header_that_a_task_is_written_with_is_specified() ->
         resent=1,
         replay=1,
         batch=1,
+        joined_replies=True,
         history=(last,),
         trace={"traceparent": "x", "tracestate": "y"},
     )
