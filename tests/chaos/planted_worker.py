@@ -22,7 +22,8 @@ from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
 from protocol.properties import Properties
 from protocol.task import Attempt, Task
-from worker import attempt, publications
+from worker import publications
+from worker.admission import Admission
 from worker.attempt import Attempts
 from worker.consumer import Consumer, OnDelivery
 from worker.delivery import Delivery
@@ -125,8 +126,8 @@ def broker_headers_copied() -> None:
     """A retry copy carries all headers that its original came with, ``x-death`` among them."""
     seen: dict[str, Mapping[str, Any]] = {}
 
-    def remembered(properties: Any, *rest: Any) -> Task:
-        task: Task = admit(properties, *rest)
+    def remembered(self: Admission, properties: Any, *rest: Any) -> Task:
+        task: Task = admit(self, properties, *rest)
         seen[task.id] = properties.headers or {}
         return task
 
@@ -134,7 +135,7 @@ def broker_headers_copied() -> None:
         ours: Properties = task_properties(task)
         return replace(ours, headers={**seen.get(task.id, {}), **ours.headers})
 
-    admit = swap(attempt, "admit", remembered)
+    admit = swap(Admission, "admit", remembered)
     task_properties = swap(publications, "task_properties", with_all)
 
 
