@@ -34,28 +34,28 @@ class Kind:
 
 
 class Alike:
-    """The properties of a message whose list is of a known kind, by their names as in pika."""
+    """The properties of a message whose list is of a known kind, by their names as in pika.
 
-    __slots__ = ("_fields", "_flags", "kind", "raw")
+    They may be copied, and those of a copy changed, as with pika's: ``raw`` is what was received.
+    """
 
     def __init__(self, kind: Kind, flags: int, raw: bytes) -> None:
         self.kind = kind
         self.raw = raw
         self._flags = flags
-        self._fields: dict[str, Any] | None = None
+        self._is_read = False
 
     def __getattr__(self, name: str) -> Any:
-        fields = self._fields
+        """Called for what is no attribute yet: at the first of the properties all of them become attributes."""
+        if name.startswith("_") or self._is_read:
+            raise AttributeError(name)
+        fields = read_properties(self.raw, 0, len(self.raw), self._flags)
         if fields is None:
-            fields = read_properties(self.raw, 0, len(self.raw), self._flags)
-            if fields is None:
-                # Of what varies only the ids can be other than plain: text that is not UTF-8.
-                fields = fields_by_pika(self._flags, self.raw)
-            self._fields = fields
-        try:
-            return fields[name]
-        except KeyError:
-            raise AttributeError(name) from None
+            # Of what varies only the ids can be other than plain: text that is not UTF-8.
+            fields = fields_by_pika(self._flags, self.raw)
+        # What was set before holds.
+        self.__dict__ = {**fields, **self.__dict__, "_is_read": True}
+        return getattr(self, name)
 
 
 class Kinds:

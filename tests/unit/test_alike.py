@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from typing import Any
 
@@ -102,6 +103,18 @@ def test_fields_are_read_when_they_are_asked_for() -> None:
     assert properties.headers == {"v": 1, "sent_at": 1764000000123}
     with pytest.raises(AttributeError):
         _ = properties.nothing_of_amqp
+
+
+def test_a_copy_can_be_changed_before_and_after_its_fields_are_read() -> None:
+    properties: Any = alike(request())
+    early = copy.copy(properties)
+    early.reply_to = None
+    early.content_type = "text/plain"
+    assert (early.type, early.reply_to, properties.reply_to) == ("task_a", None, MAILBOX)
+    assert (early.content_type, properties.content_type) == ("text/plain", "application/msgpack")
+    late = copy.copy(properties)
+    late.reply_to = None
+    assert (late.type, late.reply_to, properties.reply_to) == ("task_a", None, MAILBOX)
 
 
 def test_an_id_that_is_not_utf8_is_bytes_as_it_is_to_pika() -> None:
