@@ -79,7 +79,7 @@ def test_tasks_travel_together_and_each_gets_its_own_reply_from_whichever_messag
         assert properties.message_id == properties.correlation_id
         assert properties.message_id not in tasks
         assert properties.delivery_mode == 2
-        assert set(letter.headers) == {"v", "sent_at", "batch"}
+        assert set(letter.headers) == {"v", "sent_at", "batch", "joined_replies"}
         assert letter.headers["batch"] == len(tasks) == 3
         assert all(map(is_id, (properties.message_id, *tasks)))
     assert "batch" not in alone.headers
