@@ -144,11 +144,12 @@ class Node:
         """Our own, as our child: the one that Erlang would start makes itself a daemon that nobody ends."""
         assert self._folder is not None
         quiet = subprocess.DEVNULL
-        self._epmd = subprocess.Popen(
-            [str(program), "-address", LOOPBACK, "-port", str(port)],
-            env=self._environment, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, process_group=0,
-        )  # fmt: skip
-        self._guard = Guard(_CLEAN_UP, str(self._epmd.pid), str(self._folder))
+        with _undisturbed():
+            self._epmd = subprocess.Popen(
+                [str(program), "-address", LOOPBACK, "-port", str(port)],
+                env=self._environment, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, process_group=0,
+            )  # fmt: skip
+            self._guard = Guard(_CLEAN_UP, str(self._epmd.pid), str(self._folder))
         deadline = time.monotonic() + _END_S
         while not _listens(port):
             if self._epmd.poll() is not None or time.monotonic() > deadline:
@@ -229,3 +230,14 @@ def private_node(
         yield node
     finally:
         node.stop()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What would end this process waits until the end of the block. Between the start of a program and the note of
+    its number it would leave the program behind. Who is started meanwhile is deaf to the same, but for SIGKILL."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
