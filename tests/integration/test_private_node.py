@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 
 import pika
 import pika.exceptions
@@ -221,6 +222,22 @@ def test_up_leaves_nothing_when_it_is_ended_while_starting(
     process.communicate(timeout=20)
     assert process.returncode == (-signal.SIGKILL if number is signal.SIGKILL else 130)
     _eventually(lambda: not folder.exists() and not _processes(folder), "the guard cleans up")
+
+
+def test_a_signal_waits_until_the_number_of_a_program_that_is_started_is_noted() -> None:
+    program = """
+        import os, signal
+        from broker.node import _undisturbed
+        try:
+            with _undisturbed():
+                os.kill(os.getpid(), signal.SIGINT)
+                noted = True
+            print("not interrupted")
+        except KeyboardInterrupt:
+            print("interrupted afterwards" if noted else "interrupted before")
+    """
+    ended = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, timeout=20)
+    assert ended.stdout.strip() == "interrupted afterwards", ended.stderr
 
 
 def test_a_detached_node_runs_until_down(server: None, tmp_path: Path, folders: Callable[[], set[Path]]) -> None:
