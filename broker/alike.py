@@ -15,8 +15,9 @@ from typing import Any
 from broker.decoding import read_properties, varying
 from broker.translate import fields_by_pika
 
-#: How many kinds are kept: a peer that makes up its own cannot fill memory.
-KEPT = 512
+#: How many kinds are kept, of lists of so many bytes that differ in so many places: a peer that makes up its own
+#: cannot fill memory.
+KEPT, LONGEST, MOST_PLACES = 512, 1024, 8
 #: Where every list is of a new kind, only so many of them cost the time to learn it.
 LEARNT_EACH = 8
 
@@ -63,27 +64,32 @@ class Kinds:
 
     def __init__(self) -> None:
         self._rests: dict[tuple[int, int], Callable[[bytes], Hashable]] = {}
-        self._kinds: dict[tuple[int, Hashable], Kind] = {}
+        self._kinds: dict[tuple[int, int, Hashable], Kind] = {}
         self._misses = 0
 
     def find(self, flags: int, raw: bytes) -> Kind | None:
         """The kind of a list, if it is known: then the list can be read."""
         rest = self._rests.get((flags, len(raw)))
-        return None if rest is None else self._kinds.get((flags, rest(raw)))
+        return None if rest is None else self._kinds.get((flags, len(raw), rest(raw)))
 
     def learn(self, flags: int, raw: bytes) -> None:
         """A list could be read that is of no known kind."""
         self._misses += 1
-        if self._misses % LEARNT_EACH:
+        if self._misses % LEARNT_EACH or len(raw) > LONGEST:
+            return
+        try:
+            places = list(varying(flags, raw))
+        except ValueError:
+            return
+        if len(places) > MOST_PLACES:
             return
         if len(self._kinds) >= KEPT:
             self._rests.clear()
             self._kinds.clear()
-        places = list(varying(flags, raw))
         rest = itemgetter(*_between([(start, end) for _, start, end in places], len(raw)))
         values = itemgetter(*[slice(start, end) for _, start, end in places]) if places else _nothing
         self._rests[flags, len(raw)] = rest
-        self._kinds[flags, rest(raw)] = Kind(tuple(name for name, _, _ in places), values)
+        self._kinds[flags, len(raw), rest(raw)] = Kind(tuple(name for name, _, _ in places), values)
 
 
 def _between(places: list[tuple[int, int]], size: int) -> Iterator[slice]:

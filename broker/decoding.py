@@ -139,8 +139,8 @@ def read_properties(buffer: bytes, at: int, end: int, flags: int) -> dict[str, A
 
 def varying(flags: int, raw: bytes) -> Iterator[tuple[str, int, int]]:
     """What may differ between lists that are alike: its name, its first byte and the one after it. ``raw`` is a
-    list that ``read_properties`` reads."""
-    at = 0
+    list that ``read_properties`` reads. Raises ``ValueError`` if a header stands in it twice."""
+    at, keys = 0, set[str]()
     for name, size in _present(flags):
         if not size:
             if raw[at] == _ID_BYTES and name in _IDS:
@@ -156,6 +156,9 @@ def varying(flags: int, raw: bytes) -> Iterator[tuple[str, int, int]]:
             while at < limit:
                 key_end = at + 1 + raw[at]
                 key, kind, at = raw[at + 1 : key_end].decode(), raw[key_end], key_end + 1
+                if key in keys:
+                    raise ValueError("a header twice")
+                keys.add(key)
                 number = _NUMBERS.get(kind)
                 if number is None:
                     at += 1 if kind == _TRUE_OR_FALSE else 4 + _TABLE_SIZE.unpack_from(raw, at)[0]

@@ -133,13 +133,15 @@ class Wire(AsyncioConnection):
             self._flush()
 
     def _write_what_is_late(self) -> None:
-        late, self._late = self._late, []
-        for frames in late:
-            self.write(frames())
+        while self._late:
+            self.write(self._late.pop(0)())
 
     def _flush(self) -> None:
-        self._write_what_is_late()
-        self._is_flush_due = False
+        try:
+            self._write_what_is_late()
+        finally:
+            # Whatever a callback does, the next turn is written.
+            self._is_flush_due = False
         if self._outgoing and self._transport is not None:
             data = b"".join(self._outgoing)
             self._outgoing = []

@@ -12,7 +12,7 @@ from broker.publisher import Message
 from broker.settings import Settings
 from dispatcher.errors import BadRequest, UnknownTask
 from protocol.batch import pack_batch
-from protocol.codec import encode
+from protocol.codec import encode_arguments
 from protocol.limits import LONGEST_EXPIRATION_MS
 from protocol.names import DIRECT_REPLY_TO, TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties
@@ -58,7 +58,7 @@ class Request:
         return cls(
             id=task_id or new_id(),
             name=name,
-            body=encode(dict(arguments), settings.limits.messages),
+            body=encode_arguments(arguments, settings.limits.messages),
             reply_to=reply_to,
             sent_at=now_ms,
             expires_at=0 if expires_s is None else now_ms + round((delay_s + expires_s) * 1000),

@@ -7,6 +7,7 @@ msgpack itself would allocate eight bytes for each element that a nested array h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgpack
@@ -170,7 +171,8 @@ def encode(value: object, limits: Limits) -> bytes:
     """
     try:
         body: bytes = msgpack.packb(value, use_bin_type=True)
-        if _is_plain(value, limits) and len(body) <= limits.body_bytes:
+        # Scalars cannot change meanwhile, as a map in another thread's hands could.
+        if type(value) in _SCALARS and len(body) <= limits.body_bytes:
             return body
         if not (_is_harmless(body, limits) and _has_string_keys(body)):
             scan(body, limits)
@@ -182,14 +184,24 @@ def encode(value: object, limits: Limits) -> bytes:
     return body
 
 
-def _is_plain(value: object, limits: Limits) -> bool:
-    """Whether it is a scalar or a flat map of scalars: packed, these can break no rule but that of size."""
-    if type(value) is not dict:
-        return type(value) in _SCALARS
-    for key, item in value.items():
+def encode_arguments(arguments: Mapping[str, Any], limits: Limits) -> bytes:
+    """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon judged."""
+    table = dict(arguments)
+    if not _is_plain(table, limits):
+        return encode(table, limits)
+    try:
+        body: bytes = msgpack.packb(table, use_bin_type=True)
+    except (ValueError, OverflowError) as error:
+        raise NotEncodable(_reason(error)) from error
+    return body if len(body) <= limits.body_bytes else encode(table, limits)
+
+
+def _is_plain(table: dict[Any, Any], limits: Limits) -> bool:
+    """Whether it is a flat map of scalars: packed, it can break no rule but that of size."""
+    for key, item in table.items():
         if type(key) is not str or type(item) not in _SCALARS:
             return False
-    return 2 * len(value) < limits.nodes
+    return 2 * len(table) < limits.nodes
 
 
 def _reason(error: Exception) -> str:

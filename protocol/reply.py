@@ -22,6 +22,7 @@ _DONE_HEADS = (b"\x86\xa2id\xd9\x20", b"\x87\xa2id\xd9\x20")
 _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
     msgpack.packb(key) for key in ("attempts", "worker", "queued_ms", "ran_ms", "replay", "result")
 )
+_SHORTEST = 64
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
 _SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
@@ -139,7 +140,11 @@ def read_replies(body: bytes, limits: Limits) -> list[Reply | Unreadable]:
     try:
         if len(body) > most:
             raise Malformed(ErrorCode.TOO_LARGE, f"replies of {len(body)} bytes; the limit is {most}")
-        parts = elements(body, len(body))
+        # A reply that makes sense is longer than this.
+        count = len(body) // _SHORTEST + 1
+        parts = elements(body, count)
+        if len(parts) > count:
+            raise Malformed(ErrorCode.UNDECODABLE, "more replies than their bytes can hold")
     except Malformed as error:
         return [Unreadable(error)]
     return [_readable(part, limits, is_beside_others=len(parts) > 1) for part in parts]
@@ -150,6 +155,8 @@ def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) ->
         return _read(decode(part, limits.for_reply))
     except Malformed as error:
         found = _ID_FIRST.match(part)
+        # Without its traceback, which would hold the whole message.
+        error.__traceback__ = None
         return Unreadable(error, None if found is None else found[1].decode("ascii"), is_beside_others)
 
 

@@ -66,7 +66,7 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     import signal
     import sys
 
-    # Whoever is told to stop before there is anything to stop has stopped as told.
+    # Whoever is told to stop before there is anything to stop has stopped as told; see also ``worker.command``.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
     from broker import logs

@@ -28,6 +28,9 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
     """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
     sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
     executors = Executors(settings, queues)
+    loop, told = asyncio.get_running_loop(), list[signal.Signals]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.append, number)
     executors.begin()
     # Children load their handlers while this process loads what speaks AMQP.
     worker = (await asyncio.to_thread(_worker))(settings, queues, executors)
@@ -41,9 +44,10 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
             "see docs/tls.md",
             endpoint,
         )
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, worker, number)
+    for number in told:
+        _on_signal(worker, number)
     announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))
     try:
         async with serving(worker, settings.worker.http):

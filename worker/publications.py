@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from broker.delay import enter
 from broker.errors import PublishError
@@ -59,7 +60,7 @@ class Publications:
         task, limits = running.task, self._limits
         hop = enter(settlement.delay_s, task.name)
         last = replace(last, error=settlement.error, text=settlement.text, retry_in_ms=hop.delay_ms)
-        copy = replace(task.next_attempt(last, limits), reply_to=running.reply_to)
+        copy = replace(task.next_attempt(last, limits), **_address(running))
         message = Message(
             exchange=hop.exchange,
             routing_key=hop.routing_key,
@@ -94,7 +95,7 @@ class Publications:
 
     async def postpone(self, running: Running, delay_s: float) -> bool:
         """A copy into the delay line that is the same attempt."""
-        copy = replace(running.task, reply_to=running.reply_to)
+        copy = replace(running.task, **_address(running))
         if not await self._outbox.send(_copy(copy, delay_s), lambda: running.is_live):
             return False
         self._counts["postponed"] += 1
@@ -193,3 +194,8 @@ def _ids_of_batch(delivery: Delivery, limits: Limits) -> list[str]:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _address(running: Running) -> dict[str, Any]:
+    """Whom a copy is to answer: whoever asked last, and how."""
+    return {"reply_to": running.reply_to, "joined_replies": running.joined_replies}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import spec
 
-from broker.alike import LEARNT_EACH, Alike, Kind, Kinds
+from broker.alike import LEARNT_EACH, MOST_PLACES, Alike, Kind, Kinds
 from broker.decoding import read_properties
 from broker.settings import TaskSettings
 from broker.translate import fields_by_pika, to_pika
@@ -94,6 +94,29 @@ def test_not_every_new_kind_costs_the_time_to_learn_it() -> None:
     assert found(kinds, request()) is None
     kinds.learn(*encoded(request()))
     assert found(kinds, request()) is not None
+
+
+def table(*fields: tuple[bytes, int]) -> tuple[int, bytes]:
+    """Flags and list of headers with these keys and 64-bit numbers."""
+    raw = b"".join(bytes((len(key),)) + key + b"l" + struct.pack(">q", number) for key, number in fields)
+    return 1 << 13, struct.pack(">L", len(raw)) + raw
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"sent_at", 1), (b"sent_at", 2)],
+        [(b"k%d" % number, number) for number in range(MOST_PLACES + 1)],
+        [(b"x" * 200 + b"%d" % number, number) for number in range(5)],
+    ],
+    ids=["a header twice", "many places", "long"],
+)
+def test_lists_that_nobody_sends_again_and_again_are_not_learnt(fields: list[tuple[bytes, int]]) -> None:
+    kinds, (flags, raw) = Kinds(), table(*fields)
+    assert read_properties(raw, 0, len(raw), flags) is not None
+    for _ in range(LEARNT_EACH):
+        kinds.learn(flags, raw)
+    assert kinds.find(flags, raw) is None
 
 
 def test_fields_are_read_when_they_are_asked_for() -> None:

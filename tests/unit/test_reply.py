@@ -114,6 +114,17 @@ def test_replies_that_left_together_may_be_larger_than_one_of_them() -> None:
     assert refused.error.code == "too_large"
 
 
+def test_an_array_of_a_million_things_that_are_no_replies_is_refused_as_a_whole() -> None:
+    [odd] = read_replies(b"\xdd" + (10**6).to_bytes(4) + b"\xc0" * 10**6, DEFAULT_LIMITS)
+    assert isinstance(odd, Unreadable)
+    assert (odd.id, odd.error.code) == (None, "undecodable")
+
+
+def test_the_shortest_replies_can_be_read_together() -> None:
+    short = pack_done(ID, b"\xc0", Run(attempts=1, worker=""))
+    assert len(replies_in(join_replies(ID, 3000 * [short]).body)) == 3000
+
+
 def test_a_reply_has_the_task_s_id_as_its_correlation_id() -> None:
     properties = pack_done(ID, b"\xc0", Run(attempts=1, worker="w")).properties
     assert properties.correlation_id == ID
