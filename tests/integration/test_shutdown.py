@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -114,3 +115,12 @@ def test_a_stop_while_handlers_are_being_imported_is_obeyed(install: Install) ->
     worker.sigterm()
     assert worker.wait(8) == 0
     assert worker.lines(" ready: ") == []
+
+
+def test_a_stop_at_any_moment_of_a_start_is_obeyed(installation: Installation) -> None:
+    """Before Python has read the first line of ours the signal ends it by itself."""
+    for moment in range(12):
+        worker = installation.worker(ready=False, BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
+        time.sleep(0.04 * moment)
+        worker.sigterm()
+        assert worker.wait(8) in (0, -signal.SIGTERM), f"{0.04 * moment:g} s after it was started"
