@@ -81,13 +81,13 @@ class Kinds:
             places = list(varying(flags, raw))
         except ValueError:
             return
-        if len(places) > MOST_PLACES:
+        if not 0 < len(places) <= MOST_PLACES:
             return
         if len(self._kinds) >= KEPT:
             self._rests.clear()
             self._kinds.clear()
         rest = itemgetter(*_between([(start, end) for _, start, end in places], len(raw)))
-        values = itemgetter(*[slice(start, end) for _, start, end in places]) if places else _nothing
+        values = itemgetter(*[slice(start, end) for _, start, end in places])
         self._rests[flags, len(raw)] = rest
         self._kinds[flags, len(raw), rest(raw)] = Kind(tuple(name for name, _, _ in places), values)
 
@@ -98,7 +98,3 @@ def _between(places: list[tuple[int, int]], size: int) -> Iterator[slice]:
         yield slice(at, start)
         at = end
     yield slice(at, size)
-
-
-def _nothing(_raw: bytes) -> tuple[()]:
-    return ()

@@ -35,7 +35,7 @@ class Batch:
     """A message with many tasks, of which some have not ended."""
 
     id: str
-    left: int = 0
+    left: int
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
