@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from broker.settings import Settings
 from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, Pending, PendingCalls
-from dispatcher.request import Request, batch_message
+from dispatcher.request import Request
 from protocol.names import DIRECT_REPLY_TO
 from protocol.reply import Unreadable, read_replies
 
@@ -85,89 +85,64 @@ class Asking:
             await asyncio.sleep(0)
 
     def launch(
-        self,
-        requests: Sequence[Request],
-        timeout_s: float,
-        on_end: Callable[[str, End], None],
-        *,
-        patient: bool = False,
+        self, request: Request, timeout_s: float, on_end: Callable[[str, End], None], *, patient: bool = False
     ) -> None:
-        """Send requests, now or as soon as there is a connection, and call back once for each with how it ended.
+        """Send its tasks, now or as soon as there is a connection, and call back once for each with how it ended.
+        The request is not the caller's any more: what ends is taken out of it.
 
-        Many become one message: see ``batch_message``. ``patient``: a refused publish is tried again until the
-        deadline.
+        ``patient``: a refused publish is tried again until the deadline.
         """
         if self._is_closed:
-            for request in requests:
-                asyncio.get_running_loop().call_soon(on_end, request.id, _closed())
+            for task_id in request.tasks:
+                asyncio.get_running_loop().call_soon(on_end, task_id, _closed())
             return
-        now_s = time.monotonic()
-        calls = [
-            Pending(
-                request=request,
-                timeout_s=timeout_s,
-                # What waits in the delay line on purpose does not use up its time.
-                deadline_s=now_s + timeout_s + (_until_s(request.due_ms) if request.due_ms else 0.0),
-                on_end=on_end,
-                wants_reply=request.reply_to == DIRECT_REPLY_TO,
-                patient=patient,
-            )
-            for request in requests
-        ]
-        for call in calls:
-            self.pending.add(call)
+        call = Pending(
+            request=request,
+            timeout_s=timeout_s,
+            # What waits in the delay line on purpose does not use up its time.
+            deadline_s=time.monotonic() + timeout_s + (_until_s(request.due_ms) if request.due_ms else 0.0),
+            on_end=on_end,
+            wants_reply=request.reply_to == DIRECT_REPLY_TO,
+            patient=patient,
+        )
+        self.pending.add(call)
         if self._publisher is not None:
-            self._publish(self._publisher, calls)
+            self._publish(self._publisher, call)
 
-    def _publish(self, publisher: Publisher, calls: list[Pending]) -> None:
-        resent = calls[0].sent if len(calls) == 1 else max(call.sent for call in calls)
-        batch = self.pending.join(calls)
-        if batch is None:
-            message = calls[0].request.message(resent=resent)
-        else:
-            message = batch_message(batch.id, [call.request for call in calls], resent=resent)
-        for call in calls:
-            call.sent += 1
-        publisher.send(message, partial(self._on_published, calls))
+    def _publish(self, publisher: Publisher, call: Pending) -> None:
+        message = call.request.message(self.pending.batch_id(call), resent=call.sent)
+        call.sent += 1
+        publisher.send(message, partial(self._on_published, call))
 
-    def _on_published(self, calls: list[Pending], error: PublishError | None) -> None:
-        if error is None:
-            for call in calls:
+    def _on_published(self, call: Pending, error: PublishError | None) -> None:
+        match error:
+            case None:
                 call.accepted = True
                 if not call.wants_reply:
-                    self._finish(call, Accepted())
-            return
-        again = [call for call in calls if self._is_refused_for_now(call, error)]
-        if again:
-            asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, again)
-
-    def _is_refused_for_now(self, call: Pending, error: PublishError) -> bool:
-        """Note or end what became of a publish of this call; True if it is to be published again in a while."""
-        match error:
+                    self._end(call, Accepted())
             case ConfirmLost():
-                # The next generation publishes it again, with the same id.
+                # The next generation publishes it again, with the same ids.
                 call.uncertain |= error.sent
             case Unroutable() if call.accepted or call.uncertain:
-                pass  # A resend only: the broker may have the task, and its reply may still come.
+                pass  # A resend only: the broker may have it, and the replies may still come.
             case Refused() if call.accepted or (call.uncertain and not call.patient):
                 pass
             case Unroutable():
-                self._finish(call, UnknownTask(call.request.name, self._settings.tasks))
+                self._end(call, UnknownTask(call.request.name, self._settings.tasks))
             case Refused() if call.patient:
                 call.refusal = error
-                return True
+                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, call)
             case _:
-                self._finish(call, error)
-        return False
+                self._end(call, error)
 
-    def _publish_again(self, calls: list[Pending]) -> None:
-        left = [call for call in calls if self.pending.calls.get(call.id) is call]
-        if left and self._publisher is not None:
-            self._publish(self._publisher, left)
+    def _publish_again(self, call: Pending) -> None:
+        if call.request.tasks and self._publisher is not None:
+            self._publish(self._publisher, call)
 
-    def _finish(self, call: Pending, end: End) -> None:
-        if self.pending.calls.get(call.id) is call:
-            self.pending.end(call.id, end)
+    def _end(self, call: Pending, end: End) -> None:
+        """All that is left of it ends like this."""
+        for task_id in call.ids:
+            self.pending.end(task_id, end)
 
     async def _set_up(self, connection: Connection) -> None:
         """Consume first, then publish; then ask everything again that this channel's predecessor had asked."""
@@ -178,8 +153,8 @@ class Asking:
         publisher = await Publisher.open(connection, channel)
         channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
         self._connection, self._publisher = connection, publisher
-        for calls in self.pending.to_ask_again():
-            self._publish(publisher, calls)
+        for call in self.pending.to_ask_again():
+            self._publish(publisher, call)
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
         for reply in read_replies(body, self._limits):
@@ -197,8 +172,9 @@ class Asking:
             await asyncio.sleep(SWEEP_S)
             for call in self.pending.overdue(time.monotonic()):
                 refusal = None if call.uncertain else call.refusal
-                end = refusal or NoReply(call.id, call.timeout_s, accepted=call.accepted)
-                self._finish(call, end)
+                for task_id in call.ids:
+                    end = refusal or NoReply(task_id, call.timeout_s, accepted=call.accepted)
+                    self.pending.end(task_id, end)
             publisher, bound_s = self._publisher, self._settings.broker.confirm_timeout_s
             # Under an alarm confirms wait on purpose: see the state ``blocked``.
             if publisher is None or self._link.state is not State.OPEN:

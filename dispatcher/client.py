@@ -19,7 +19,7 @@ from dispatcher.mailbox import Mailbox
 from dispatcher.metrics import Metrics, metrics_of
 from dispatcher.pace import Batch, pace
 from dispatcher.pending import Accepted, End
-from dispatcher.request import Request
+from dispatcher.request import Request, packing
 from dispatcher.window import BATCH_BYTES, Ended, chunks_of_ends, numbered, one_by_one
 from protocol.names import DIRECT_REPLY_TO, mailbox_queue, new_ids
 from protocol.reply import Reply
@@ -147,11 +147,13 @@ class Dispatcher:
 
         An input that ``read`` refuses with an error of ours ends with that error.
         """
-        settings, ids = self._settings, new_ids()
         return chunks_of_ends(
             inputs,
-            lambda value: Request.build(settings, task, read(value), reply_to=DIRECT_REPLY_TO, task_id=next(ids)),
-            lambda requests, on_end: self._asking.launch(requests, timeout_s, on_end, patient=True),
+            packing(self._settings, task, read),
+            new_ids(),
+            lambda tasks, on_end: self._asking.launch(
+                Request.of_many(task, tasks), timeout_s, on_end, patient=True
+            ),
             self._asking.pending.forget,
             pace(batch, window, self._limits),
             min(BATCH_BYTES, self._limits.body_bytes // 2),
@@ -176,8 +178,9 @@ class Dispatcher:
             await self._require_mailbox(mailbox, deadline_s)
         reply_to = None if mailbox is None else mailbox_queue(mailbox)
         request = self._request(task, arguments, reply_to, delay_s, expires_s)
+        [task_id] = request.tasks
         await self._end_of(request, max(0.1, deadline_s - time.monotonic()))
-        return request.id
+        return task_id
 
     async def collect(
         self, mailbox: str, *, count: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -231,11 +234,12 @@ class Dispatcher:
             else:
                 ended.set_exception(end)
 
-        self._asking.launch([request], timeout_s, on_end)
+        [task_id] = request.tasks
+        self._asking.launch(request, timeout_s, on_end)
         try:
             return await ended
         finally:
-            self._asking.pending.forget(request.id)
+            self._asking.pending.forget(task_id)
 
     async def _require_mailbox(self, name: str, deadline_s: float) -> None:
         while True:

@@ -8,8 +8,7 @@ are counted and dropped.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from broker.errors import Refused
@@ -18,7 +17,7 @@ from protocol.errors import GlassrabbitError
 from protocol.names import new_id
 from protocol.reply import Reply
 
-#: Ended ids that are remembered to tell a duplicate from a stranger.
+#: So many ended ids are remembered to tell a duplicate from a stranger, and at most twice as many.
 REMEMBERED = 10_000
 
 
@@ -30,73 +29,65 @@ class Accepted:
 End = Reply | Accepted | GlassrabbitError
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """A message with many tasks, of which some have not ended."""
-
-    id: str
-    left: int
-
-
 @dataclass(slots=True, eq=False, kw_only=True)
 class Pending:
-    """One task that was sent, or is about to be."""
+    """Tasks that are sent in one message. What is said of them holds for each that is left."""
 
+    #: Its ``tasks`` are those that have not ended.
     request: Request
     timeout_s: float
     deadline_s: float
-    #: Called once, with its id and how it ended.
+    #: Called once for each, with its id and how it ended.
     on_end: Callable[[str, End], None]
-    #: False: it ends once the broker has accepted it (a mailbox gets the reply, or nobody does).
+    #: False: they end once the broker has accepted them (a mailbox gets the reply, or nobody does).
     wants_reply: bool
     #: Try a refused publish again until the deadline.
     patient: bool = False
     #: The latest refusal of a patient call: what it ends with if none of its publishes is accepted.
     refusal: Refused | None = None
-    #: How often it was published.
+    #: How often they were published.
     sent: int = 0
     accepted: bool = False
-    #: A publish of it was lost with its confirm: nobody may say that the broker does not have it.
+    #: A publish of them was lost with its confirm: nobody may say that the broker does not have them.
     uncertain: bool = False
-    #: The message with many tasks that it was last published in.
-    batch: Batch | None = None
+    #: The id of the batch that they were last published as.
+    batch_id: str = ""
 
     @property
-    def id(self) -> str:
-        return self.request.id
+    def ids(self) -> list[str]:
+        """Of those that have not ended."""
+        return list(self.request.tasks)
 
 
 @dataclass(slots=True)
 class PendingCalls:
     """All of them, in the order in which they were made."""
 
+    #: By the id of each task.
     calls: dict[str, Pending] = field(default_factory=dict)
-    batches: dict[str, Batch] = field(default_factory=dict)
+    batches: dict[str, Pending] = field(default_factory=dict)
     #: Calls that ended with a reply.
     replies: int = 0
     duplicates: int = 0
     strangers: int = 0
     #: No deadline is before this.
     _earliest_s: float = math.inf
-    _ended: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    #: Ids that ended of late, and those before them.
+    _ended: set[str] = field(default_factory=set)
+    _ended_before: set[str] = field(default_factory=set)
 
     def add(self, call: Pending) -> None:
-        self.calls[call.id] = call
+        self.calls.update(dict.fromkeys(call.request.tasks, call))
         if call.deadline_s < self._earliest_s:
             self._earliest_s = call.deadline_s
 
-    def join(self, calls: Sequence[Pending]) -> Batch | None:
-        """These calls are about to be published in one message: its batch, or None for a single one."""
-        for call in calls:
-            self._leave(call)
-            call.batch = None
-        if len(calls) == 1:
-            return None
-        batch = Batch(new_id(), len(calls))
-        self.batches[batch.id] = batch
-        for call in calls:
-            call.batch = batch
-        return batch
+    def batch_id(self, call: Pending) -> str:
+        """These are about to be published in one message: the id of their batch, or nothing for a single one."""
+        self._leave(call)
+        if len(call.request.tasks) > 1:
+            call.batch_id = new_id()
+            self.batches[call.batch_id] = call
+        return call.batch_id
 
     def end(self, task_id: str, end: End) -> bool:
         """End a call; False if it had ended before, or was never made here.
@@ -106,18 +97,19 @@ class PendingCalls:
         call = self.calls.pop(task_id, None)
         if call is None:
             return self._end_batch(task_id, end)
-        self._forget(call)
-        self.replies += isinstance(end, Reply)
+        self._forget(task_id, call)
+        if type(end) is Reply:
+            self.replies += 1
         call.on_end(task_id, end)
         return True
 
     def _end_batch(self, batch_id: str, end: End) -> bool:
-        batch = self.batches.get(batch_id)
-        if batch is not None and isinstance(end, Reply) and end.failure is not None:
-            for call in [call for call in self.calls.values() if call.batch is batch]:
-                self.end(call.id, replace(end, id=call.id))
+        call = self.batches.get(batch_id)
+        if call is not None and isinstance(end, Reply) and end.failure is not None:
+            for task_id in call.ids:
+                self.end(task_id, replace(end, id=task_id))
             return True
-        if batch_id in self._ended:
+        if batch_id in self._ended or batch_id in self._ended_before:
             self.duplicates += 1
         else:
             self.strangers += 1
@@ -126,42 +118,40 @@ class PendingCalls:
     def forget(self, task_id: str) -> None:
         """The caller gave up: whatever comes for this id is a duplicate from now on."""
         if (call := self.calls.pop(task_id, None)) is not None:
-            self._forget(call)
+            self._forget(task_id, call)
 
     def overdue(self, now_s: float) -> list[Pending]:
         if now_s < self._earliest_s:
             return []
-        late = [call for call in self.calls.values() if call.deadline_s <= now_s]
-        self._earliest_s = min(
-            (call.deadline_s for call in self.calls.values() if call.deadline_s > now_s), default=math.inf
-        )
-        return late
+        calls = self._each()
+        self._earliest_s = min((call.deadline_s for call in calls if call.deadline_s > now_s), default=math.inf)
+        return [call for call in calls if call.deadline_s <= now_s]
 
-    def to_ask_again(self) -> list[list[Pending]]:
+    def to_ask_again(self) -> list[Pending]:
         """What a new channel has to publish: all that wants a reply, and whatever was never confirmed.
 
         What is left of a batch stays together.
         """
-        messages: dict[Batch | Pending, list[Pending]] = {}
-        for call in self.calls.values():
-            if call.wants_reply or not call.accepted:
-                messages.setdefault(call.batch or call, []).append(call)
-        return list(messages.values())
+        return [call for call in self._each() if call.wants_reply or not call.accepted]
 
-    def _forget(self, call: Pending) -> None:
-        self._leave(call)
-        self._remember(call.id)
+    def _each(self) -> list[Pending]:
+        return list(dict.fromkeys(self.calls.values()))
+
+    def _forget(self, task_id: str, call: Pending) -> None:
+        tasks = call.request.tasks
+        del tasks[task_id]
+        if not tasks:
+            self._leave(call)
+        self._remember(task_id)
 
     def _leave(self, call: Pending) -> None:
-        batch = call.batch
-        if batch is None:
-            return
-        batch.left -= 1
-        if not batch.left:
-            del self.batches[batch.id]
-            self._remember(batch.id)
+        """No longer in the batch that they were last published as."""
+        if call.batch_id:
+            del self.batches[call.batch_id]
+            self._remember(call.batch_id)
+            call.batch_id = ""
 
-    def _remember(self, task_id: str) -> None:
-        self._ended[task_id] = None
-        if len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
+    def _remember(self, ended_id: str) -> None:
+        self._ended.add(ended_id)
+        if len(self._ended) >= REMEMBERED:
+            self._ended, self._ended_before = set(), self._ended

@@ -1,31 +1,33 @@
-"""What is asked for: one task with its arguments, delay and expiry, and the message that one or many become."""
+"""What is asked for: tasks with their arguments, delay and expiry, and the message that one or many become."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.delay import LONGEST_S, enter
 from broker.publisher import Message
 from broker.settings import Settings
 from dispatcher.errors import BadRequest, UnknownTask
 from protocol.batch import pack_batch
-from protocol.codec import encode_arguments
+from protocol.codec import Encoder
 from protocol.limits import LONGEST_EXPIRATION_MS
 from protocol.names import DIRECT_REPLY_TO, TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties
 
+T = TypeVar("T")
 
-# Made once a task, and not frozen because a frozen one takes three times as long to make.
+
+# Not frozen, since a frozen one takes three times as long to make.
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """A task to be sent, now or later, once or again. Times are epoch milliseconds."""
+    """Tasks of one name, sent in one message, now or later, once or again. Times are epoch milliseconds."""
 
-    id: str
     name: str
-    body: bytes
+    #: The packed arguments of each task by its id. Several are not delayed, and make a batch.
+    tasks: dict[str, bytes]
     reply_to: str | None = None
     sent_at: int = 0
     #: 0: never.
@@ -45,7 +47,8 @@ class Request:
         expires_s: float | None = None,
         task_id: str | None = None,
     ) -> Request:
-        """Check and encode. Raises ``UnknownTask``, ``BadRequest``, ``NotEncodable``; nothing was sent then."""
+        """One task. Check and encode. Raises ``UnknownTask``, ``BadRequest``, ``NotEncodable``; nothing was sent
+        then."""
         if name not in settings.tasks and (delay_s or not is_task_name(name)):
             # A delayed task is accepted by the line before anyone knows whether its end is bound.
             raise UnknownTask(name, settings.tasks)
@@ -56,18 +59,28 @@ class Request:
             raise BadRequest(f"an expiry must be from 0.001 to {longest_s} s, not {expires_s:g}")
         now_ms = _now_ms()
         return cls(
-            id=task_id or new_id(),
             name=name,
-            body=encode_arguments(arguments, settings.limits.messages),
+            tasks={task_id or new_id(): Encoder(settings.limits.messages).arguments(arguments)},
             reply_to=reply_to,
             sent_at=now_ms,
             expires_at=0 if expires_s is None else now_ms + round((delay_s + expires_s) * 1000),
             due_ms=now_ms + round(delay_s * 1000) if delay_s else 0,
         )
 
-    def message(self, *, resent: int = 0) -> Message:
-        """The message to publish now. A resend waits only for what is left of the delay."""
-        task, now_ms = self._task(self.id, self.body, resent=resent), _now_ms()
+    @classmethod
+    def of_many(cls, name: str, tasks: dict[str, bytes]) -> Request:
+        """Tasks whose replies are to come straight back. Nothing is checked."""
+        return cls(name=name, tasks=tasks, reply_to=DIRECT_REPLY_TO, sent_at=_now_ms())
+
+    def message(self, batch_id: str = "", *, resent: int = 0) -> Message:
+        """The message to publish now. A resend waits only for what is left of the delay. ``batch_id`` is for
+        more than one task."""
+        if len(self.tasks) > 1:
+            return _straight(
+                self._task(batch_id, pack_batch(self.tasks.items()), resent, len(self.tasks)), _now_ms()
+            )
+        [(task_id, body)] = self.tasks.items()
+        task, now_ms = self._task(task_id, body, resent), _now_ms()
         if self.due_ms > now_ms:
             hop = enter((self.due_ms - now_ms) / 1000, task.name)
             return Message(
@@ -78,7 +91,7 @@ class Request:
             )
         return _straight(task, now_ms)
 
-    def _task(self, message_id: str, body: bytes, *, resent: int, batch: int = 0) -> Task:
+    def _task(self, message_id: str, body: bytes, resent: int, batch: int = 0) -> Task:
         return Task(
             id=message_id,
             name=self.name,
@@ -93,11 +106,19 @@ class Request:
         )
 
 
-def batch_message(batch_id: str, requests: Sequence[Request], *, resent: int = 0) -> Message:
-    """One message with all these tasks, which are of one name, expiry and reply address, and are not delayed."""
-    body = pack_batch([(request.id, request.body) for request in requests])
-    task = requests[0]._task(batch_id, body, resent=resent, batch=len(requests))
-    return _straight(task, _now_ms())
+def packing(settings: Settings, name: str, read: Callable[[T], Mapping[str, Any]]) -> Callable[[T], bytes]:
+    """What makes inputs into the packed arguments of tasks of that name. It raises what ``read`` raises,
+    ``UnknownTask`` and ``NotEncodable``, and is for one thread."""
+    is_sendable = name in settings.tasks or is_task_name(name)
+    encoder = Encoder(settings.limits.messages)
+
+    def pack(value: T) -> bytes:
+        arguments = read(value)
+        if not is_sendable:
+            raise UnknownTask(name, settings.tasks)
+        return encoder.arguments(arguments)
+
+    return pack
 
 
 def _straight(task: Task, now_ms: int) -> Message:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from dispatcher.pace import Pace
 from dispatcher.pending import End
-from dispatcher.request import Request
 from protocol.errors import GlassrabbitError
 from protocol.reply import Reply
 
 T = TypeVar("T")
 
-#: Launches requests, one message together, and calls back with each id and end.
-Launch = Callable[[Sequence[Request], Callable[[str, End], None]], None]
+#: Launches tasks in one message, the packed arguments of each by its id, and calls back with each id and end.
+Launch = Callable[[dict[str, bytes], Callable[[str, End], None]], None]
 
 #: How long a batch waits for the inputs that would fill it.
 LINGER_S = 0.002
@@ -35,12 +35,13 @@ class Ended:
     end: End
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Sent:
     """What was launched together: one message, unless some of it has to be asked again."""
 
+    #: By the id of each task that has not ended, the number of its input.
+    lines: dict[str, int]
     tasks: int
-    left: int
     answered: int = 0
     ran_ms: int = 0
     is_under_way: bool = True
@@ -49,8 +50,11 @@ class _Sent:
 class Window(Generic[T]):
     """The tasks under way for one stream of inputs: see ``chunks_of_ends``."""
 
-    def __init__(self, build: Callable[[T], Request], launch: Launch, pace: Pace, batch_bytes: int) -> None:
-        self._build = build
+    def __init__(
+        self, pack: Callable[[T], bytes], ids: Iterator[str], launch: Launch, pace: Pace, batch_bytes: int
+    ) -> None:
+        self._pack = pack
+        self._ids = ids
         self._launch = launch
         self._pace = pace
         self._batch_bytes = batch_bytes
@@ -58,19 +62,21 @@ class Window(Generic[T]):
         self._ended: list[Ended] = []
         self._has_ended = asyncio.Event()
         self._has_changed = asyncio.Event()
-        self._under_way: dict[str, tuple[int, _Sent]] = {}
+        self._under_way: set[_Sent] = set()
         #: Inputs that were taken, and whose ends were not.
         self._held = 0
         self._messages = 0
-        self._gathered: list[tuple[int, Request]] = []
-        self._gathered_bytes = 0
+        #: What is gathered for the next message: packed arguments and numbers of inputs, by the id of each task.
+        self._tasks: dict[str, bytes] = {}
+        self._lines: dict[str, int] = {}
+        self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def ends(self, inputs: AsyncIterator[tuple[int, T]]) -> AsyncGenerator[list[Ended], None]:
         feeding = asyncio.create_task(self._feed(inputs))
         feeding.add_done_callback(self._on_fed)
         try:
-            while self._under_way or self._ended or self._gathered or not feeding.done():
+            while self._under_way or self._ended or self._tasks or not feeding.done():
                 await self._has_ended.wait()
                 self._has_ended.clear()
                 if self._ended:
@@ -80,23 +86,23 @@ class Window(Generic[T]):
                     yield chunk
             await feeding
         finally:
-            self._gathered.clear()
+            self._tasks = {}
             feeding.cancel()
 
     def under_way(self) -> list[str]:
         """The ids of all that was launched and has not ended."""
-        return list(self._under_way)
+        return [task_id for sent in self._under_way for task_id in sent.lines]
 
     async def _feed(self, inputs: AsyncIterator[tuple[int, T]]) -> None:
         async for line, value in inputs:
             self._held += 1
             try:
-                request = self._build(value)
+                body = self._pack(value)
             except GlassrabbitError as error:
                 self._give(Ended(line, "", error))
             else:
-                self._gather(line, request)
-                if self._pace.size > 1 and not self._gathered:
+                self._gather(line, body)
+                if not self._tasks and self._pace.size > 1:
                     # A batch was sent. A large window is not filled in one go: the loop has other things to do.
                     await asyncio.sleep(0)
             while not self._has_room():
@@ -109,18 +115,20 @@ class Window(Generic[T]):
         self._has_ended.set()
 
     def _has_room(self) -> bool:
-        if self._gathered:
+        if self._tasks:
             return self._held < self._pace.window
         # A batch is begun only where there is room for all of it, so that batches do not come to be small.
         return self._held + self._pace.size <= self._pace.window and self._messages < self._pace.messages
 
-    def _gather(self, line: int, request: Request) -> None:
-        size = len(request.body) + _ENTRY_BYTES
-        if self._gathered_bytes + size > self._batch_bytes:
+    def _gather(self, line: int, body: bytes) -> None:
+        size = len(body) + _ENTRY_BYTES
+        if self._bytes + size > self._batch_bytes:
             self._send()
-        self._gathered.append((line, request))
-        self._gathered_bytes += size
-        if len(self._gathered) >= self._pace.size:
+        task_id = next(self._ids)
+        self._tasks[task_id] = body
+        self._lines[task_id] = line
+        self._bytes += size
+        if len(self._tasks) >= self._pace.size:
             self._send()
         elif self._timer is None:
             self._timer = self._loop.call_later(LINGER_S, self._send)
@@ -129,18 +137,18 @@ class Window(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        if not gathered:
+        if not self._tasks:
             return
-        sent = _Sent(len(gathered), len(gathered))
-        for line, request in gathered:
-            self._under_way[request.id] = (line, sent)
+        tasks, sent = self._tasks, _Sent(self._lines, len(self._tasks))
+        self._tasks, self._lines, self._bytes = {}, {}, 0
+        self._under_way.add(sent)
         self._messages += 1
-        self._launch([request for _line, request in gathered], self._on_end)
+        self._launch(tasks, partial(self._on_end, sent))
 
-    def _on_end(self, task_id: str, end: End) -> None:
-        line, sent = self._under_way.pop(task_id)
-        sent.left -= 1
+    def _on_end(self, sent: _Sent, task_id: str, end: End) -> None:
+        line = sent.lines.pop(task_id)
+        if not sent.lines:
+            self._under_way.discard(sent)
         if sent.is_under_way:
             self._observe(sent, end)
         self._give(Ended(line, task_id, end))
@@ -150,7 +158,7 @@ class Window(Generic[T]):
         if isinstance(end, Reply):
             sent.answered += 1
             sent.ran_ms += end.run.ran_ms
-        if 2 * sent.answered < sent.tasks and sent.left:
+        if 2 * sent.answered < sent.tasks and sent.lines:
             return
         sent.is_under_way = False
         self._messages -= 1
@@ -166,21 +174,22 @@ class Window(Generic[T]):
 
 async def chunks_of_ends(
     inputs: AsyncIterator[tuple[int, T]],
-    build: Callable[[T], Request],
+    pack: Callable[[T], bytes],
+    ids: Iterator[str],
     launch: Launch,
     forget: Callable[[str], None],
     pace: Pace,
     batch_bytes: int = BATCH_BYTES,
 ) -> AsyncGenerator[list[Ended], None]:
-    """Launch a request for each numbered input, as many as the pace allows, and yield their ends as they come:
-    as many at once as there are.
+    """Launch a task for each numbered input, as many as the pace allows, and yield their ends as they come: as
+    many at once as there are. ``pack`` makes an input into arguments, ``ids`` has an id for each task.
 
     An input is taken only when there is room for it, so memory does not grow with their number. An input that
-    ``build`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
+    ``pack`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
     neither the ends of those that are under way nor, for more than 2 ms, the rest of a batch; if it fails, they
     still end before its error is raised. Whoever leaves early is told of no further end; the rest is forgotten.
     """
-    window = Window(build, launch, pace, batch_bytes)
+    window = Window(pack, ids, launch, pace, batch_bytes)
     chunks = window.ends(inputs)
     try:
         async for chunk in chunks:

@@ -8,7 +8,7 @@ limits by whoever runs it, as those of a single task are, so that one that break
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from protocol.codec import decode, elements
@@ -26,7 +26,7 @@ _ID: Final = re.compile(rb"[0-9a-f]{32}")
 _MAP_HEADS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
 
-def pack_batch(entries: Sequence[tuple[str, bytes]]) -> bytes:
+def pack_batch(entries: Collection[tuple[str, bytes]]) -> bytes:
     """The body of a batch: the id and the packed arguments of each of its tasks."""
     return _array_head(len(entries)) + b"".join(
         [part for task_id, arguments in entries for part in (_HEAD, task_id.encode("ascii"), arguments)]

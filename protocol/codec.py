@@ -28,7 +28,10 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 #: All bytes but the heads of containers, bytes and extensions.
 _OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
 _HARMLESS_BYTES: Final = 4096
-_SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
+#: What an encoder begins with; it grows with what it has to hold, and keeps that.
+_BUFFER_BYTES: Final = 4096
+#: The types of values that hold no others.
+SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class NotEncodable(GlassrabbitError):
@@ -102,7 +105,7 @@ def decode(body: bytes, limits: Limits) -> Any:
     if not _is_harmless(body, limits):
         scan(body, limits)
     try:
-        return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
+        return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=unique)
     except UnicodeDecodeError as error:
         raise _undecodable("a string that is not UTF-8") from error
     except ValueError:
@@ -169,37 +172,50 @@ def encode(value: object, limits: Limits) -> bytes:
 
     Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``.
     """
-    try:
-        body: bytes = msgpack.packb(value, use_bin_type=True)
-        # Scalars cannot change meanwhile, as a map in another thread's hands could.
-        if type(value) in _SCALARS and len(body) <= limits.body_bytes:
-            return body
-        if not (_is_harmless(body, limits) and _has_string_keys(body)):
-            scan(body, limits)
-    except Malformed as error:
-        kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
-        raise kind(error.text) from error
-    except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
-        raise NotEncodable(_reason(error)) from error
-    return body
+    return Encoder(limits).encode(value)
 
 
-def encode_arguments(arguments: Mapping[str, Any], limits: Limits) -> bytes:
-    """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon judged."""
-    table = dict(arguments)
-    if not _is_plain(table, limits):
-        return encode(table, limits)
-    try:
-        body: bytes = msgpack.packb(table, use_bin_type=True)
-    except (ValueError, OverflowError) as error:
-        raise NotEncodable(_reason(error)) from error
-    return body if len(body) <= limits.body_bytes else encode(table, limits)
+class Encoder:
+    """``encode`` for many values of one thread: what writes msgpack is made once."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pack = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack
+
+    def encode(self, value: object) -> bytes:
+        """Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``."""
+        limits = self._limits
+        try:
+            body: bytes = self._pack(value)
+            # Scalars cannot change meanwhile, as a map in another thread's hands could.
+            if type(value) in SCALARS and len(body) <= limits.body_bytes:
+                return body
+            if not (_is_harmless(body, limits) and _has_string_keys(body)):
+                scan(body, limits)
+        except Malformed as error:
+            kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
+            raise kind(error.text) from error
+        except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
+            raise NotEncodable(_reason(error)) from error
+        return body
+
+    def arguments(self, arguments: Mapping[str, Any]) -> bytes:
+        """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon
+        judged."""
+        table = dict(arguments)
+        if not _is_plain(table, self._limits):
+            return self.encode(table)
+        try:
+            body: bytes = self._pack(table)
+        except (ValueError, OverflowError) as error:
+            raise NotEncodable(_reason(error)) from error
+        return body if len(body) <= self._limits.body_bytes else self.encode(table)
 
 
 def _is_plain(table: dict[Any, Any], limits: Limits) -> bool:
     """Whether it is a flat map of scalars: packed, it can break no rule but that of size."""
     for key, item in table.items():
-        if type(key) is not str or type(item) not in _SCALARS:
+        if type(key) is not str or type(item) not in SCALARS:
             return False
     return 2 * len(table) < limits.nodes
 
@@ -209,7 +225,8 @@ def _reason(error: Exception) -> str:
     return "a surrogate that UTF-8 cannot carry" if isinstance(error, UnicodeError) else str(error)[:200]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The map of these pairs. Raises ``Malformed`` for a key twice."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise _undecodable("a map with a key twice")

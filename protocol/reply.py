@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from protocol.codec import decode, elements
+from protocol.codec import SCALARS, decode, elements, unique
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import JOINED_BYTES, Limits, cut
 from protocol.names import APP_ID, is_id
@@ -23,6 +23,10 @@ _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
     msgpack.packb(key) for key in ("attempts", "worker", "queued_ms", "ran_ms", "replay", "result")
 )
 _SHORTEST = 64
+_PAIRS = 6
+#: All bytes but the heads of arrays that claim a number of elements, and how many may be claimed together.
+_CLAIMS_LITTLE = bytes({*range(256)} - {0xDC, 0xDD})
+_CLAIMED = 4 * 1024 * 1024
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
 _SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
@@ -140,14 +144,46 @@ def read_replies(body: bytes, limits: Limits) -> list[Reply | Unreadable]:
     try:
         if len(body) > most:
             raise Malformed(ErrorCode.TOO_LARGE, f"replies of {len(body)} bytes; the limit is {most}")
-        # A reply that makes sense is longer than this.
-        count = len(body) // _SHORTEST + 1
-        parts = elements(body, count)
-        if len(parts) > count:
-            raise Malformed(ErrorCode.UNDECODABLE, "more replies than their bytes can hold")
+        return _plain(body, limits) or _one_by_one(body, limits)
     except Malformed as error:
         return [Unreadable(error)]
+
+
+def _one_by_one(body: bytes, limits: Limits) -> list[Reply | Unreadable]:
+    # A reply that makes sense is longer than this.
+    count = len(body) // _SHORTEST + 1
+    parts = elements(body, count)
+    if len(parts) > count:
+        raise Malformed(ErrorCode.UNDECODABLE, "more replies than their bytes can hold")
     return [_readable(part, limits, is_beside_others=len(parts) > 1) for part in parts]
+
+
+def _plain(body: bytes, limits: Limits) -> list[Reply | Unreadable] | None:
+    """All replies at once, where each has six pairs and a scalar for a result: nothing that the limits of one are
+    about. None for what is to be looked at piece by piece.
+
+    msgpack itself refuses to nest deeper than 1,024. It allocates for each array what its head claims, which is at
+    most one element for each byte: so there may be few such heads, or bytes that look like them.
+    """
+    claims = len(body.translate(None, _CLAIMS_LITTLE))
+    if len(body) > limits.for_reply.body_bytes or claims * len(body) > _CLAIMED:
+        return None
+    try:
+        entries = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=unique)
+    except (ValueError, Malformed):
+        return None
+    replies: list[Reply | Unreadable] = []
+    last: Run | None = None
+    for entry in entries:
+        if type(entry) is not dict or len(entry) != _PAIRS or type(entry.get("result", entry)) not in SCALARS:
+            return None
+        try:
+            reply = _read(entry, last)
+        except Malformed:
+            return None
+        last = reply.run
+        replies.append(reply)
+    return replies
 
 
 def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) -> Reply | Unreadable:
@@ -160,12 +196,12 @@ def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) ->
         return Unreadable(error, None if found is None else found[1].decode("ascii"), is_beside_others)
 
 
-def _read(entry: Any) -> Reply:
+def _read(entry: Any, last: Run | None = None) -> Reply:
     # A decoded value has exactly one of msgpack's types, so ``type`` tells a number from a boolean.
     task_id: Any = entry.get("id") if type(entry) is dict else None
     if not is_id(task_id):
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")
-    run = _read_run(entry)
+    run = _read_run(entry, last)
     if "result" in entry:
         return Reply(id=task_id, run=run, result=entry["result"])
     error = entry.get("error")
@@ -175,18 +211,23 @@ def _read(entry: Any) -> Reply:
     return Reply(id=task_id, run=run, failure=failure)
 
 
-def _read_run(entry: dict[str, Any]) -> Run:
+def _read_run(entry: dict[str, Any], last: Run | None) -> Run:
+    """``last`` is the one of the reply before: most that come together say the same."""
     attempts, queued_ms, ran_ms = entry.get("attempts"), entry.get("queued_ms"), entry.get("ran_ms")
     replay = entry.get("replay", 0)
-    if (
-        type(attempts) is int
-        and type(queued_ms) is int
-        and type(ran_ms) is int
-        and type(replay) is int
-        and min(attempts, queued_ms, ran_ms, replay) >= 0
-    ):
+    if type(attempts) is type(queued_ms) is type(ran_ms) is type(replay) is int:
         worker = _text(entry, "worker")
-        return Run(attempts=attempts, worker=worker, queued_ms=queued_ms, ran_ms=ran_ms, replay=replay)
+        if (
+            last is not None
+            and queued_ms == last.queued_ms
+            and ran_ms == last.ran_ms
+            and worker == last.worker
+            and attempts == last.attempts
+            and replay == last.replay
+        ):
+            return last
+        if min(attempts, queued_ms, ran_ms, replay) >= 0:
+            return Run(attempts=attempts, worker=worker, queued_ms=queued_ms, ran_ms=ran_ms, replay=replay)
     raise Malformed(
         ErrorCode.UNDECODABLE, "a reply's attempts, queued_ms, ran_ms and replay must be numbers, 0 or more"
     )

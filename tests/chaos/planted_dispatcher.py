@@ -42,12 +42,11 @@ def confirm_not_awaited() -> None:
 def lost_confirm_taken_for_return() -> None:
     """A caller whose confirm was lost is told that the broker does not have its task."""
 
-    def told(self: Asking, calls: list[Pending], error: PublishError | None) -> None:
-        if not isinstance(error, ConfirmLost):
-            on_published(self, calls, error)
-            return
-        for call in calls:
-            self._finish(call, UnknownTask(call.request.name, self._settings.tasks))
+    def told(self: Asking, call: Pending, error: PublishError | None) -> None:
+        if isinstance(error, ConfirmLost):
+            self._end(call, UnknownTask(call.request.name, self._settings.tasks))
+        else:
+            on_published(self, call, error)
 
     on_published = swap(Asking, "_on_published", told)
 
@@ -55,9 +54,9 @@ def lost_confirm_taken_for_return() -> None:
 def asked_again_as_another() -> None:
     """What is asked again on a new connection gets a new id."""
 
-    def renamed(self: Request, *, resent: int = 0) -> Message:
-        request = replace(self, id=new_id()) if resent else self
-        again: Message = message(request, resent=resent)
+    def renamed(self: Request, batch_id: str = "", *, resent: int = 0) -> Message:
+        tasks = {new_id(): body for body in self.tasks.values()} if resent else self.tasks
+        again: Message = message(replace(self, tasks=tasks), batch_id, resent=resent)
         return again
 
     message = swap(Request, "message", renamed)
@@ -72,7 +71,7 @@ def replies_in_order() -> None:
     """A reply ends the oldest call, whatever its id."""
 
     def oldest(self: PendingCalls, task_id: str, ended: End) -> bool:
-        first = next((call.id for call in self.calls.values() if call.wants_reply), task_id)
+        first = next((one for one, call in self.calls.items() if call.wants_reply), task_id)
         was_pending: bool = end(self, first if isinstance(ended, Reply) else task_id, ended)
         return was_pending
 
@@ -93,15 +92,13 @@ def replies_not_deduplicated() -> None:
 def asked_again_in_impatience() -> None:
     """A call that waits for its reply is asked again every half a second."""
 
-    def impatient(self: Asking, publisher: Publisher, calls: list[Pending]) -> None:
-        publish(self, publisher, calls)
-        waiting = [call for call in calls if call.wants_reply]
-        if waiting:
-            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, waiting)
+    def impatient(self: Asking, publisher: Publisher, call: Pending) -> None:
+        publish(self, publisher, call)
+        if call.wants_reply:
+            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, call)
 
-    def again(self: Asking, publisher: Publisher, calls: list[Pending]) -> None:
-        left = [call for call in calls if self.pending.calls.get(call.id) is call]
-        if left and self._publisher is publisher:
-            impatient(self, publisher, left)
+    def again(self: Asking, publisher: Publisher, call: Pending) -> None:
+        if call.request.tasks and self._publisher is publisher:
+            impatient(self, publisher, call)
 
     publish = swap(Asking, "_publish", impatient)

@@ -22,9 +22,9 @@ class Caller:
         self.calls = PendingCalls()
         self.ends: list[tuple[str, End]] = []
 
-    def ask(self, task_id: str, *, deadline_s: float = 10, wants_reply: bool = True) -> Pending:
+    def ask(self, *ids: str, deadline_s: float = 10, wants_reply: bool = True) -> Pending:
         call = Pending(
-            request=Request(id=task_id, name="task_a", body=b"\x80"),
+            request=Request(name="task_a", tasks=dict.fromkeys(ids, b"\x80")),
             timeout_s=10,
             deadline_s=deadline_s,
             on_end=lambda ended_id, end: self.ends.append((ended_id, end)),
@@ -89,7 +89,7 @@ def test_a_new_channel_asks_again_for_every_direct_reply_and_for_what_was_never_
         ("d", False, True),
     ):
         caller.ask(task_id, wants_reply=wants_reply).accepted = accepted
-    assert [call.id for [call] in caller.calls.to_ask_again()] == ["a", "b", "c"]
+    assert [call.ids for call in caller.calls.to_ask_again()] == [["a"], ["b"], ["c"]]
 
 
 def test_a_deadline_that_is_near_is_not_overlooked_among_later_ones() -> None:
@@ -99,9 +99,10 @@ def test_a_deadline_that_is_near_is_not_overlooked_among_later_ones() -> None:
     due = []
     for now_s in range(10):
         for call in caller.calls.overdue(now_s):
-            due.append((now_s, call.id))
-            caller.calls.end(call.id, NoReply(call.id, 1, accepted=True))
-            if call.id == "b":
+            [task_id] = call.ids
+            due.append((now_s, task_id))
+            caller.calls.end(task_id, NoReply(task_id, 1, accepted=True))
+            if task_id == "b":
                 caller.ask("d", deadline_s=4)
     assert due == [(3, "b"), (4, "d"), (6, "c"), (9, "a")]
 
@@ -113,38 +114,34 @@ def failure(task_id: str) -> Reply:
 
 def test_a_failure_of_a_batch_is_the_end_of_each_of_its_calls_that_has_not_ended() -> None:
     caller = Caller()
-    batch = caller.calls.join([caller.ask(task_id) for task_id in "abc"])
+    batch_id = caller.calls.batch_id(caller.ask("a", "b", "c"))
     caller.ask("d")
-    assert batch is not None
     caller.calls.end("b", reply("b"))
-    assert caller.calls.end(batch.id, failure(batch.id))
+    assert caller.calls.end(batch_id, failure(batch_id))
     assert caller.ends == [("b", reply("b")), ("a", failure("a")), ("c", failure("c"))]
     assert list(caller.calls.calls) == ["d"]
-    assert not caller.calls.end(batch.id, failure(batch.id))
+    assert not caller.calls.end(batch_id, failure(batch_id))
     assert (caller.calls.duplicates, caller.calls.strangers) == (1, 0)
     assert caller.calls.batches == {}
 
 
 def test_a_result_with_the_id_of_a_batch_is_nobody_s() -> None:
     caller = Caller()
-    batch = caller.calls.join([caller.ask("a"), caller.ask("b")])
-    assert batch is not None
-    assert not caller.calls.end(batch.id, reply(batch.id))
+    batch_id = caller.calls.batch_id(caller.ask("a", "b"))
+    assert not caller.calls.end(batch_id, reply(batch_id))
     assert (caller.ends, caller.calls.strangers) == ([], 1)
 
 
 def test_what_is_left_of_a_batch_is_asked_again_together_in_a_batch_of_its_own() -> None:
     caller = Caller()
-    calls = {task_id: caller.ask(task_id) for task_id in "abcdefg"}
-    old = [caller.calls.join([calls[one] for one in ids]) for ids in ("ab", "c", "defg")]
+    old = [caller.calls.batch_id(caller.ask(*ids)) for ids in ("ab", "c", "defg")]
     caller.calls.end("e", reply("e"))
     caller.calls.forget("a")
     again = caller.calls.to_ask_again()
-    assert [[call.id for call in message] for message in again] == [["b"], ["c"], ["d", "f", "g"]]
-    new = [caller.calls.join(message) for message in again]
-    assert [batch is None for batch in new] == [True, True, False]
-    assert old[2] is not None
-    assert not caller.calls.end(old[2].id, failure(old[2].id))
+    assert [call.ids for call in again] == [["b"], ["c"], ["d", "f", "g"]]
+    new = [caller.calls.batch_id(call) for call in again]
+    assert [batch_id == "" for batch_id in new] == [True, True, False]
+    assert not caller.calls.end(old[2], failure(old[2]))
     for task_id in "bcdfg":
         assert caller.calls.end(task_id, reply(task_id))
     assert caller.calls.batches == {}
@@ -155,12 +152,12 @@ def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
 ) -> None:
     monkeypatch.setattr(pending, "REMEMBERED", 2)
     caller = Caller()
-    for task_id in "abc":
+    for task_id in "abcdef":
         caller.ask(task_id)
         caller.calls.end(task_id, Accepted())
-    for task_id in "abc":
+    for task_id in "abcdef":
         caller.calls.end(task_id, reply(task_id))
-    assert (caller.calls.duplicates, caller.calls.strangers) == (2, 1)
+    assert (caller.calls.duplicates, caller.calls.strangers) == (2, 4)
 
 
 @given(

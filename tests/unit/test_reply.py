@@ -11,7 +11,17 @@ from protocol.batch import join_replies
 from protocol.codec import decode, encode
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS, JOINED_BYTES, Limits
-from protocol.reply import Failure, Reply, Run, Unreadable, pack_done, pack_failed, read_replies
+from protocol.reply import (
+    Failure,
+    Reply,
+    Run,
+    Unreadable,
+    _one_by_one,
+    _plain,
+    pack_done,
+    pack_failed,
+    read_replies,
+)
 from protocol.task import read_requester
 from tests.contract.checks import received
 from tests.support.replies import replies_in
@@ -94,6 +104,38 @@ def test_a_reply_that_cannot_be_read_does_not_harm_those_beside_it() -> None:
     assert [one, other] == [*replies_in(first.body), *replies_in(third.body)]
     assert isinstance(odd, Unreadable)
     assert (odd.id, odd.error.code, odd.is_beside_others) == ("2" * 32, "too_large", True)
+
+
+@given(
+    st.lists(st.tuples(results, st.integers(0, 2), st.integers(0, 300)), min_size=1, max_size=20),
+    st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=3),
+)
+def test_replies_that_are_read_at_once_are_read_as_each_by_itself(
+    ends: list[tuple[Any, int, int]], changes: list[tuple[int, int]]
+) -> None:
+    packed = [
+        pack_done(
+            f"{number:032x}",
+            encode(result, DEFAULT_LIMITS),
+            Run(attempts=1, worker="w", replay=replay, queued_ms=ms),
+        )
+        for number, (result, replay, ms) in enumerate(ends)
+    ]
+    body = bytearray(join_replies(ID, packed).body)
+    for at, value in changes:
+        body[at % len(body)] = value
+    at_once = _plain(bytes(body), DEFAULT_LIMITS)
+    assert not at_once or at_once == _one_by_one(bytes(body), DEFAULT_LIMITS)
+    if not changes and all(result is None or type(result) is int for result, *_ in ends):
+        assert at_once or any(replay for _, replay, _ in ends)
+
+
+def test_arrays_that_claim_more_than_they_hold_are_not_read_at_once() -> None:
+    head = b"\xdc\x04\x00"
+    odd = head + (b"\xdd" + (10**5).to_bytes(4)) * 1000 + bytes(10**5)
+    assert _plain(odd, DEFAULT_LIMITS) is None
+    [refused] = read_replies(odd, DEFAULT_LIMITS)
+    assert isinstance(refused, Unreadable)
 
 
 def test_of_a_reply_that_is_none_at_all_there_is_no_id() -> None:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from itertools import count
 from typing import Any
 
 import pytest
 
 from dispatcher.pace import LearningPace, Pace, pace
 from dispatcher.pending import Accepted, End
-from dispatcher.request import Request
 from dispatcher.window import BATCH_BYTES, LINGER_S, Ended, Launch, chunks_of_ends, one_by_one
 from protocol.codec import NotEncodable
 from protocol.limits import DEFAULT_LIMITS
@@ -18,18 +18,18 @@ Launched = tuple[str, Callable[[str, End], None]]
 Input = tuple[int, Mapping[str, Any]]
 
 
-def build(arguments: Mapping[str, Any]) -> Request:
+def pack(arguments: Mapping[str, Any]) -> bytes:
     if "bad" in arguments:
         raise NotEncodable("a set")
-    return Request(id=str(arguments["n"]), name="task_a", body=bytes(arguments.get("bytes", 1)))
+    return bytes(arguments.get("bytes", 1))
 
 
 def at_most(window: int, size: int = 1) -> Pace:
     return Pace(window, size, window)
 
 
-async def numbered(count: int, taken: list[int] | None = None) -> AsyncIterator[Input]:
-    for number in range(1, count + 1):
+async def numbered(number_of_inputs: int, taken: list[int] | None = None) -> AsyncIterator[Input]:
+    for number in range(1, number_of_inputs + 1):
         if taken is not None:
             taken.append(number)
         yield number, {"n": number}
@@ -51,12 +51,12 @@ class Broker:
         self.under_way = 0
         self.most = 0
 
-    def launch(self, requests: Sequence[Request], on_end: Callable[[str, End], None]) -> None:
-        self.under_way += len(requests)
+    def launch(self, tasks: dict[str, bytes], on_end: Callable[[str, End], None]) -> None:
+        self.under_way += len(tasks)
         self.most = max(self.most, self.under_way)
-        self.messages.append([request.id for request in requests])
-        for request in requests:
-            self.launched.append((request.id, on_end))
+        self.messages.append(list(tasks))
+        for task_id in tasks:
+            self.launched.append((task_id, on_end))
             if self.at_once:
                 self.answer(-1)
 
@@ -68,13 +68,13 @@ class Broker:
 
 def ends(
     inputs: AsyncIterator[Input],
-    build: Callable[[Mapping[str, Any]], Request],
+    pack: Callable[[Mapping[str, Any]], bytes],
     launch: Launch,
     forget: Callable[[str], None],
     pace: Pace,
     batch_bytes: int = BATCH_BYTES,
 ) -> AsyncGenerator[Ended, None]:
-    return one_by_one(chunks_of_ends(inputs, build, launch, forget, pace, batch_bytes))
+    return one_by_one(chunks_of_ends(inputs, pack, map(str, count(1)), launch, forget, pace, batch_bytes))
 
 
 def in_a_loop(story: Callable[[], Any]) -> Any:
@@ -83,7 +83,7 @@ def in_a_loop(story: Callable[[], Any]) -> Any:
 
 def opened(
     inputs: AsyncIterator[Input],
-    build: Callable[[Mapping[str, Any]], Request],
+    pack: Callable[[Mapping[str, Any]], bytes],
     launch: Launch,
     window: int | Pace,
     size: int = 1,
@@ -91,7 +91,7 @@ def opened(
 ) -> AsyncGenerator[Ended, None]:
     """The stream of ends, which the story closes itself."""
     pace = window if isinstance(window, Pace) else at_most(window, size)
-    stream = ends(inputs, build, launch, lambda _task_id: None, pace, batch_bytes)
+    stream = ends(inputs, pack, launch, lambda _task_id: None, pace, batch_bytes)
     assert isinstance(stream, AsyncGenerator)
     return stream
 
@@ -108,7 +108,7 @@ async def take(stream: AsyncIterator[Ended], number: int) -> list[Ended]:
 def test_no_inputs_give_no_ends() -> None:
     async def story() -> None:
         assert [
-            ended async for ended in ends(these(), build, Broker().launch, lambda _task_id: None, at_most(3))
+            ended async for ended in ends(these(), pack, Broker().launch, lambda _task_id: None, at_most(3))
         ] == []
 
     in_a_loop(story)
@@ -130,7 +130,7 @@ def test_every_input_ends_once_and_carries_its_line(at_once: bool) -> None:
 
         answering = None if at_once else asyncio.create_task(answer_all())
         seen.extend(
-            [ended async for ended in ends(numbered(20), build, broker.launch, lambda _task_id: None, at_most(3))]
+            [ended async for ended in ends(numbered(20), pack, broker.launch, lambda _task_id: None, at_most(3))]
         )
         if answering is not None:
             await answering
@@ -144,7 +144,7 @@ def test_every_input_ends_once_and_carries_its_line(at_once: bool) -> None:
 def test_no_more_inputs_are_taken_than_there_is_room_for() -> None:
     async def story() -> None:
         broker, taken = Broker(), list[int]()
-        stream = opened(numbered(100, taken), build, broker.launch, 4)
+        stream = opened(numbered(100, taken), pack, broker.launch, 4)
         first = asyncio.create_task(anext(stream))
         await turns()
         assert taken == [1, 2, 3, 4]
@@ -164,7 +164,7 @@ def test_no_more_inputs_are_taken_than_there_is_room_for() -> None:
 def test_ends_come_in_the_order_of_completion() -> None:
     async def story() -> None:
         broker = Broker()
-        stream = opened(numbered(3), build, broker.launch, 3)
+        stream = opened(numbered(3), pack, broker.launch, 3)
         first = asyncio.create_task(anext(stream))
         await turns()
         for index in (2, 0, 1):
@@ -180,7 +180,7 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
         inputs = these({"n": 1}, {"bad": True}, {"n": 3})
         seen = {
             ended.line: ended.end
-            async for ended in ends(inputs, build, broker.launch, lambda _task_id: None, at_most(2))
+            async for ended in ends(inputs, pack, broker.launch, lambda _task_id: None, at_most(2))
         }
         assert isinstance(seen[2], NotEncodable)
         assert seen[1] == seen[3] == Accepted()
@@ -191,7 +191,7 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
 def test_whoever_leaves_early_is_told_of_no_further_end_and_the_rest_is_forgotten() -> None:
     async def story() -> None:
         broker, forgotten = Broker(), list[str]()
-        stream = ends(numbered(5), build, broker.launch, forgotten.append, at_most(3))
+        stream = ends(numbered(5), pack, broker.launch, forgotten.append, at_most(3))
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -211,7 +211,7 @@ def test_what_is_under_way_still_ends_when_the_inputs_fail() -> None:
             yield 1, {"n": 1}
             raise OSError("the disk is gone")
 
-        stream = ends(broken(), build, broker.launch, lambda _task_id: None, at_most(2))
+        stream = ends(broken(), pack, broker.launch, lambda _task_id: None, at_most(2))
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -233,7 +233,7 @@ def test_an_end_is_given_while_the_next_input_is_still_awaited() -> None:
             await next_line.wait()
             yield 2, {"n": 2}
 
-        stream = opened(lines(), build, broker.launch, 10)
+        stream = opened(lines(), pack, broker.launch, 10)
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -255,7 +255,7 @@ def test_an_error_of_the_inputs_reaches_whoever_reads_the_ends() -> None:
             raise OSError("the disk is gone")
 
         with pytest.raises(OSError, match="the disk is gone"):
-            async for _ in ends(broken(), build, Broker(at_once=True).launch, lambda _task_id: None, at_most(2)):
+            async for _ in ends(broken(), pack, Broker(at_once=True).launch, lambda _task_id: None, at_most(2)):
                 pass
 
     in_a_loop(story)
@@ -264,7 +264,7 @@ def test_an_error_of_the_inputs_reaches_whoever_reads_the_ends() -> None:
 def test_closing_the_stream_takes_no_further_inputs() -> None:
     async def story() -> None:
         broker, taken = Broker(), list[int]()
-        stream = opened(numbered(100, taken), build, broker.launch, 2)
+        stream = opened(numbered(100, taken), pack, broker.launch, 2)
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -282,15 +282,15 @@ def lengths(broker: Broker) -> list[int]:
     return [len(message) for message in broker.messages]
 
 
-@pytest.mark.parametrize(("count", "expected"), [(6, [3, 3]), (8, [3, 3, 2]), (2, [2]), (0, [])])
+@pytest.mark.parametrize(("inputs", "expected"), [(6, [3, 3]), (8, [3, 3, 2]), (2, [2]), (0, [])])
 def test_inputs_that_are_there_are_launched_together_and_the_rest_as_soon_as_they_end(
-    count: int, expected: list[int]
+    inputs: int, expected: list[int]
 ) -> None:
     async def story() -> None:
         broker = Broker(at_once=True)
-        seen = [one async for one in ends(numbered(count), build, broker.launch, lambda _: None, at_most(100, 3))]
+        seen = [one async for one in ends(numbered(inputs), pack, broker.launch, lambda _: None, at_most(100, 3))]
         assert lengths(broker) == expected
-        assert sorted(ended.line for ended in seen) == list(range(1, count + 1))
+        assert sorted(ended.line for ended in seen) == list(range(1, inputs + 1))
 
     in_a_loop(story)
 
@@ -305,7 +305,7 @@ def test_a_slow_input_holds_up_neither_the_rest_of_its_batch_nor_its_end() -> No
             await next_line.wait()
             yield 3, {"n": 3}
 
-        stream = opened(lines(), build, broker.launch, 100, size=50)
+        stream = opened(lines(), pack, broker.launch, 100, size=50)
         assert [ended.line for ended in await take(stream, 2)] == [1, 2]
         next_line.set()
         assert (await anext(stream)).line == 3
@@ -317,7 +317,7 @@ def test_a_slow_input_holds_up_neither_the_rest_of_its_batch_nor_its_end() -> No
 def test_a_batch_is_begun_only_where_there_is_room_for_all_of_it() -> None:
     async def story() -> None:
         broker = Broker()
-        stream = opened(numbered(100), build, broker.launch, 10, size=4)
+        stream = opened(numbered(100), pack, broker.launch, 10, size=4)
         following = asyncio.create_task(anext(stream))
         await turns()
         assert lengths(broker) == [4, 4]
@@ -339,9 +339,9 @@ def test_a_batch_is_cut_by_its_bytes_and_a_task_that_is_larger_goes_alone() -> N
         broker = Broker(at_once=True)
         sizes = [100, 100, 100, 5000, 100, 100]
         inputs = these(*({"n": number, "bytes": size} for number, size in enumerate(sizes)))
-        stream = opened(inputs, build, broker.launch, 100, size=50, batch_bytes=300)
+        stream = opened(inputs, pack, broker.launch, 100, size=50, batch_bytes=300)
         assert len([ended async for ended in stream]) == len(sizes)
-        assert broker.messages == [["0", "1"], ["2"], ["3"], ["4", "5"]]
+        assert broker.messages == [["1", "2"], ["3"], ["4"], ["5", "6"]]
 
     in_a_loop(story)
 
@@ -355,7 +355,7 @@ def test_whoever_leaves_while_a_batch_is_gathered_sends_nothing_more() -> None:
                 yield number, {"n": number}
             await never.wait()
 
-        stream = opened(lines(), build, broker.launch, 100, size=3)
+        stream = opened(lines(), pack, broker.launch, 100, size=3)
         first = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0)
@@ -373,7 +373,7 @@ def test_what_was_gathered_is_still_sent_when_the_inputs_fail() -> None:
             yield 1, {"n": 1}
             raise OSError("the disk is gone")
 
-        stream = opened(broken(), build, Broker(at_once=True).launch, 100, size=50)
+        stream = opened(broken(), pack, Broker(at_once=True).launch, 100, size=50)
         assert (await anext(stream)).line == 1
         with pytest.raises(OSError, match="the disk is gone"):
             await anext(stream)
@@ -386,7 +386,7 @@ def test_batches_grow_by_what_was_answered_and_few_are_under_way_until_they_fit(
         broker, learned = Broker(), pace("auto", 3200, DEFAULT_LIMITS)
         assert isinstance(learned, LearningPace)
         done = Reply(id="", run=Run(attempts=1, worker="w:1"))
-        stream = opened(numbered(12_000), build, broker.launch, learned)
+        stream = opened(numbered(12_000), pack, broker.launch, learned)
         answered, took = 0, 0
         while took < 12_000:
             following = asyncio.create_task(anext(stream))
@@ -414,7 +414,7 @@ def test_a_task_that_left_its_batch_for_a_retry_does_not_keep_the_next_ones_smal
     async def story() -> None:
         broker, learned = Broker(), LearningPace(1000, 4, 64, 100)
         done = Reply(id="", run=Run(attempts=1, worker="w:1", ran_ms=2))
-        stream = opened(numbered(4), build, broker.launch, learned)
+        stream = opened(numbered(4), pack, broker.launch, learned)
         following = asyncio.create_task(anext(stream))
         await turns()
         broker.answer(0, done)
