@@ -27,6 +27,16 @@ class Histogram:
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
 
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """Many, at least one."""
+        lowest, highest = bisect_left(BOUNDS_S, min(seconds)), bisect_left(BOUNDS_S, max(seconds))
+        if lowest == highest:
+            self.counts[lowest] += len(seconds)
+        else:
+            for one in seconds:
+                self.counts[bisect_left(BOUNDS_S, one)] += 1
+        self.sum_s += sum(seconds)
+
     def copy(self) -> Histogram:
         return Histogram(list(self.counts), self.sum_s)
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
-from protocol.codec import decode, elements
+from protocol.codec import decode, decode_all, elements, is_plain
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
-from protocol.names import is_id
+from protocol.names import ID_LENGTH, is_id
 from protocol.reply import PackedReply
 
 #: The ``type`` of a message with many replies.
 BATCH: Final = "batch"
 #: An array of two that begins with a string of 32 bytes, which an id is.
 _HEAD: Final = b"\x92\xd9\x20"
-_ARGUMENTS_AT: Final = len(_HEAD) + 32
+_ARGUMENTS_AT: Final = len(_HEAD) + ID_LENGTH
+_IDS: Final = re.compile(r"[0-9a-f]*")
 _ID: Final = re.compile(rb"[0-9a-f]{32}")
 _MAP_HEADS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
@@ -54,10 +55,31 @@ def read_batch(body: bytes, count: int, limits: Limits) -> list[tuple[str, bytes
     return entries
 
 
-def join_replies(batch_id: str, replies: Sequence[PackedReply]) -> PackedReply:
-    """One message with all these replies. Whoever joins keeps its body within what a message may hold."""
-    body = _array_head(len(replies)) + b"".join([reply.body for reply in replies])
-    return PackedReply(id=batch_id, type=BATCH, body=body)
+def read_plain_batch(body: bytes, count: int, limits: Limits) -> dict[str, dict[str, Any]] | None:
+    """The arguments of each task by its id, where all of them are flat maps that break no rule.
+
+    None for a batch that is to be looked at piece by piece: see ``read_batch``.
+    """
+    if len(body) > limits.body_bytes or not 0 < count <= limits.batch_tasks:
+        return None
+    entries = decode_all(body)
+    if entries is None or len(entries) != count:
+        return None
+    batch: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if type(entry) is not list or len(entry) != 2:
+            return None
+        task_id, arguments = entry
+        if type(task_id) is not str or type(arguments) is not dict or not is_plain(arguments, limits):
+            return None
+        batch[task_id] = arguments
+    are_ids = set(map(len, batch)) == {ID_LENGTH} and _IDS.fullmatch("".join(batch))
+    return batch if are_ids and len(batch) == count else None
+
+
+def join_replies(message_id: str, bodies: Sequence[bytes]) -> PackedReply:
+    """One message with the replies that have these bodies. Whoever joins keeps it within what one may hold."""
+    return PackedReply(id=message_id, type=BATCH, body=_array_head(len(bodies)) + b"".join(bodies))
 
 
 def _entry(part: bytes, limits: Limits) -> tuple[str, bytes]:

@@ -28,6 +28,9 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 #: All bytes but the heads of containers, bytes and extensions.
 _OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
 _HARMLESS_BYTES: Final = 4096
+#: All bytes but the heads of arrays that claim a number of elements, and how many may be claimed together.
+_CLAIM_LITTLE: Final = bytes({*range(256)} - {*_ARRAYS})
+_CLAIMED: Final = 4 * 1024 * 1024
 #: What an encoder begins with; it grows with what it has to hold, and keeps that.
 _BUFFER_BYTES: Final = 4096
 #: The types of values that hold no others.
@@ -105,13 +108,29 @@ def decode(body: bytes, limits: Limits) -> Any:
     if not _is_harmless(body, limits):
         scan(body, limits)
     try:
-        return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=unique)
+        return msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise _undecodable("a string that is not UTF-8") from error
     except ValueError:
         # Only of a body that was not scanned: the scan says what is wrong with it.
         scan(body, limits)
         raise
+
+
+def decode_all(body: bytes) -> list[Any] | None:
+    """The values of an array, or None for what is to be looked at piece by piece. Not everything that ``scan``
+    refuses is refused: nobody looks how deep they nest, how many there are, at extension types and keys of bytes.
+
+    msgpack itself refuses to nest deeper than 1,024. It allocates for each array what its head claims, which is at
+    most one element for each byte: so there may be few such heads, or bytes that look like them.
+    """
+    if len(body.translate(None, _CLAIM_LITTLE)) * len(body) > _CLAIMED:
+        return None
+    try:
+        values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
+    except (ValueError, Malformed):
+        return None
+    return values if type(values) is list else None
 
 
 def _is_harmless(body: bytes, limits: Limits) -> bool:
@@ -179,12 +198,12 @@ class Encoder:
     """``encode`` for many values of one thread: what writes msgpack is made once."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._pack = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack
 
     def encode(self, value: object) -> bytes:
         """Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``."""
-        limits = self._limits
+        limits = self.limits
         try:
             body: bytes = self._pack(value)
             # Scalars cannot change meanwhile, as a map in another thread's hands could.
@@ -203,16 +222,16 @@ class Encoder:
         """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon
         judged."""
         table = dict(arguments)
-        if not _is_plain(table, self._limits):
+        if not is_plain(table, self.limits):
             return self.encode(table)
         try:
             body: bytes = self._pack(table)
         except (ValueError, OverflowError) as error:
             raise NotEncodable(_reason(error)) from error
-        return body if len(body) <= self._limits.body_bytes else self.encode(table)
+        return body if len(body) <= self.limits.body_bytes else self.encode(table)
 
 
-def _is_plain(table: dict[Any, Any], limits: Limits) -> bool:
+def is_plain(table: dict[Any, Any], limits: Limits) -> bool:
     """Whether it is a flat map of scalars: packed, it can break no rule but that of size."""
     for key, item in table.items():
         if type(key) is not str or type(item) not in SCALARS:
@@ -225,8 +244,7 @@ def _reason(error: Exception) -> str:
     return "a surrogate that UTF-8 cannot carry" if isinstance(error, UnicodeError) else str(error)[:200]
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The map of these pairs. Raises ``Malformed`` for a key twice."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise _undecodable("a map with a key twice")

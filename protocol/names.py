@@ -23,6 +23,7 @@ CONTENT_TYPE = "application/msgpack"
 
 MAILBOX_PREFIX = "mailbox."
 TASK_NAME_LENGTH = 100
+ID_LENGTH = 32
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _TASK = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")

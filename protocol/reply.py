@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgpack
 
-from protocol.codec import SCALARS, decode, elements, unique
+from protocol.codec import SCALARS, decode, decode_all, elements
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import JOINED_BYTES, Limits, cut
 from protocol.names import APP_ID, is_id
@@ -24,9 +25,6 @@ _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
 )
 _SHORTEST = 64
 _PAIRS = 6
-#: All bytes but the heads of arrays that claim a number of elements, and how many may be claimed together.
-_CLAIMS_LITTLE = bytes({*range(256)} - {0xDC, 0xDD})
-_CLAIMED = 4 * 1024 * 1024
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
 _SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
@@ -87,20 +85,33 @@ class PackedReply:
 
 def pack_done(task_id: str, packed_result: bytes, run: Run) -> PackedReply:
     """A reply around a result that is msgpack already, and is not decoded again. ``task_id`` is an id."""
-    body = b"".join(
-        (
-            _DONE_HEADS[run.replay > 0],
-            task_id.encode("ascii"),
-            _from_attempts(run.attempts, run.worker),
-            _number(run.queued_ms),
-            _RAN,
-            _number(run.ran_ms),
-            _REPLAY + _number(run.replay) if run.replay else b"",
-            _RESULT,
-            packed_result,
-        )
+    head, tail = _around(run)
+    return PackedReply(id=task_id, type=DONE, body=head + task_id.encode("ascii") + tail + packed_result)
+
+
+def done_bodies(ids: Sequence[str], packed_results: Sequence[bytes], runs: Sequence[Run]) -> list[bytes]:
+    """The bodies of such replies. Neighbours of which the same is to be told share their ``Run``."""
+    last: Run | None = None
+    bodies = []
+    for task_id, packed_result, run in zip(ids, packed_results, runs, strict=True):
+        if run is not last:
+            head, tail = _around(run)
+            last = run
+        bodies.append(head + task_id.encode("ascii") + tail + packed_result)
+    return bodies
+
+
+def _around(run: Run) -> tuple[bytes, bytes]:
+    """What stands before the id, and what between it and the result."""
+    tail = (
+        _from_attempts(run.attempts, run.worker),
+        _number(run.queued_ms),
+        _RAN,
+        _number(run.ran_ms),
+        _REPLAY + _number(run.replay) if run.replay else b"",
+        _RESULT,
     )
-    return PackedReply(id=task_id, type=DONE, body=body)
+    return _DONE_HEADS[run.replay > 0], b"".join(tail)
 
 
 def _number(value: int) -> bytes:
@@ -161,16 +172,9 @@ def _one_by_one(body: bytes, limits: Limits) -> list[Reply | Unreadable]:
 def _plain(body: bytes, limits: Limits) -> list[Reply | Unreadable] | None:
     """All replies at once, where each has six pairs and a scalar for a result: nothing that the limits of one are
     about. None for what is to be looked at piece by piece.
-
-    msgpack itself refuses to nest deeper than 1,024. It allocates for each array what its head claims, which is at
-    most one element for each byte: so there may be few such heads, or bytes that look like them.
     """
-    claims = len(body.translate(None, _CLAIMS_LITTLE))
-    if len(body) > limits.for_reply.body_bytes or claims * len(body) > _CLAIMED:
-        return None
-    try:
-        entries = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=unique)
-    except (ValueError, Malformed):
+    entries = decode_all(body) if len(body) <= limits.for_reply.body_bytes else None
+    if entries is None:
         return None
     replies: list[Reply | Unreadable] = []
     last: Run | None = None

@@ -38,7 +38,8 @@ from worker.batch import Batch, Part
 from worker.delivery import Delivery
 from worker.executor import Executor
 from worker.failpoint import failpoint
-from worker.ledger import Finished, Ledger, Running
+from worker.handler import Ran
+from worker.ledger import Ledger, Running, key_of
 from worker.meter import Meter
 from worker.outbox import Outbox
 from worker.outcome import Done, Outcome
@@ -47,6 +48,8 @@ from worker.replies import Replies
 from worker.runs import Runs
 from worker.settlement import Bury, RetryIn, settle
 from worker.under_way import UnderWay
+from worker.whole import Whole
+from worker.wholes import Wholes
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -76,7 +79,20 @@ class Attempts:
         self._under_way = UnderWay(on_defect)
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
-        self._answers = Answers(self._replies, outbox, self._limits, self._close, self._insist)
+        self._answers = Answers(
+            self._replies, outbox, self._limits, self._close, lambda share: self._wholes.close(share), self._insist
+        )
+        self._wholes = Wholes(
+            identity,
+            self._limits,
+            self._runs,
+            self._ledger,
+            self._answers,
+            self._under_way,
+            self.meter,
+            self.counts,
+            self.ended,
+        )
         self._publications = Publications(settings, identity, outbox, self._replies, self.counts, self.meter)
 
     @property
@@ -127,6 +143,8 @@ class Attempts:
         try:
             task = self._admission.admit(delivery.properties, delivery.body, delivery.queue)
             self._replies.require_answerable(task.reply_to)
+            if task.batch and self._wholes.take(delivery, task):
+                return None
             entries = read_batch(task.body, task.batch, self._limits) if task.batch else None
         except Malformed as refusal:
             return self._under_way.spawn(self._bury_malformed(delivery, refusal))
@@ -140,8 +158,8 @@ class Attempts:
         return running
 
     def _take_batch(self, batch: Batch, entries: list[tuple[str, bytes]]) -> asyncio.Task[None] | None:
-        """Its tasks are run one after another. One that came before is split: what ended its worker then must not
-        end it again together with all the others."""
+        """A batch that is not run as a whole: its tasks are run one after another. One that came before is split:
+        what ended its worker then must not end it again together with all the others."""
         fresh, singles = [], []
         for task_id, arguments in entries:
             part, task = Part(batch), batch.task_of(task_id, arguments)
@@ -157,8 +175,11 @@ class Attempts:
 
     def _known(self, delivery: Delivery | Part, task: Task) -> Running | asyncio.Task[None] | None:
         """Answer or join what is finished or runs here already; None if the task is new here."""
-        match self._ledger.find((task.id, task.replay), time.monotonic()):
-            case Finished(reply):
+        found = self._ledger.find(key_of(task), time.monotonic())
+        if isinstance(found, Whole):
+            found = found.single_out(task.id)
+        match found:
+            case PackedReply() as reply:
                 return self._under_way.spawn(self._answer_again(delivery, task, reply))
             case Running() as running:
                 self.counts["joined"] += 1
@@ -203,6 +224,10 @@ class Attempts:
             ran_ms=ran_ms,
         )
         self._under_way.spawn(self._carry_out(settlement, running, run, last))
+
+    def ended_of_whole(self, whole: Whole, ended: list[Ran]) -> None:
+        """Runs of a batch have ended, which is run as a whole."""
+        self._wholes.ended(whole, ended)
 
     def postpone(self, running: Running, delay_s: float) -> None:
         """A copy at the end of its queue, confirmed → ack."""

@@ -35,10 +35,12 @@ class Batch:
             trace=common.trace,
         )
 
-    def settled(self) -> bool:
-        """One more of its tasks is settled: ack with the last. False if the delivery's channel is gone."""
-        self.left -= 1
-        return self.delivery.is_live if self.left else self.delivery.ack()
+    def settled(self, count: int = 1) -> bool:
+        """So many more of its tasks are settled: ack with the last. False if the delivery's channel is gone."""
+        if not self.delivery.is_live:
+            return False
+        self.left -= count
+        return bool(self.left) or self.delivery.ack()
 
     def ran_ms(self, ran_s: float) -> int:
         """How long a task of it ran, rounded so that the sum over the batch is right."""

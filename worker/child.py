@@ -22,6 +22,7 @@ import msgpack
 
 from broker.errors import ConfigError
 from broker.logs import to_stderr
+from protocol.codec import Encoder
 from protocol.limits import Limits
 from worker import frames
 from worker.handler import Call, Handler, load, run
@@ -61,6 +62,7 @@ def _serve(
     limits: Limits,
 ) -> None:
     calls: deque[tuple[int, Call]] = deque()
+    encoder = Encoder(limits)
     while permit := permits.recv(frames.PERMIT.size):
         (permitted,) = frames.PERMIT.unpack(permit)
         while True:
@@ -74,7 +76,7 @@ def _serve(
             if number == permitted:
                 break
         began_s = time.monotonic()
-        outcome = run(handlers[call.handler], call, limits)
+        outcome = run(handlers[call.handler], call, encoder)
         answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
         answers.add(answer, hold=bool(calls))
 

@@ -12,9 +12,10 @@ from collections import deque
 from contextvars import copy_context
 
 from broker.errors import ConfigError
+from protocol.codec import Encoder
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, run_async, safe_text
+from worker.handler import Call, Handler, Series, run_async, safe_text
 from worker.outcome import Failed, Outcome
 from worker.threads import SWEEP_S, Outcomes, load_all, timed_out
 
@@ -34,7 +35,7 @@ class AsyncExecutor:
     def __init__(self, handlers: dict[str, str], limits: Limits) -> None:
         self._paths = handlers
         self._handlers: dict[str, Handler] = {}
-        self._limits = limits
+        self._encoder = Encoder(limits)
         self._theirs = asyncio.new_event_loop()
         #: Insertion order is the order in which they began.
         self._running: dict[Call, Coroutine] = {}
@@ -55,8 +56,13 @@ class AsyncExecutor:
         wrong = [self._paths[task] for task, handler in self._handlers.items() if not handler.is_async]
         if wrong:
             raise ConfigError([f"handler {path!r} must be `async def` for the async executor." for path in wrong])
-        self._outcomes = Outcomes(asyncio.get_running_loop(), self._ended)
+        self._outcomes = Outcomes(asyncio.get_running_loop(), self._take)
         threading.Thread(target=self._theirs.run_forever, name="async handlers", daemon=True).start()
+
+    takes_series = False
+
+    def submit_series(self, series: Series) -> None:
+        raise NotImplementedError
 
     def submit(self, calls: list[Call]) -> None:
         now_s = time.monotonic()
@@ -82,6 +88,10 @@ class AsyncExecutor:
             self._sweep.cancel()
         self._theirs.call_soon_threadsafe(end)
 
+    def _take(self, ended: list[tuple[Call, Outcome, float]]) -> None:
+        for call, outcome, ran_s in ended:
+            self._ended(call, outcome, ran_s)
+
     def _ended(self, call: Call, outcome: Outcome, ran_s: float) -> None:
         if self._running.pop(call, None) is not None:
             call.on_end(outcome, ran_s)
@@ -93,7 +103,7 @@ class AsyncExecutor:
             # The waiting ends here and now: a coroutine may swallow its cancellation, or not await at all.
             self._theirs.call_soon_threadsafe(self._cancel, one)
             text = "it was cancelled, which takes effect at its next await"
-            self._ended(one.call, timed_out(one.call, text), now_s - one.began_s)
+            self._ended(one.call, timed_out(one.call.timeout_s, text), now_s - one.began_s)
         if self._running and self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
@@ -111,7 +121,7 @@ class AsyncExecutor:
     async def _work(self, coroutine: Coroutine) -> None:
         call = coroutine.call
         try:
-            outcome = await run_async(self._handlers[call.handler], call, self._limits)
+            outcome = await run_async(self._handlers[call.handler], call, self._encoder)
         except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
             outcome = Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
-        self._outcomes.hand_over(call, outcome, time.monotonic() - coroutine.began_s)
+        self._outcomes.hand_over((call, outcome, time.monotonic() - coroutine.began_s))

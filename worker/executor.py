@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from worker.handler import Call
+from worker.handler import Call, Series
 
 
 class Executor(Protocol):
@@ -24,6 +24,13 @@ class Executor(Protocol):
 
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
+
+    @property
+    def takes_series(self) -> bool:
+        """Whether ``submit_series`` may be called."""
+
+    def submit_series(self, series: Series) -> None:
+        """The same as ``submit`` for many tasks that have all but their arguments in common."""
 
     def submit(self, calls: list[Call]) -> None:
         """Run calls of one task, each within its time limit, as soon as there is room. Never fails."""

@@ -37,11 +37,11 @@ class Armed:
     point: str
     left: int
 
-    def is_due(self, point: Point) -> bool:
+    def is_due(self, point: Point, times: int = 1) -> bool:
         if point != self.point:
             return False
-        self.left -= 1
-        return self.left == 0
+        before, self.left = self.left, self.left - times
+        return self.left <= 0 < before
 
 
 def armed(text: str | None) -> Armed | None:
@@ -59,7 +59,7 @@ def armed(text: str | None) -> Armed | None:
 _armed = armed(os.environ.get(VARIABLE))
 
 
-def failpoint(point: Point) -> None:
-    """End this process here and now, if this is where it was told to."""
-    if _armed is not None and _armed.is_due(point):
+def failpoint(point: Point, times: int = 1) -> None:
+    """End this process here and now, if this is where it was told to. ``times``: for so many tasks at once."""
+    if _armed is not None and _armed.is_due(point, times):
         os._exit(CRASHED)

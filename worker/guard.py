@@ -221,6 +221,10 @@ class Guards:
         self._of = {task: by_name[name] for task, name in names.items()}
         self._with_fallback = {task for task in names if settings.tasks[task].fallback is not None}
 
+    def guards(self, task: str) -> bool:
+        """Whether a breaker may hold tasks of this name."""
+        return task in self._of
+
     def admit(self, runs: list[Running]) -> None:
         """Begin tasks of one name, unless a breaker holds them."""
         name = runs[0].task.name

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import ConfigError
-from protocol.codec import EncodedTooLarge, NotEncodable, decode_arguments, encode
+from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode_arguments
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits, cut
 from worker.context import Current, Reject, Retry, enter
@@ -27,6 +27,8 @@ log = logging.getLogger("glassrabbit.handler")
 _NAME_BYTES = 255
 
 OnEnd = Callable[[Outcome | None, float], None]
+#: The id of a task, how it ended (None: it was withdrawn before it began), and how many seconds it ran.
+Ran = tuple[str, Outcome | None, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,27 @@ class Call:
     on_end: OnEnd
 
 
+@dataclass(slots=True, eq=False)
+class Series:
+    """Runs of one task with the arguments of many, one after another."""
+
+    handler: str
+    queue: str
+    max_attempts: int
+    #: By the id of each.
+    arguments: dict[str, dict[str, Any]]
+    timeout_s: float
+    expires_at: int
+    #: Called on the loop, with some of them at a time; with each once.
+    on_end: Callable[[list[Ran]], None]
+
+    def context(self, task_id: str) -> Current:
+        return Current(task_id, self.handler, self.queue, 1, self.max_attempts)
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+
 def fallback_of(task: str) -> str:
     """Under which an executor knows the fallback of a task: no task has such a name."""
     return f"{task} fallback"
@@ -95,58 +118,78 @@ def _handler(function: Callable[..., Any]) -> Handler:
     return Handler(function, signature, takes, needs, is_async)
 
 
-def run(handler: Handler, call: Call, limits: Limits) -> Outcome:
+def run(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
     """Run a handler to its end in this thread; an ``async def`` gets an event loop of its own."""
-    arguments = _arguments(handler, call, limits)
+    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
     if isinstance(arguments, Rejected):
         return arguments
-    enter(call.context)
+    return run_with(handler, arguments, call.context, encoder)
+
+
+def run_with(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
+    """The same with arguments that are unpacked already."""
+    refused = _refusal(handler, arguments, encoder.limits)
+    if refused is not None:
+        return refused
+    enter(context)
     try:
         if handler.is_async:
             # Only here: it would take a child a fifth of its memory more.
             import asyncio
 
-            return _encoded(asyncio.run(handler.function(**arguments)), limits)
-        return _encoded(handler.function(**arguments), limits)
+            return _encoded(asyncio.run(handler.function(**arguments)), encoder)
+        return _encoded(handler.function(**arguments), encoder)
     except Exception as error:  # noqa: BLE001 - the one place around a user's handler
-        return _ended_by(error, call, limits)
+        return _ended_by(error, context, encoder.limits)
 
 
-async def run_async(handler: Handler, call: Call, limits: Limits) -> Outcome:
+async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
     """The same for an ``async def`` on the loop that runs already."""
-    arguments = _arguments(handler, call, limits)
+    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
     if isinstance(arguments, Rejected):
         return arguments
+    refused = _refusal(handler, arguments, encoder.limits)
+    if refused is not None:
+        return refused
     enter(call.context)
     try:
-        return _encoded(await handler.function(**arguments), limits)
+        return _encoded(await handler.function(**arguments), encoder)
     except Exception as error:  # noqa: BLE001 - the one place around a user's handler, its async twin
-        return _ended_by(error, call, limits)
+        return _ended_by(error, call.context, encoder.limits)
 
 
-def _arguments(handler: Handler, call: Call, limits: Limits) -> dict[str, Any] | Rejected:
-    if call.expires_at and is_expired(call.expires_at, time.time_ns() // 1_000_000):
+def too_late(expires_at: int) -> Rejected | None:
+    """Why what expires at that time is not run any more."""
+    if expires_at and is_expired(expires_at, time.time_ns() // 1_000_000):
         return Rejected(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
+    return None
+
+
+def _arguments(call: Call, limits: Limits) -> dict[str, Any] | Rejected:
     try:
-        arguments = decode_arguments(call.body, limits)
-        handler.check(arguments)
+        return decode_arguments(call.body, limits)
     except Malformed as error:
         return Rejected(error.code, str(error.code), error.text)
+
+
+def _refusal(handler: Handler, arguments: dict[str, Any], limits: Limits) -> Rejected | None:
+    try:
+        handler.check(arguments)
     except TypeError as error:
         return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
-    return arguments
+    return None
 
 
-def _encoded(result: object, limits: Limits) -> Outcome:
+def _encoded(result: object, encoder: Encoder) -> Outcome:
     try:
-        return Done(encode(result, limits))
+        return Done(encoder.encode(result))
     except EncodedTooLarge as error:
         return Rejected(ErrorCode.RESULT_TOO_LARGE, type(result).__name__, str(error))
     except NotEncodable as error:
         return Rejected(ErrorCode.RESULT_NOT_ENCODABLE, type(result).__name__, str(error))
 
 
-def _ended_by(error: Exception, call: Call, limits: Limits) -> Outcome:
+def _ended_by(error: Exception, context: Current, limits: Limits) -> Outcome:
     text = cut(safe_text(error), limits.error_text_bytes)
     name = cut(type(error).__name__, _NAME_BYTES)
     match error:
@@ -155,7 +198,6 @@ def _ended_by(error: Exception, call: Call, limits: Limits) -> Outcome:
         case Reject():
             return Rejected(ErrorCode.REJECTED, name, text)
         case _:
-            context = call.context
             log.warning("task %s (%s) attempt %d raised", context.id, context.task, context.attempt, exc_info=True)
             return Failed(ErrorCode.RETRIES_EXHAUSTED, name, text)
 

@@ -6,17 +6,31 @@ so a redelivery, and a dispatcher that asks again, do not run a task twice in on
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from protocol.reply import PackedReply
+from protocol.names import ID_LENGTH
+from protocol.reply import DONE, PackedReply
 from protocol.task import Task
 from worker.batch import Part
 from worker.delivery import Delivery
 
-#: A task's id, and how often a person has replayed it.
-Key = tuple[str, int]
+if TYPE_CHECKING:
+    from worker.whole import Whole
+
+#: What tells a task from others: see ``key_of``.
+Key = str
+
+
+#: The body of each reply.
+_Bodies = dict[Key, bytes]
+
+
+def key_of(task: Task) -> Key:
+    """Its id, and how often a person has replayed it, if ever: each replay has an end of its own."""
+    return f"{task.id}.{task.replay}" if task.replay else task.id
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +67,7 @@ class Running:
 
     @property
     def key(self) -> Key:
-        return self.task.id, self.task.replay
+        return key_of(self.task)
 
     @property
     def is_live(self) -> bool:
@@ -61,12 +75,15 @@ class Running:
         return any(delivery.is_live for delivery in self.deliveries)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Finished:
-    """The reply that ended a task."""
+    """Tasks that ended together, and their replies."""
 
-    reply: PackedReply
+    type: str
     at_s: float
+    bodies: _Bodies
+    #: The same keys; those that are to be forgotten first come first.
+    order: deque[Key]
 
 
 @dataclass(slots=True)
@@ -76,19 +93,30 @@ class Ledger:
     entries: int
     age_s: float
     bytes: int
-    _running: dict[Key, Running] = field(default_factory=dict)
-    _finished: OrderedDict[Key, Finished] = field(default_factory=OrderedDict)
+    _running: dict[Key, Running | Whole] = field(default_factory=dict)
+    _finished: dict[Key, Finished] = field(default_factory=dict)
+    _order: deque[Finished] = field(default_factory=deque)
     _held: int = 0
 
-    def find(self, key: Key, now_s: float) -> Running | Finished | None:
+    def find(self, key: Key, now_s: float) -> Running | Whole | PackedReply | None:
+        """What runs, or the reply to what is finished."""
         running = self._running.get(key)
         if running is not None:
             return running
         finished = self._finished.get(key)
-        return finished if finished is not None and now_s - finished.at_s <= self.age_s else None
+        if finished is None or now_s - finished.at_s > self.age_s:
+            return None
+        return PackedReply(id=key[:ID_LENGTH], type=finished.type, body=finished.bodies[key])
+
+    def knows_any(self, keys: Iterable[Key]) -> bool:
+        """Whether one of these runs, or was finished."""
+        return not (self._running.keys().isdisjoint(keys) and self._finished.keys().isdisjoint(keys))
 
     def start(self, key: Key, running: Running) -> None:
         self._running[key] = running
+
+    def start_all(self, keys: Iterable[Key], whole: Whole) -> None:
+        self._running.update(dict.fromkeys(keys, whole))
 
     def forget(self, key: Key, running: Running) -> None:
         """The run is over and nothing is to be remembered of it. Harmless if that was said before."""
@@ -97,18 +125,32 @@ class Ledger:
 
     def finish(self, key: Key, running: Running, reply: PackedReply, now_s: float) -> None:
         """Remember how the task ended. From now on its deliveries are answered from memory."""
-        finished = self._finished
         self.forget(key, running)
-        if key in finished:
-            self._drop(key)
-        finished[key] = Finished(reply, now_s)
-        self._held += len(reply.body)
-        while finished:
-            oldest = next(iter(finished))
-            is_full = len(finished) > self.entries or self._held > self.bytes
-            if not is_full and now_s - finished[oldest].at_s <= self.age_s:
-                return
-            self._drop(oldest)
+        self._remember(Finished(reply.type, now_s, {key: reply.body}, deque((key,))), len(reply.body))
 
-    def _drop(self, key: Key) -> None:
-        self._held -= len(self._finished.pop(key).reply.body)
+    def finish_all(self, bodies: _Bodies, now_s: float) -> None:
+        """The same for tasks of a whole that went well."""
+        for key in bodies:
+            self._running.pop(key, None)
+        self._remember(Finished(DONE, now_s, bodies, deque(bodies)), sum(map(len, bodies.values())))
+
+    def _remember(self, finished: Finished, size: int) -> None:
+        self._finished.update(dict.fromkeys(finished.order, finished))
+        self._order.append(finished)
+        self._held += size
+        now_s = finished.at_s
+        while self._order:
+            oldest = self._order[0]
+            is_full = len(self._finished) > self.entries or self._held > self.bytes
+            if not is_full and now_s - oldest.at_s <= self.age_s:
+                return
+            self._drop_first(oldest)
+
+    def _drop_first(self, oldest: Finished) -> None:
+        key = oldest.order.popleft()
+        self._held -= len(oldest.bodies.pop(key))
+        # Unless it was finished once more since then.
+        if self._finished[key] is oldest:
+            del self._finished[key]
+        if not oldest.order:
+            self._order.popleft()

@@ -6,7 +6,7 @@ Whatever a message says, the numbers of series stay bounded: a task that this wo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from broker.metrics import Family, Histogram
@@ -31,7 +31,7 @@ UNKNOWN = "unknown"
 
 
 class Meter:
-    """``ran`` once for each run of a handler, ``ended`` once a delivery's fate is known."""
+    """``ran`` for each run of a handler, or ``ran_all`` for many; ``ended`` once a task's fate is known."""
 
     def __init__(self, tasks: Iterable[str]) -> None:
         """``tasks``: the names that become labels."""
@@ -51,10 +51,17 @@ class Meter:
             waited_ms = started_ms - task.sent_at
             self._queued[name].observe(waited_ms / 1000 if waited_ms > 0 else 0.0)
 
-    def ended(self, task: object, fate: Fate, reason: str | None = None) -> None:
+    def ran_all(self, task: Task, queued_ms: Sequence[int], ran_s: Sequence[float]) -> None:
+        """Runs of a batch have ended. Its tasks are first attempts."""
+        name = task.name if task.name in self._ran else UNKNOWN
+        self._ran[name].observe_all(ran_s)
+        if task.sent_at:
+            self._queued[name].observe_all([waited_ms / 1000 for waited_ms in queued_ms])
+
+    def ended(self, task: object, fate: Fate, reason: str | None = None, *, count: int = 1) -> None:
         """``task`` is its name, as far as it has one. ``reason``: the code of the dead letter, if there is one."""
         name = self._name(task)
-        self._fates[name, fate] += 1
+        self._fates[name, fate] += count
         if reason is not None:
             self._dead[name, reason] += 1
 

@@ -157,7 +157,7 @@ class Publications:
         ids = _ids_of_batch(delivery, self._limits)
         if ids:
             replies = [pack_failed(one, failure, run, self._limits) for one in ids]
-            reply = join_replies(requester.id, replies)
+            reply = join_replies(requester.id, [one.body for one in replies])
         else:
             reply = pack_failed(requester.id, failure, run, self._limits)
         await self.reply(requester.reply_to, reply, queue)

@@ -13,10 +13,11 @@ from worker.context import Current
 from worker.executor import Executor
 from worker.failpoint import failpoint
 from worker.guard import Guards, Kept
-from worker.handler import Call, fallback_of
+from worker.handler import Call, Ran, Series, fallback_of
 from worker.ledger import Running
 from worker.outcome import Outcome
 from worker.slots import Slots
+from worker.whole import Whole
 
 
 class Owner(Protocol):
@@ -24,6 +25,9 @@ class Owner(Protocol):
 
     def ended(self, running: Running, outcome: Outcome, ran_s: float) -> None:
         """It ran so many seconds, and something follows from how that ended."""
+
+    def ended_of_whole(self, whole: Whole, ended: list[Ran]) -> None:
+        """So some of its tasks ended, which were submitted as a whole."""
 
     def postpone(self, running: Running, delay_s: float) -> None:
         """It ran, and is to run again, as the same attempt, at the end of its queue."""
@@ -43,6 +47,7 @@ class Runs:
     ) -> None:
         """``executors`` maps each task of this worker to what runs it; ``slots``: how many may run at once where
         the executors do not bound it."""
+        self._executor_of = executors
         self._executors = set(executors.values())
         self._owner = owner
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
@@ -69,6 +74,23 @@ class Runs:
                 self._put_back(running)
         else:
             self._guards.admit(runs)
+
+    def takes_whole(self, task: str) -> bool:
+        """Whether batches of this task may be submitted as a whole."""
+        return (
+            not self._draining
+            and self._slots.is_unbounded
+            and not self._guards.guards(task)
+            and self._executor_of[task].takes_series
+        )
+
+    def submit_whole(self, whole: Whole) -> None:
+        """Have its tasks run one after another as soon as there is room."""
+        task = whole.batch.task
+        queue, max_attempts, timeout_s = self._terms[task.name]
+        ended = partial(self._ended_of_whole, whole)
+        series = Series(task.name, queue, max_attempts, whole.arguments, timeout_s, task.expires_at, ended)
+        self._executor_of[task.name].submit_series(series)
 
     def drain(self) -> None:
         """Begin nothing any more. What has not begun is held until ``give_back_held``: given back while the
@@ -150,6 +172,18 @@ class Runs:
             case Kept.LATER | Kept.INSTEAD:
                 self._guards.forget(running)
                 self._owner.postpone(running, self._guards.away_s(running))
+
+    def _ended_of_whole(self, whole: Whole, ended: list[Ran]) -> None:
+        if self._stopped:
+            return
+        ran = [one for one in ended if one[1] is not None]
+        if ran:
+            failpoint("after_work", len(ran))
+            self._owner.ended_of_whole(whole, ran)
+        if len(ran) < len(ended):
+            for task_id, outcome, _ in ended:
+                if outcome is None:
+                    self._put_back(whole.single_out(task_id))
 
 
 def _terms(settings: Settings, task: str) -> tuple[str, int, float]:

@@ -22,6 +22,10 @@ class Slots:
         self._busy = 0
         self._handing_out = False
 
+    @property
+    def is_unbounded(self) -> bool:
+        return self._size is None
+
     def add(self, calls: list[Call]) -> None:
         """Calls of one task. With slots each of them is begun by itself."""
         if self._size is None:

@@ -13,15 +13,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
+from protocol.codec import Encoder
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, load, run, safe_text
+from worker.handler import Call, Handler, Ran, Series, load, run, run_with, safe_text, too_late
 from worker.outcome import Failed, Outcome
 
 #: How often it is looked whether a call is over its time limit.
 SWEEP_S = 0.05
+_GOES_ON = "its thread cannot be stopped and goes on"
+
+#: Calls that one thread runs one after another.
+Job = list[Call] | Series
+T = TypeVar("T")
 
 
 async def load_all(paths: Mapping[str, str]) -> dict[str, Handler]:
@@ -34,36 +42,33 @@ class Seat:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.calls: list[Call] = []
+        self.job: Job = []
         self.number = 0
         self.began_s = 0.0
+        self.is_busy = False
         self.abandoned = False
 
-    @property
-    def is_busy(self) -> bool:
-        return self.number < len(self.calls)
-
-    def begin(self, calls: list[Call], number: int) -> bool:
-        """Begin the call of this number; False if another thread has taken over."""
+    def begin(self, job: Job, number: int) -> bool:
+        """Begin a call of this job; False if another thread has taken over."""
         with self.lock:
-            self.calls, self.number, self.began_s = calls, number, time.monotonic()
+            self.job, self.number, self.began_s, self.is_busy = job, number, time.monotonic(), True
             return not self.abandoned
 
-    def abandon(self, now_s: float) -> Call | None:
-        """Take over if the call that runs is over its time limit, and return it."""
+    def abandon(self, now_s: float) -> bool:
+        """Take over if the call that runs is over its time limit."""
         with self.lock:
-            if not self.is_busy:
-                return None
-            call = self.calls[self.number]
-            self.abandoned = now_s - self.began_s > call.timeout_s
-            return call if self.abandoned else None
+            if self.is_busy:
+                job = self.job
+                timeout_s = job.timeout_s if isinstance(job, Series) else job[self.number].timeout_s
+                self.abandoned = now_s - self.began_s > timeout_s
+            return self.abandoned
 
     def ended(self) -> bool:
         """The call that ran is over, and its outcome counts; False if it was given up before."""
         with self.lock:
             if self.abandoned:
                 return False
-            self.number = len(self.calls)
+            self.is_busy = False
             return True
 
 
@@ -75,7 +80,7 @@ class ThreadExecutor:
         self._paths = handlers
         self._handlers: dict[str, Handler] = {}
         self._limits = limits
-        self._queue: SimpleQueue[list[Call] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._seats: list[Seat] = []
         self._sweep: asyncio.TimerHandle | None = None
         #: Calls that were submitted and have not ended.
@@ -92,13 +97,21 @@ class ThreadExecutor:
     async def start(self) -> None:
         self._handlers = await load_all(self._paths)
         self._loop = asyncio.get_running_loop()
-        self._outcomes = Outcomes(self._loop, self._end)
+        self._outcomes = Outcomes(self._loop, self._take)
         for _ in range(self._size):
             self._add_thread()
 
+    takes_series = True
+
     def submit(self, calls: list[Call]) -> None:
-        self._open += len(calls)
-        self._queue.put(calls)
+        self._submit(calls)
+
+    def submit_series(self, series: Series) -> None:
+        self._submit(series)
+
+    def _submit(self, job: Job) -> None:
+        self._open += len(job)
+        self._queue.put(job)
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._look)
 
@@ -106,8 +119,12 @@ class ThreadExecutor:
         """Of a batch that has begun the rest is run: it is short, or it would be no batch."""
         with contextlib.suppress(Empty):
             while True:
-                for call in self._queue.get_nowait() or ():
-                    self._end(call, None, 0.0)
+                match self._queue.get_nowait():
+                    case Series() as series:
+                        self._end_series(series, [(task_id, None, 0.0) for task_id in series.arguments])
+                    case list() as calls:
+                        for call in calls:
+                            self._end(call, None, 0.0)
 
     async def stop(self) -> None:
         if self._sweep is not None:
@@ -119,21 +136,42 @@ class ThreadExecutor:
         """End the waiting for calls that are over their limit."""
         self._sweep, now_s = None, time.monotonic()
         for seat in list(self._seats):
-            call = seat.abandon(now_s)
-            if call is None:
+            if not seat.abandon(now_s):
                 continue
             self._seats.remove(seat)
             self._add_thread()
-            if rest := seat.calls[seat.number + 1 :]:
-                self._queue.put(rest)
-            text = "its thread cannot be stopped and goes on"
-            self._end(call, timed_out(call, text), now_s - seat.began_s)
+            job, number, ran_s = seat.job, seat.number, now_s - seat.began_s
+            if isinstance(job, Series):
+                ids = list(job.arguments)
+                if number + 1 < len(ids):
+                    rest = {task_id: job.arguments[task_id] for task_id in ids[number + 1 :]}
+                    self._queue.put(replace(job, arguments=rest))
+                self._end_series(job, [(ids[number], timed_out(job.timeout_s, _GOES_ON), ran_s)])
+            else:
+                if rest_of_them := job[number + 1 :]:
+                    self._queue.put(rest_of_them)
+                self._end(job[number], timed_out(job[number].timeout_s, _GOES_ON), ran_s)
         if self._open and self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._look)
+
+    def _take(self, ended: list[tuple[Call | Series, str, Outcome, float]]) -> None:
+        """What the threads have handed over."""
+        together: dict[Series, list[Ran]] = {}
+        for job, task_id, outcome, ran_s in ended:
+            if isinstance(job, Series):
+                together.setdefault(job, []).append((task_id, outcome, ran_s))
+            else:
+                self._end(job, outcome, ran_s)
+        for series, ran in together.items():
+            self._end_series(series, ran)
 
     def _end(self, call: Call, outcome: Outcome | None, ran_s: float) -> None:
         self._open -= 1
         call.on_end(outcome, ran_s)
+
+    def _end_series(self, series: Series, ran: list[Ran]) -> None:
+        self._open -= len(ran)
+        series.on_end(ran)
 
     def _add_thread(self) -> None:
         seat = Seat()
@@ -142,29 +180,59 @@ class ThreadExecutor:
 
     def _serve(self, seat: Seat) -> None:
         """Run calls until told to end, or until one took so long that another thread took over."""
-        while (calls := self._queue.get()) is not None:
-            for number, call in enumerate(calls):
-                if not seat.begin(calls, number):
-                    return
-                outcome = _guarded(self._handlers[call.handler], call, self._limits)
-                ran_s = time.monotonic() - seat.began_s
-                if not seat.ended():
-                    return
-                self._outcomes.hand_over(call, outcome, ran_s)
+        encoder = Encoder(self._limits)
+        while (job := self._queue.get()) is not None:
+            if isinstance(job, Series):
+                is_over = self._run_series(seat, job, encoder)
+            else:
+                is_over = self._run_calls(seat, job, encoder)
+            if not is_over:
+                return
+
+    def _run_calls(self, seat: Seat, calls: list[Call], encoder: Encoder) -> bool:
+        for number, call in enumerate(calls):
+            if not seat.begin(calls, number):
+                return False
+            try:
+                outcome = run(self._handlers[call.handler], call, encoder)
+            except BaseException as error:  # noqa: BLE001 - around a user's handler, in a thread that must live on
+                outcome = _ended_by(error)
+            ran_s = time.monotonic() - seat.began_s
+            if not seat.ended():
+                return False
+            self._outcomes.hand_over((call, "", outcome, ran_s))
+        return True
+
+    def _run_series(self, seat: Seat, series: Series, encoder: Encoder) -> bool:
+        handler, hand_over = self._handlers[series.handler], self._outcomes.hand_over
+        for number, (task_id, arguments) in enumerate(series.arguments.items()):
+            if not seat.begin(series, number):
+                return False
+            try:
+                outcome = too_late(series.expires_at) or run_with(
+                    handler, arguments, series.context(task_id), encoder
+                )
+            except BaseException as error:  # noqa: BLE001 - around a user's handler, as above
+                outcome = _ended_by(error)
+            ran_s = time.monotonic() - seat.began_s
+            if not seat.ended():
+                return False
+            hand_over((series, task_id, outcome, ran_s))
+        return True
 
 
-class Outcomes:
+class Outcomes(Generic[T]):
     """Hands outcomes from other threads over to the loop; one wake-up serves all that have gathered."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[Call, Outcome, float], None]) -> None:
-        """``take`` is called on ``loop``, once for each."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[list[T]], None]) -> None:
+        """``take`` is called on ``loop``, with each once."""
         self._loop = loop
         self._take = take
-        self._ended: deque[tuple[Call, Outcome, float]] = deque()
+        self._ended: deque[T] = deque()
         self._woken = False
 
-    def hand_over(self, call: Call, outcome: Outcome, ran_s: float) -> None:
-        self._ended.append((call, outcome, ran_s))
+    def hand_over(self, ended: T) -> None:
+        self._ended.append(ended)
         if not self._woken:
             self._woken = True
             # RuntimeError: the loop has ended, and with it everyone who waited.
@@ -174,17 +242,14 @@ class Outcomes:
     def _take_over(self) -> None:
         # First the flag: whoever appends from now on wakes the loop again.
         self._woken = False
-        while self._ended:
-            self._take(*self._ended.popleft())
+        ended = self._ended
+        self._take([ended.popleft() for _ in range(len(ended))])
 
 
-def _guarded(handler: Handler, call: Call, limits: Limits) -> Outcome:
+def _ended_by(error: BaseException) -> Failed:
     """A thread must survive what a handler raises, be it ``SystemExit``."""
-    try:
-        return run(handler, call, limits)
-    except BaseException as error:  # noqa: BLE001 - around a user's handler, in a thread that must live on
-        return Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
+    return Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
 
 
-def timed_out(call: Call, what: str) -> Failed:
-    return Failed(ErrorCode.TIMED_OUT, "TimeLimit", f"over its limit of {call.timeout_s:g} s; {what}")
+def timed_out(timeout_s: float, what: str) -> Failed:
+    return Failed(ErrorCode.TIMED_OUT, "TimeLimit", f"over its limit of {timeout_s:g} s; {what}")

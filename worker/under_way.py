@@ -21,13 +21,13 @@ class UnderWay:
     def count(self) -> int:
         return self._runs + len(self._coroutines)
 
-    def begin(self) -> None:
-        """A run more."""
-        self._runs += 1
+    def begin(self, count: int = 1) -> None:
+        """So many runs more."""
+        self._runs += count
 
-    def end(self) -> None:
-        """A run less."""
-        self._runs -= 1
+    def end(self, count: int = 1) -> None:
+        """So many runs less."""
+        self._runs -= count
         self._tell()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

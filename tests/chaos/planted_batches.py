@@ -17,7 +17,7 @@ from worker.publications import Publications
 def batch_acked_with_its_first() -> None:
     """A batch is acked as soon as one of its tasks is settled."""
 
-    def with_the_first(self: Batch) -> bool:
+    def with_the_first(self: Batch, count: int = 1) -> bool:
         return self.delivery.ack()
 
     swap(Batch, "settled", with_the_first)
@@ -37,8 +37,8 @@ def batch_forgets_what_failed() -> None:
 def batch_told_of_its_first() -> None:
     """Of replies that would leave together only the first one does."""
 
-    def only_the_first(batch_id: str, replies: Sequence[PackedReply]) -> PackedReply:
-        joined: PackedReply = join(batch_id, replies[:1])
+    def only_the_first(message_id: str, bodies: Sequence[bytes]) -> PackedReply:
+        joined: PackedReply = join(message_id, bodies[:1])
         return joined
 
     join = swap(answers, "join_replies", only_the_first)

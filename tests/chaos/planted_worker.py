@@ -21,15 +21,17 @@ from broker.publisher import Message
 from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
 from protocol.properties import Properties
+from protocol.reply import PackedReply
 from protocol.task import Attempt, Task
 from worker import publications
 from worker.admission import Admission
 from worker.attempt import Attempts
 from worker.consumer import Consumer, OnDelivery
 from worker.delivery import Delivery
-from worker.ledger import Finished, Key, Ledger, Running
+from worker.ledger import Key, Ledger, Running
 from worker.outbox import Outbox
 from worker.replies import Replies
+from worker.whole import Whole
 from worker.worker import Worker
 
 #: Of an id, for a ledger that is too short of it.
@@ -219,13 +221,10 @@ def prefetch_ignored() -> None:
 def ledger_of_short_ids() -> None:
     """The ledger knows tasks by the first digits of their ids: some are answered with the reply of another."""
 
-    def found(self: Ledger, key: Key, now_s: float) -> Running | Finished | None:
-        alike = (
-            finished
-            for (task_id, _replay), finished in self._finished.items()
-            if task_id[:SHORT] == key[0][:SHORT]
-        )
-        return find(self, key, now_s) or next(alike, None)
+    def found(self: Ledger, key: Key, now_s: float) -> Running | Whole | PackedReply | None:
+        alike = (other for other in self._finished if other[:SHORT] == key[:SHORT])
+        known: Running | Whole | PackedReply | None = find(self, key, now_s)
+        return known or find(self, next(alike, key), now_s)
 
     find = swap(Ledger, "find", found)
 

@@ -10,7 +10,6 @@ import pika
 
 from protocol.batch import join_replies, read_batch
 from protocol.limits import DEFAULT_LIMITS
-from protocol.reply import DONE, PackedReply
 from tests.support.vhost import Letter, Vhost
 
 _RUN = {"attempts": 1, "worker": "by-hand:1", "queued_ms": 0, "ran_ms": 0}
@@ -40,7 +39,7 @@ def tasks_of(letter: Letter) -> dict[str, Any]:
 
 def together(bodies: Sequence[bytes]) -> bytes:
     """Many replies as one message."""
-    return join_replies("0" * 32, [PackedReply(id="", type=DONE, body=body) for body in bodies]).body
+    return join_replies("0" * 32, bodies).body
 
 
 def answer(vhost: Vhost, letter: Letter, *bodies: bytes) -> None:

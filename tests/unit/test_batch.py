@@ -157,7 +157,7 @@ def test_many_replies_in_one_message_are_read_as_each_of_them_was_packed() -> No
     packed = [pack_done(f"{number:032x}", encode(number, DEFAULT_LIMITS), run) for number in range(40)]
     packed.append(pack_failed(OTHER, Failure(code="rejected", type="Reject", text="no"), run, DEFAULT_LIMITS))
     for replies in (packed, packed[:1]):
-        joined = join_replies(ID, replies)
+        joined = join_replies(ID, [reply.body for reply in replies])
         assert (joined.id, joined.type) == (ID, "batch")
         assert joined.properties.correlation_id == ID
         expected: list[Reply] = [replies_in(reply.body)[0] for reply in replies]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from protocol.reply import PackedReply
 from protocol.task import Task
 from worker.delivery import Delivery
-from worker.ledger import Finished, Key, Ledger, Running
+from worker.ledger import Key, Ledger, Running
 
-A: Key = ("a", 0)
+A: Key = "a"
 
 
 def running(task_id: str = "a", reply_to: str | None = "mailbox.one") -> Running:
@@ -34,7 +34,7 @@ def test_a_task_runs_until_it_is_finished_and_is_then_answered_from_memory() -> 
     book.start(A, run)
     assert book.find(A, 0) is run
     book.finish(A, run, reply(), 0)
-    assert book.find(A, 1) == Finished(reply(), 0)
+    assert book.find(A, 1) == reply()
 
 
 def test_a_run_that_is_forgotten_leaves_nothing_behind() -> None:
@@ -57,7 +57,7 @@ def test_forgetting_an_earlier_run_does_not_touch_the_one_that_followed() -> Non
 def test_a_replay_by_a_person_is_a_task_of_its_own() -> None:
     book, run = ledger(), running()
     book.finish(A, run, reply(), 0)
-    assert book.find(("a", 1), 0) is None
+    assert book.find("a.1", 0) is None
 
 
 def test_what_is_too_old_is_not_answered_from_memory_even_if_it_is_still_held() -> None:
@@ -70,31 +70,31 @@ def test_what_is_too_old_is_not_answered_from_memory_even_if_it_is_still_held() 
 def test_the_oldest_go_first_by_number() -> None:
     book = ledger(entries=2)
     for index, name in enumerate("abc"):
-        book.finish((name, 0), running(name), reply(1, name), index)
-    assert [book.find((name, 0), 3) is not None for name in "abc"] == [False, True, True]
+        book.finish(name, running(name), reply(1, name), index)
+    assert [book.find(name, 3) is not None for name in "abc"] == [False, True, True]
 
 
 def test_the_oldest_go_first_by_size() -> None:
     book = ledger(entries=10, size=25)
     for index, name in enumerate("abc"):
-        book.finish((name, 0), running(name), reply(10, name), index)
-    assert [book.find((name, 0), 3) is not None for name in "abc"] == [False, True, True]
+        book.finish(name, running(name), reply(10, name), index)
+    assert [book.find(name, 3) is not None for name in "abc"] == [False, True, True]
 
 
 def test_a_reply_that_is_larger_than_all_memory_is_not_kept_and_leaves_no_trace() -> None:
     book = ledger(size=25)
     book.finish(A, running(), reply(26), 0)
     assert book.find(A, 0) is None
-    book.finish(("b", 0), running("b"), reply(25), 1)
-    assert book.find(("b", 0), 1) is not None
+    book.finish("b", running("b"), reply(25), 1)
+    assert book.find("b", 1) is not None
 
 
 def test_finishing_twice_keeps_the_newer_reply_and_counts_its_size_once() -> None:
     book = ledger(size=25)
     book.finish(A, running(), reply(20), 0)
     book.finish(A, running(), reply(20), 1)
-    book.finish(("b", 0), running("b"), reply(5), 2)
-    assert book.find(A, 2) == Finished(reply(20), 1)
+    book.finish("b", running("b"), reply(5), 2)
+    assert book.find(A, 2) == reply(20)
 
 
 @given(
@@ -109,13 +109,13 @@ def test_the_bounds_hold_whatever_is_finished(
     book, now, last = Ledger(entries, age_s, size), 0.0, {}
     for name, octets, passed in ends:
         now += passed
-        book.finish((name, 0), running(name), reply(octets, name), now)
+        book.finish(name, running(name), reply(octets, name), now)
         last[name] = (octets, now)
-        held = {key: found for key in last if isinstance(found := book.find((key, 0), now), Finished)}
+        held = {key: found for key in last if isinstance(found := book.find(key, now), PackedReply)}
         assert len(held) <= entries
-        assert sum(len(found.reply.body) for found in held.values()) <= size
-        assert all(now - found.at_s <= age_s for found in held.values())
-        assert all((len(found.reply.body), found.at_s) == last[key] for key, found in held.items())
+        assert sum(len(found.body) for found in held.values()) <= size
+        assert all(now - last[key][1] <= age_s for key in held)
+        assert all((len(found.body), found.id) == (last[key][0], key) for key, found in held.items())
         assert (name in held) is (octets <= size)
 
 

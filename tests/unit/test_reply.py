@@ -99,7 +99,7 @@ def test_a_reply_that_cannot_be_read_does_not_harm_those_beside_it() -> None:
     run = Run(attempts=1, worker="w")
     first, third = pack_done(ID, b"\x01", run), pack_done("3" * 32, b"\x03", run)
     too_deep = pack_done("2" * 32, b"\x91" * 40 + b"\x90", run)
-    body = join_replies(ID, [first, too_deep, third]).body
+    body = join_replies(ID, [first.body, too_deep.body, third.body]).body
     one, odd, other = read_replies(body, DEFAULT_LIMITS)
     assert [one, other] == [*replies_in(first.body), *replies_in(third.body)]
     assert isinstance(odd, Unreadable)
@@ -121,7 +121,7 @@ def test_replies_that_are_read_at_once_are_read_as_each_by_itself(
         )
         for number, (result, replay, ms) in enumerate(ends)
     ]
-    body = bytearray(join_replies(ID, packed).body)
+    body = bytearray(join_replies(ID, [one.body for one in packed]).body)
     for at, value in changes:
         body[at % len(body)] = value
     at_once = _plain(bytes(body), DEFAULT_LIMITS)
@@ -148,10 +148,10 @@ def test_of_a_reply_that_is_none_at_all_there_is_no_id() -> None:
 def test_replies_that_left_together_may_be_larger_than_one_of_them() -> None:
     limits, run = Limits(body_bytes=1024), Run(attempts=1, worker="w")
     packed = [pack_done(f"{number:032x}", b"\xc0", run) for number in range(JOINED_BYTES // 90)]
-    body = join_replies(ID, packed).body
+    body = join_replies(ID, [one.body for one in packed]).body
     assert limits.for_reply.body_bytes < len(body) <= JOINED_BYTES
     assert len(replies_in(body, limits)) == len(packed)
-    [refused] = read_replies(join_replies(ID, 2 * packed).body, limits)
+    [refused] = read_replies(join_replies(ID, 2 * [one.body for one in packed]).body, limits)
     assert isinstance(refused, Unreadable)
     assert refused.error.code == "too_large"
 
@@ -164,7 +164,7 @@ def test_an_array_of_a_million_things_that_are_no_replies_is_refused_as_a_whole(
 
 def test_the_shortest_replies_can_be_read_together() -> None:
     short = pack_done(ID, b"\xc0", Run(attempts=1, worker=""))
-    assert len(replies_in(join_replies(ID, 3000 * [short]).body)) == 3000
+    assert len(replies_in(join_replies(ID, 3000 * [short.body]).body)) == 3000
 
 
 def test_a_reply_has_the_task_s_id_as_its_correlation_id() -> None:
