@@ -97,7 +97,14 @@ class PendingCalls:
         call = self.calls.pop(task_id, None)
         if call is None:
             return self._end_batch(task_id, end)
-        self._forget(task_id, call)
+        # As ``_forget``, without a call of it: this is done for each reply.
+        tasks = call.request.tasks
+        del tasks[task_id]
+        if not tasks:
+            self._leave(call)
+        self._ended.add(task_id)
+        if len(self._ended) >= REMEMBERED:
+            self._begin_anew()
         if type(end) is Reply:
             self.replies += 1
         call.on_end(task_id, end)
@@ -154,4 +161,7 @@ class PendingCalls:
     def _remember(self, ended_id: str) -> None:
         self._ended.add(ended_id)
         if len(self._ended) >= REMEMBERED:
-            self._ended, self._ended_before = set(), self._ended
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._ended, self._ended_before = set(), self._ended

@@ -14,7 +14,7 @@ from typing import Any, Final
 from protocol.codec import decode, decode_all, elements, is_plain
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
-from protocol.names import ID_LENGTH, is_id
+from protocol.names import ID_LENGTH, are_ids, is_id
 from protocol.reply import PackedReply
 
 #: The ``type`` of a message with many replies.
@@ -22,7 +22,6 @@ BATCH: Final = "batch"
 #: An array of two that begins with a string of 32 bytes, which an id is.
 _HEAD: Final = b"\x92\xd9\x20"
 _ARGUMENTS_AT: Final = len(_HEAD) + ID_LENGTH
-_IDS: Final = re.compile(r"[0-9a-f]*")
 _ID: Final = re.compile(rb"[0-9a-f]{32}")
 _MAP_HEADS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
@@ -73,8 +72,7 @@ def read_plain_batch(body: bytes, count: int, limits: Limits) -> dict[str, dict[
         if type(task_id) is not str or type(arguments) is not dict or not is_plain(arguments, limits):
             return None
         batch[task_id] = arguments
-    are_ids = set(map(len, batch)) == {ID_LENGTH} and _IDS.fullmatch("".join(batch))
-    return batch if are_ids and len(batch) == count else None
+    return batch if len(batch) == count and are_ids(list(batch)) else None
 
 
 def join_replies(message_id: str, bodies: Sequence[bytes]) -> PackedReply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 #: Exchanges.
 TASKS = "tasks"
@@ -26,6 +26,7 @@ TASK_NAME_LENGTH = 100
 ID_LENGTH = 32
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_IDS = re.compile(r"[0-9a-f]*")
 _TASK = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _MAILBOX = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -44,6 +45,14 @@ def new_ids() -> Iterator[str]:
 
 def is_id(value: object) -> bool:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def are_ids(values: Sequence[object]) -> bool:
+    """Whether all of them are ids, at once."""
+    try:
+        return _IDS.fullmatch("".join(values)) is not None and set(map(len, values)) <= {ID_LENGTH}  # type: ignore[arg-type]
+    except TypeError:
+        return False
 
 
 def is_task_name(value: object) -> bool:

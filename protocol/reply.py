@@ -13,7 +13,7 @@ import msgpack
 from protocol.codec import SCALARS, decode, decode_all, elements
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import JOINED_BYTES, Limits, cut
-from protocol.names import APP_ID, is_id
+from protocol.names import APP_ID, are_ids, is_id
 from protocol.properties import Properties
 
 DONE = "done"
@@ -53,6 +53,9 @@ class Run:
     ran_ms: int = 0
     #: How often a person had put its dead letter back: each replay has an end of its own.
     replay: int = 0
+
+
+_NO_RUN = Run(attempts=0, worker="")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,17 +180,25 @@ def _plain(body: bytes, limits: Limits) -> list[Reply | Unreadable] | None:
     if entries is None:
         return None
     replies: list[Reply | Unreadable] = []
-    last: Run | None = None
+    ids: list[Any] = []
+    said, run = None, _NO_RUN
     for entry in entries:
-        if type(entry) is not dict or len(entry) != _PAIRS or type(entry.get("result", entry)) not in SCALARS:
+        if type(entry) is not dict or len(entry) != _PAIRS:
             return None
         try:
-            reply = _read(entry, last)
-        except Malformed:
+            attempts, queued_ms, ran_ms = entry["attempts"], entry["queued_ms"], entry["ran_ms"]
+            says = attempts, queued_ms, ran_ms, entry["worker"]
+            task_id, result = entry["id"], entry["result"]
+            # Most that come together say the same. Of what is equal to it the types are not the same yet.
+            if says != said or not type(attempts) is type(queued_ms) is type(ran_ms) is int:
+                said, run = says, _read_run(entry)
+        except (KeyError, Malformed):
             return None
-        last = reply.run
-        replies.append(reply)
-    return replies
+        if type(result) not in SCALARS:
+            return None
+        ids.append(task_id)
+        replies.append(Reply(id=task_id, run=run, result=result))
+    return replies if are_ids(ids) else None
 
 
 def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) -> Reply | Unreadable:
@@ -200,12 +211,12 @@ def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) ->
         return Unreadable(error, None if found is None else found[1].decode("ascii"), is_beside_others)
 
 
-def _read(entry: Any, last: Run | None = None) -> Reply:
+def _read(entry: Any) -> Reply:
     # A decoded value has exactly one of msgpack's types, so ``type`` tells a number from a boolean.
     task_id: Any = entry.get("id") if type(entry) is dict else None
     if not is_id(task_id):
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")
-    run = _read_run(entry, last)
+    run = _read_run(entry)
     if "result" in entry:
         return Reply(id=task_id, run=run, result=entry["result"])
     error = entry.get("error")
@@ -215,21 +226,11 @@ def _read(entry: Any, last: Run | None = None) -> Reply:
     return Reply(id=task_id, run=run, failure=failure)
 
 
-def _read_run(entry: dict[str, Any], last: Run | None) -> Run:
-    """``last`` is the one of the reply before: most that come together say the same."""
+def _read_run(entry: dict[str, Any]) -> Run:
     attempts, queued_ms, ran_ms = entry.get("attempts"), entry.get("queued_ms"), entry.get("ran_ms")
     replay = entry.get("replay", 0)
     if type(attempts) is type(queued_ms) is type(ran_ms) is type(replay) is int:
         worker = _text(entry, "worker")
-        if (
-            last is not None
-            and queued_ms == last.queued_ms
-            and ran_ms == last.ran_ms
-            and worker == last.worker
-            and attempts == last.attempts
-            and replay == last.replay
-        ):
-            return last
         if min(attempts, queued_ms, ran_ms, replay) >= 0:
             return Run(attempts=attempts, worker=worker, queued_ms=queued_ms, ran_ms=ran_ms, replay=replay)
     raise Malformed(

@@ -79,9 +79,6 @@ class Series:
     #: Called on the loop, with some of them at a time; with each once.
     on_end: Callable[[list[Ran]], None]
 
-    def context(self, task_id: str) -> Current:
-        return Current(task_id, self.handler, self.queue, 1, self.max_attempts)
-
     def __len__(self) -> int:
         return len(self.arguments)
 
@@ -128,19 +125,21 @@ def run(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
 
 def run_with(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
     """The same with arguments that are unpacked already."""
-    refused = _refusal(handler, arguments, encoder.limits)
-    if refused is not None:
-        return refused
+    try:
+        handler.check(arguments)
+    except TypeError as error:
+        return _bad_arguments(error, encoder.limits)
     enter(context)
     try:
+        result = handler.function(**arguments)
         if handler.is_async:
             # Only here: it would take a child a fifth of its memory more.
             import asyncio
 
-            return _encoded(asyncio.run(handler.function(**arguments)), encoder)
-        return _encoded(handler.function(**arguments), encoder)
+            result = asyncio.run(result)
     except Exception as error:  # noqa: BLE001 - the one place around a user's handler
         return _ended_by(error, context, encoder.limits)
+    return _encoded(result, encoder)
 
 
 async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
@@ -148,14 +147,16 @@ async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
     arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
     if isinstance(arguments, Rejected):
         return arguments
-    refused = _refusal(handler, arguments, encoder.limits)
-    if refused is not None:
-        return refused
+    try:
+        handler.check(arguments)
+    except TypeError as error:
+        return _bad_arguments(error, encoder.limits)
     enter(call.context)
     try:
-        return _encoded(await handler.function(**arguments), encoder)
+        result = await handler.function(**arguments)
     except Exception as error:  # noqa: BLE001 - the one place around a user's handler, its async twin
         return _ended_by(error, call.context, encoder.limits)
+    return _encoded(result, encoder)
 
 
 def too_late(expires_at: int) -> Rejected | None:
@@ -172,12 +173,8 @@ def _arguments(call: Call, limits: Limits) -> dict[str, Any] | Rejected:
         return Rejected(error.code, str(error.code), error.text)
 
 
-def _refusal(handler: Handler, arguments: dict[str, Any], limits: Limits) -> Rejected | None:
-    try:
-        handler.check(arguments)
-    except TypeError as error:
-        return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
-    return None
+def _bad_arguments(error: TypeError, limits: Limits) -> Rejected:
+    return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
 
 
 def _encoded(result: object, encoder: Encoder) -> Outcome:

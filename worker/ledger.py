@@ -140,17 +140,23 @@ class Ledger:
         self._held += size
         now_s = finished.at_s
         while self._order:
-            oldest = self._order[0]
-            is_full = len(self._finished) > self.entries or self._held > self.bytes
-            if not is_full and now_s - oldest.at_s <= self.age_s:
+            oldest, surplus = self._order[0], len(self._finished) - self.entries
+            if now_s - oldest.at_s > self.age_s:
+                self._drop(oldest, len(oldest.order))
+            elif surplus > 0:
+                self._drop(oldest, min(surplus, len(oldest.order)))
+            elif self._held > self.bytes:
+                self._drop(oldest, 1)
+            else:
                 return
-            self._drop_first(oldest)
 
-    def _drop_first(self, oldest: Finished) -> None:
-        key = oldest.order.popleft()
-        self._held -= len(oldest.bodies.pop(key))
-        # Unless it was finished once more since then.
-        if self._finished[key] is oldest:
-            del self._finished[key]
-        if not oldest.order:
+    def _drop(self, oldest: Finished, count: int) -> None:
+        finished, bodies, order = self._finished, oldest.bodies, oldest.order
+        for _ in range(count):
+            key = order.popleft()
+            self._held -= len(bodies.pop(key))
+            # Unless it was finished once more since then.
+            if finished[key] is oldest:
+                del finished[key]
+        if not order:
             self._order.popleft()

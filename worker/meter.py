@@ -51,12 +51,12 @@ class Meter:
             waited_ms = started_ms - task.sent_at
             self._queued[name].observe(waited_ms / 1000 if waited_ms > 0 else 0.0)
 
-    def ran_all(self, task: Task, queued_ms: Sequence[int], ran_s: Sequence[float]) -> None:
+    def ran_all(self, task: Task, queued_s: Sequence[float], ran_s: Sequence[float]) -> None:
         """Runs of a batch have ended. Its tasks are first attempts."""
         name = task.name if task.name in self._ran else UNKNOWN
         self._ran[name].observe_all(ran_s)
         if task.sent_at:
-            self._queued[name].observe_all([waited_ms / 1000 for waited_ms in queued_ms])
+            self._queued[name].observe_all(queued_s)
 
     def ended(self, task: object, fate: Fate, reason: str | None = None, *, count: int = 1) -> None:
         """``task`` is its name, as far as it has one. ``reason``: the code of the dead letter, if there is one."""

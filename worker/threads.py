@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 from protocol.codec import Encoder
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
+from worker.context import Current
 from worker.handler import Call, Handler, Ran, Series, load, run, run_with, safe_text, too_late
 from worker.outcome import Failed, Outcome
 
@@ -53,6 +54,15 @@ class Seat:
         with self.lock:
             self.job, self.number, self.began_s, self.is_busy = job, number, time.monotonic(), True
             return not self.abandoned
+
+    def go_on(self, number: int) -> float:
+        """The call that ran is over, and the next one of its job begins: how long it ran; less than 0 if another
+        thread has taken over, and its outcome does not count."""
+        with self.lock:
+            if self.abandoned:
+                return -1.0
+            began_s, self.began_s, self.number = self.began_s, time.monotonic(), number
+            return self.began_s - began_s
 
     def abandon(self, now_s: float) -> bool:
         """Take over if the call that runs is over its time limit."""
@@ -204,21 +214,20 @@ class ThreadExecutor:
         return True
 
     def _run_series(self, seat: Seat, series: Series, encoder: Encoder) -> bool:
-        handler, hand_over = self._handlers[series.handler], self._outcomes.hand_over
-        for number, (task_id, arguments) in enumerate(series.arguments.items()):
-            if not seat.begin(series, number):
-                return False
+        handler, queue, max_attempts = self._handlers[series.handler], series.queue, series.max_attempts
+        if not seat.begin(series, 0):
+            return False
+        for number, (task_id, arguments) in enumerate(series.arguments.items(), 1):
             try:
-                outcome = too_late(series.expires_at) or run_with(
-                    handler, arguments, series.context(task_id), encoder
-                )
+                context = Current(task_id, series.handler, queue, 1, max_attempts)
+                outcome = too_late(series.expires_at) or run_with(handler, arguments, context, encoder)
             except BaseException as error:  # noqa: BLE001 - around a user's handler, as above
                 outcome = _ended_by(error)
-            ran_s = time.monotonic() - seat.began_s
-            if not seat.ended():
+            ran_s = seat.go_on(number)
+            if ran_s < 0:
                 return False
-            hand_over((series, task_id, outcome, ran_s))
-        return True
+            self._outcomes.hand_over((series, task_id, outcome, ran_s))
+        return seat.ended()
 
 
 class Outcomes(Generic[T]):

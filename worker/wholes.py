@@ -6,9 +6,11 @@ It is the same order of effects as in ``worker.attempt``, and goes on there for 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from protocol.batch import read_plain_batch
 from protocol.limits import Limits
@@ -80,19 +82,18 @@ class Wholes:
     def _ended_well(self, whole: Whole, ended: Sequence[Ran]) -> None:
         batch, sent_ms = whole.batch, whole.batch.task.sent_at
         ran = [ran_s for _, _, ran_s in ended]
-        began_ms = time.time_ns() / 1_000_000 - 1000 * sum(ran)
-        queued: list[int] = []
+        # One began when the one before it had ended.
+        began_s = [*accumulate(ran, initial=time.time() - sum(ran))]
+        sent_s = sent_ms / 1000 or math.inf
+        queued = [max(0.0, at_s - sent_s) for at_s in began_s[:-1]]
+        self._meter.ran_all(batch.task, queued, ran)
         runs: list[Run] = []
         run = Run(attempts=1, worker=self._identity)
-        for ran_s in ran:
-            queued_ms = int(began_ms) - sent_ms if 0 < sent_ms < began_ms else 0
-            ran_ms = batch.ran_ms(ran_s)
+        for queued_s, ran_ms in zip(queued, batch.ran_all_ms(ran), strict=True):
+            queued_ms = int(1000 * queued_s)
             if queued_ms != run.queued_ms or ran_ms != run.ran_ms:
                 run = Run(attempts=1, worker=self._identity, queued_ms=queued_ms, ran_ms=ran_ms)
             runs.append(run)
-            queued.append(queued_ms)
-            began_ms += 1000 * ran_s
-        self._meter.ran_all(batch.task, queued, ran)
         ids = [task_id for task_id, _, _ in ended]
         results = [outcome.result for _, outcome, _ in ended if isinstance(outcome, Done)]
         self._answers.add_share(Share(whole, ids, done_bodies(ids, results, runs)))
