@@ -26,6 +26,8 @@ from worker.outcome import Failed, Outcome
 
 #: How often it is looked whether a call is over its time limit.
 SWEEP_S = 0.05
+#: Outcomes of a series wait for each other, so long at most if its calls are short.
+HOLD_S = 0.002
 _GOES_ON = "its thread cannot be stopped and goes on"
 
 #: Calls that one thread runs one after another.
@@ -144,6 +146,7 @@ class ThreadExecutor:
 
     def _look(self) -> None:
         """End the waiting for calls that are over their limit."""
+        self._outcomes.take_over()
         self._sweep, now_s = None, time.monotonic()
         for seat in list(self._seats):
             if not seat.abandon(now_s):
@@ -217,6 +220,7 @@ class ThreadExecutor:
         handler, queue, max_attempts = self._handlers[series.handler], series.queue, series.max_attempts
         if not seat.begin(series, 0):
             return False
+        told_s, last = seat.began_s, len(series)
         for number, (task_id, arguments) in enumerate(series.arguments.items(), 1):
             try:
                 context = Current(task_id, series.handler, queue, 1, max_attempts)
@@ -226,7 +230,11 @@ class ThreadExecutor:
             ran_s = seat.go_on(number)
             if ran_s < 0:
                 return False
-            self._outcomes.hand_over((series, task_id, outcome, ran_s))
+            # Should the next one take long, the sweep takes over what is held.
+            is_held = number < last and seat.began_s - told_s < HOLD_S
+            self._outcomes.hand_over((series, task_id, outcome, ran_s), is_held)
+            if not is_held:
+                told_s = seat.began_s
         return seat.ended()
 
 
@@ -240,15 +248,17 @@ class Outcomes(Generic[T]):
         self._ended: deque[T] = deque()
         self._woken = False
 
-    def hand_over(self, ended: T) -> None:
+    def hand_over(self, ended: T, is_held: bool = False) -> None:
+        """``is_held``: more is to come soon, and the loop need not be woken for this one."""
         self._ended.append(ended)
-        if not self._woken:
+        if not (is_held or self._woken):
             self._woken = True
             # RuntimeError: the loop has ended, and with it everyone who waited.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._take_over)
+                self._loop.call_soon_threadsafe(self.take_over)
 
-    def _take_over(self) -> None:
+    def take_over(self) -> None:
+        """Take what is there."""
         # First the flag: whoever appends from now on wakes the loop again.
         self._woken = False
         ended = self._ended
