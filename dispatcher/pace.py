@@ -17,7 +17,7 @@ Batch = int | Literal["auto"] | None
 #: Tasks under way where nobody says how many: one a message; and at most, in batches.
 WINDOW, LARGEST_WINDOW = 500, 20_000
 #: With a window that nobody chose, so many batches of a given size are under way.
-_BATCHES = 64
+_BATCHES = 128
 #: A batch is never so large that fewer messages than this fit into the window.
 _SHARED_BY = 16
 #: Messages under way; while the size still grows, fewer, so that each step is soon answered.

@@ -99,7 +99,7 @@ def test_tasks_that_become_slow_make_the_batches_small_at_once() -> None:
         (None, None, Pace(500, 1, 500)),
         (None, 7, Pace(7, 1, 7)),
         (1, None, Pace(500, 1, 500)),
-        (50, None, Pace(3200, 50, 3200)),
+        (50, None, Pace(6400, 50, 6400)),
         (1000, None, Pace(20_000, 1000, 20_000)),
         (50, 20, Pace(20, 20, 20)),
     ],
