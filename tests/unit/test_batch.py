@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.batch import join_replies, pack_batch, read_batch
+from protocol.batch import join_replies, pack_batch, read_batch, read_plain_batch
 from protocol.codec import decode_arguments, elements, encode
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
@@ -140,6 +140,75 @@ def test_a_hostile_batch_is_refused_in_little_memory(body: bytes) -> None:
     tracemalloc.start()
     try:
         refusal(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+values = st.one_of(
+    st.none(), st.integers(-300, 300), texts, st.binary(max_size=3), st.lists(st.integers(0, 3), max_size=3)
+)
+plain = st.dictionaries(texts, values, max_size=3).map(lambda value: encode(value, DEFAULT_LIMITS))
+
+
+@given(
+    st.lists(st.tuples(ids, plain), min_size=1, max_size=8, unique_by=lambda entry: entry[0]),
+    st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=2),
+    st.integers(-1, 1),
+)
+def test_a_batch_that_is_read_at_once_is_one_that_would_be_read_piece_by_piece_to_the_same(
+    entries: list[tuple[str, bytes]], changes: list[tuple[int, int]], more: int
+) -> None:
+    body, count = bytearray(pack_batch(entries)), len(entries) + more
+    for at, value in changes:
+        body[at % len(body)] = value
+    at_once = read_plain_batch(bytes(body), count, DEFAULT_LIMITS)
+    if at_once is not None:
+        pieces = read_batch(bytes(body), count, DEFAULT_LIMITS)
+        assert repr(list(at_once.items())) == repr(
+            [(task_id, decode_arguments(packed, DEFAULT_LIMITS)) for task_id, packed in pieces]
+        )
+    elif not changes and not more:
+        decoded = [msgpack.unpackb(packed) for _, packed in entries]
+        assert any(type(value) is list for table in decoded for value in table.values())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\x81\xa1a\x01\x81",
+        b"\x82\xa1a\x01\xa1a\x02",
+        b"\x81\xc4\x01a\x01",
+        b"\x81\xa1a\xd4\x01\x00",
+        b"\x81\xa1a\x90",
+        b"\x81\xa1a\xa1\xff",
+        b"\x81\x01\x01",
+        b"\x90",
+    ],
+)
+def test_what_is_odd_about_one_of_its_tasks_is_seen_when_a_batch_is_read_at_once(odd: bytes) -> None:
+    body = pack_batch([(ID, b"\x81\xa1a\x01"), (OTHER, odd)])
+    assert read_plain_batch(body, 2, DEFAULT_LIMITS) is None
+
+
+def test_a_batch_with_an_id_twice_or_over_a_limit_is_not_read_at_once() -> None:
+    body = pack_batch([(ID, b"\x80"), (OTHER, b"\x80")])
+    assert read_plain_batch(body, 2, DEFAULT_LIMITS) == {ID: {}, OTHER: {}}
+    assert read_plain_batch(body, 2, Limits(batch_tasks=1)) is None
+    assert read_plain_batch(body, 2, Limits(body_bytes=len(body) - 1)) is None
+    assert read_plain_batch(pack_batch([(ID, b"\x80"), (ID, b"\x80")]), 2, DEFAULT_LIMITS) is None
+    for odd in (ID[:-1] + "g", ID.upper()):
+        assert read_plain_batch(pack_batch([(odd, b"\x80")]), 1, DEFAULT_LIMITS) is None
+    uneven = msgpack.packb([[ID[:31], {}], [OTHER + "0", {}]])
+    assert read_plain_batch(uneven, 2, DEFAULT_LIMITS) is None
+
+
+def test_a_batch_of_arrays_that_claim_much_is_not_read_at_once() -> None:
+    body = b"\x91" + b"\xdd\x00\x0f\xff\xff" * 200_000
+    tracemalloc.start()
+    try:
+        assert read_plain_batch(body, 1, DEFAULT_LIMITS) is None
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

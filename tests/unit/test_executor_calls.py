@@ -21,8 +21,8 @@ from tests.support.waiting import eventually
 from worker.child_process import Child
 from worker.context import Current
 from worker.executor import Executor
-from worker.handler import Call
-from worker.outcome import Done, Failed, Outcome
+from worker.handler import Call, Ran, Series
+from worker.outcome import Done, Failed, Outcome, Rejected
 from worker.processes import SWEEP_S, ProcessExecutor
 from worker.threads import ThreadExecutor
 
@@ -96,6 +96,100 @@ def test_however_many_are_submitted_at_once_each_ends_once(kind: str) -> None:
             caller.submit("echo", *many("b", 300), value=1)
             await caller.done(*many("a", 300), *many("b", 300))
             assert caller.executor.busy == 0
+
+    in_a_loop(story)
+
+
+class Many:
+    """Submits series, and knows how each of their tasks ended, how many at a time, and in which order."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.ends: dict[str, Outcome | None] = {}
+        self.chunks: list[int] = []
+        self._news = asyncio.Event()
+
+    def submit(
+        self, task: str, arguments: dict[str, dict[str, Any]], *, timeout_s: float = 30.0, expires_at: int = 0
+    ) -> None:
+        self.executor.submit_series(Series(task, "queue_a", 1, arguments, timeout_s, expires_at, self._on_end))
+
+    def _on_end(self, ran: list[Ran]) -> None:
+        self.chunks.append(len(ran))
+        for task_id, outcome, ran_s in ran:
+            assert task_id not in self.ends
+            assert ran_s >= 0
+            self.ends[task_id] = outcome
+        self._news.set()
+
+    async def wait(self, count: int) -> list[Outcome | None]:
+        while len(self.ends) < count:
+            self._news.clear()
+            await asyncio.wait_for(self._news.wait(), 20)
+        return list(self.ends.values())
+
+
+def kinds(ends: list[Outcome | None]) -> list[str]:
+    return [end.code if isinstance(end, Failed | Rejected) else type(end).__name__ for end in ends]
+
+
+def test_the_tasks_of_a_series_end_once_each_in_order_and_few_times_is_the_loop_woken() -> None:
+    async def story() -> None:
+        async with calling("thread", 2) as caller:
+            many_of_them = Many(caller.executor)
+            many_of_them.submit("echo", {one: {"value": 1} for one in many("a", 200)})
+            many_of_them.submit("echo", {one: {"no_such": 1} for one in many("b", 3)})
+            ends = await many_of_them.wait(203)
+            assert sorted(set(kinds(ends))) == ["Done", "bad_arguments"]
+            assert [one for one in many_of_them.ends if one[0] == "a"] == many("a", 200)
+            assert len(many_of_them.chunks) < 100
+            assert caller.executor.busy == 0
+
+    in_a_loop(story)
+
+
+def test_a_task_of_a_series_that_takes_too_long_ends_and_the_rest_is_run(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling("thread", 1) as caller:
+            many_of_them, gate = Many(caller.executor), tmp_path / "gate"
+            gates = [os.devnull, str(gate), os.devnull, os.devnull]
+            arguments = {str(number): {"gate": one} for number, one in enumerate(gates)}
+            many_of_them.submit("hold", arguments, timeout_s=0.3)
+            assert kinds(await many_of_them.wait(4)) == ["Done", "timed_out", "Done", "Done"]
+            assert list(many_of_them.ends) == list(arguments)
+            gate.touch()
+            many_of_them.submit("echo", {"afterwards": {}})
+            assert kinds(await many_of_them.wait(5))[-1] == "Done"
+
+    in_a_loop(story)
+
+
+def test_what_is_held_of_a_series_is_told_while_the_next_one_runs_and_what_waits_can_be_withdrawn(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with calling("thread", 1) as caller:
+            many_of_them, gate = Many(caller.executor), tmp_path / "gate"
+            gates = [os.devnull, os.devnull, str(gate), os.devnull]
+            many_of_them.submit("hold", {str(number): {"gate": one} for number, one in enumerate(gates)})
+            many_of_them.submit("echo", {"waits": {}, "waits too": {}})
+            assert kinds(await many_of_them.wait(2)) == ["Done", "Done"]
+            assert caller.executor.busy == 1
+            caller.executor.withdraw()
+            assert kinds(await many_of_them.wait(4)) == ["Done", "Done", "NoneType", "NoneType"]
+            gate.touch()
+            assert kinds(await many_of_them.wait(6))[4:] == ["Done", "Done"]
+
+    in_a_loop(story)
+
+
+def test_a_series_after_its_time_is_not_run(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with calling("thread", 1) as caller:
+            many_of_them, journal = Many(caller.executor), tmp_path / "journal"
+            many_of_them.submit("note", {one: {"journal": str(journal)} for one in many("a", 3)}, expires_at=1)
+            assert kinds(await many_of_them.wait(3)) == ["expired"] * 3
+            assert not journal.exists()
 
     in_a_loop(story)
 

@@ -75,3 +75,8 @@ def test_every_point_is_passed_somewhere_in_the_worker() -> None:
         and isinstance(call.args[0], ast.Constant)
     }
     assert passed == set(get_args(Point))
+
+
+def test_many_tasks_at_once_are_as_many_passes() -> None:
+    point = Armed("after_work", 5)
+    assert [point.is_due("after_work", times) for times in (2, 2, 3, 1)] == [False, False, True, False]

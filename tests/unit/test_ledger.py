@@ -5,10 +5,13 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.limits import DEFAULT_LIMITS
 from protocol.reply import PackedReply
 from protocol.task import Task
+from worker.batch import Batch
 from worker.delivery import Delivery
 from worker.ledger import Key, Ledger, Running
+from worker.whole import Whole
 
 A: Key = "a"
 
@@ -95,6 +98,35 @@ def test_finishing_twice_keeps_the_newer_reply_and_counts_its_size_once() -> Non
     book.finish(A, running(), reply(20), 1)
     book.finish("b", running("b"), reply(5), 2)
     assert book.find(A, 2) == reply(20)
+
+
+def whole(book: Ledger, *ids: str) -> Whole:
+    batch = Batch(cast(Delivery, None), Task(id="0" * 32, name="task_a", body=b"", batch=len(ids)), len(ids))
+    known = Whole(batch, {one: {} for one in ids}, book, DEFAULT_LIMITS)
+    book.start_all(ids, known)
+    return known
+
+
+def test_the_tasks_of_a_whole_run_together_and_are_then_answered_one_by_one() -> None:
+    book = ledger()
+    assert not book.knows_any("ab")
+    known = whole(book, "a", "b")
+    assert book.find("a", 0) is book.find("b", 0) is known
+    assert book.knows_any("xb")
+    book.finish_all({"a": b"1", "b": b"2"}, 0)
+    assert book.find("b", 1) == PackedReply(id="b", type="done", body=b"2")
+    assert book.knows_any("xa")
+    assert not book.knows_any("x")
+
+
+def test_of_a_whole_that_is_larger_than_memory_the_last_ones_are_kept() -> None:
+    book = ledger(entries=3)
+    whole(book, *"abcde")
+    book.finish_all(dict.fromkeys("abcde", b"x"), 0)
+    assert [book.find(name, 0) is not None for name in "abcde"] == [False, False, True, True, True]
+    book.finish_all({"f": b"x", "c": b"y"}, 1)
+    assert [book.find(name, 1) is not None for name in "cdef"] == [True, False, True, True]
+    assert book.find("c", 1) == PackedReply(id="c", type="done", body=b"y")
 
 
 @given(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.metrics import BOUNDS_S, Histogram, page
@@ -146,3 +149,13 @@ def test_blocked_time_goes_on_until_it_is_over() -> None:
         traffic.note_blocked(blocked, now_s)
 
     assert (traffic.blocked_s(20.0), traffic.blocked_s(22.5)) == (3.0, 5.5)
+
+
+@given(st.lists(st.floats(0, 4000), min_size=1, max_size=30))
+def test_many_durations_at_once_are_counted_as_each_by_itself(durations: list[float]) -> None:
+    one_by_one, at_once = Histogram(), Histogram()
+    for one in durations:
+        one_by_one.observe(one)
+    at_once.observe_all(durations)
+    assert at_once.counts == one_by_one.counts
+    assert at_once.sum_s == pytest.approx(one_by_one.sum_s)
