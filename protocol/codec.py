@@ -28,8 +28,8 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 #: All bytes but the heads of containers, bytes and extensions.
 _OPENS_NOTHING: Final = bytes({*range(256)} - {*_CONTAINERS, *range(0xC4, 0xCA), *range(0xD4, 0xD9)})
 _HARMLESS_BYTES: Final = 4096
-#: All bytes but the heads of arrays that claim a number of elements, and how many may be claimed together.
-_CLAIM_LITTLE: Final = bytes({*range(256)} - {*_ARRAYS})
+#: All bytes but the heads that claim a number of elements, and how many may be claimed together.
+_CLAIM_LITTLE: Final = bytes({*range(256)} - {*_ARRAYS, *_MAPS})
 _CLAIMED: Final = 4 * 1024 * 1024
 #: What an encoder begins with; it grows with what it has to hold, and keeps that.
 _BUFFER_BYTES: Final = 4096
@@ -121,7 +121,7 @@ def decode_all(body: bytes) -> list[Any] | None:
     """The values of an array, or None for what is to be looked at piece by piece. Not everything that ``scan``
     refuses is refused: nobody looks how deep they nest, how many there are, at extension types and keys of bytes.
 
-    msgpack itself refuses to nest deeper than 1,024. It allocates for each array what its head claims, which is at
+    msgpack itself refuses to nest deeper than 1,024. It allocates for each array and map what its head claims, at
     most one element for each byte: so there may be few such heads, or bytes that look like them.
     """
     if len(body.translate(None, _CLAIM_LITTLE)) * len(body) > _CLAIMED:

@@ -15,7 +15,7 @@ from broker.errors import ConfigError
 from protocol.codec import Encoder
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.handler import Call, Handler, Series, run_async, safe_text
+from worker.handler import Call, Handler, run_async, safe_text
 from worker.outcome import Failed, Outcome
 from worker.threads import SWEEP_S, Outcomes, load_all, timed_out
 
@@ -58,11 +58,6 @@ class AsyncExecutor:
             raise ConfigError([f"handler {path!r} must be `async def` for the async executor." for path in wrong])
         self._outcomes = Outcomes(asyncio.get_running_loop(), self._take)
         threading.Thread(target=self._theirs.run_forever, name="async handlers", daemon=True).start()
-
-    takes_series = False
-
-    def submit_series(self, series: Series) -> None:
-        raise NotImplementedError
 
     def submit(self, calls: list[Call]) -> None:
         now_s = time.monotonic()

@@ -6,7 +6,7 @@ begun ends with an outcome; one that has not can be withdrawn, and ends with Non
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worker.handler import Call, Series
 
@@ -25,13 +25,6 @@ class Executor(Protocol):
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
 
-    @property
-    def takes_series(self) -> bool:
-        """Whether ``submit_series`` may be called."""
-
-    def submit_series(self, series: Series) -> None:
-        """The same as ``submit`` for many tasks that have all but their arguments in common."""
-
     def submit(self, calls: list[Call]) -> None:
         """Run calls of one task, each within its time limit, as soon as there is room. Never fails."""
 
@@ -40,3 +33,11 @@ class Executor(Protocol):
 
     async def stop(self) -> None:
         """End at once; what still runs is abandoned, and its call never ends."""
+
+
+@runtime_checkable
+class SeriesExecutor(Executor, Protocol):
+    """One that can do with less than a call for each task."""
+
+    def submit_series(self, series: Series) -> None:
+        """The same as ``submit`` for many tasks that have all but their arguments in common."""

@@ -137,9 +137,9 @@ def run_with(handler: Handler, arguments: dict[str, Any], context: Current, enco
             import asyncio
 
             result = asyncio.run(result)
-    except Exception as error:  # noqa: BLE001 - the one place around a user's handler
+        return _encoded(result, encoder)
+    except Exception as error:  # noqa: BLE001 - the one place around a user's handler, and what it returned
         return _ended_by(error, context, encoder.limits)
-    return _encoded(result, encoder)
 
 
 async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
@@ -153,10 +153,9 @@ async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
         return _bad_arguments(error, encoder.limits)
     enter(call.context)
     try:
-        result = await handler.function(**arguments)
+        return _encoded(await handler.function(**arguments), encoder)
     except Exception as error:  # noqa: BLE001 - the one place around a user's handler, its async twin
         return _ended_by(error, call.context, encoder.limits)
-    return _encoded(result, encoder)
 
 
 def too_late(expires_at: int) -> Rejected | None:

@@ -22,7 +22,7 @@ from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
 from worker.child_process import Child, ChildLost
-from worker.handler import Call, Series
+from worker.handler import Call
 from worker.outcome import Failed, Outcome
 
 log = logging.getLogger("glassrabbit.worker")
@@ -81,11 +81,6 @@ class ProcessExecutor:
                 raise result
         for child in started:
             self._add(child)
-
-    takes_series = False
-
-    def submit_series(self, series: Series) -> None:
-        raise NotImplementedError
 
     def submit(self, calls: list[Call]) -> None:
         self._waiting.append(calls)

@@ -10,7 +10,7 @@ from typing import Protocol
 from broker.metrics import Family
 from broker.settings import Settings
 from worker.context import Current
-from worker.executor import Executor
+from worker.executor import Executor, SeriesExecutor
 from worker.failpoint import failpoint
 from worker.guard import Guards, Kept
 from worker.handler import Call, Ran, Series, fallback_of
@@ -47,7 +47,9 @@ class Runs:
     ) -> None:
         """``executors`` maps each task of this worker to what runs it; ``slots``: how many may run at once where
         the executors do not bound it."""
-        self._executor_of = executors
+        self._series_executors = {
+            task: executor for task, executor in executors.items() if isinstance(executor, SeriesExecutor)
+        }
         self._executors = set(executors.values())
         self._owner = owner
         self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
@@ -81,7 +83,7 @@ class Runs:
             not self._draining
             and self._slots.is_unbounded
             and not self._guards.guards(task)
-            and self._executor_of[task].takes_series
+            and task in self._series_executors
         )
 
     def submit_whole(self, whole: Whole) -> None:
@@ -90,7 +92,7 @@ class Runs:
         queue, max_attempts, timeout_s = self._terms[task.name]
         ended = partial(self._ended_of_whole, whole)
         series = Series(task.name, queue, max_attempts, whole.arguments, timeout_s, task.expires_at, ended)
-        self._executor_of[task.name].submit_series(series)
+        self._series_executors[task.name].submit_series(series)
 
     def drain(self) -> None:
         """Begin nothing any more. What has not begun is held until ``give_back_held``: given back while the

@@ -57,13 +57,15 @@ class Seat:
             self.job, self.number, self.began_s, self.is_busy = job, number, time.monotonic(), True
             return not self.abandoned
 
-    def go_on(self, number: int) -> float:
-        """The call that ran is over, and the next one of its job begins: how long it ran; less than 0 if another
-        thread has taken over, and its outcome does not count."""
+    def go_on(self, *, more: bool) -> float:
+        """The call that ran is over, and if there are more in its job the next one begins: how long it ran; less
+        than 0 if another thread has taken over, and its outcome does not count."""
         with self.lock:
             if self.abandoned:
                 return -1.0
-            began_s, self.began_s, self.number = self.began_s, time.monotonic(), number
+            began_s, self.began_s = self.began_s, time.monotonic()
+            self.number += 1
+            self.is_busy = more
             return self.began_s - began_s
 
     def abandon(self, now_s: float) -> bool:
@@ -113,12 +115,11 @@ class ThreadExecutor:
         for _ in range(self._size):
             self._add_thread()
 
-    takes_series = True
-
     def submit(self, calls: list[Call]) -> None:
         self._submit(calls)
 
     def submit_series(self, series: Series) -> None:
+        """The same for many tasks that have all but their arguments in common."""
         self._submit(series)
 
     def _submit(self, job: Job) -> None:
@@ -227,15 +228,16 @@ class ThreadExecutor:
                 outcome = too_late(series.expires_at) or run_with(handler, arguments, context, encoder)
             except BaseException as error:  # noqa: BLE001 - around a user's handler, as above
                 outcome = _ended_by(error)
-            ran_s = seat.go_on(number)
+            more = number < last
+            ran_s = seat.go_on(more=more)
             if ran_s < 0:
                 return False
             # Should the next one take long, the sweep takes over what is held.
-            is_held = number < last and seat.began_s - told_s < HOLD_S
+            is_held = more and seat.began_s - told_s < HOLD_S
             self._outcomes.hand_over((series, task_id, outcome, ran_s), is_held)
             if not is_held:
                 told_s = seat.began_s
-        return seat.ended()
+        return True
 
 
 class Outcomes(Generic[T]):

@@ -204,8 +204,10 @@ def test_a_batch_with_an_id_twice_or_over_a_limit_is_not_read_at_once() -> None:
     assert read_plain_batch(uneven, 2, DEFAULT_LIMITS) is None
 
 
-def test_a_batch_of_arrays_that_claim_much_is_not_read_at_once() -> None:
-    body = b"\x91" + b"\xdd\x00\x0f\xff\xff" * 200_000
+@pytest.mark.parametrize(
+    "body", [b"\x91" + b"\xdd\x00\x0f\xff\xff" * 200_000, b"\x91" + b"\xdf\x00\x07\xff\xff\xa1a" * 140_000]
+)
+def test_a_batch_that_claims_much_is_not_read_at_once(body: bytes) -> None:
     tracemalloc.start()
     try:
         assert read_plain_batch(body, 1, DEFAULT_LIMITS) is None

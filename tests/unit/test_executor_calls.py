@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -20,7 +22,7 @@ from protocol.limits import DEFAULT_LIMITS
 from tests.support.waiting import eventually
 from worker.child_process import Child
 from worker.context import Current
-from worker.executor import Executor
+from worker.executor import Executor, SeriesExecutor
 from worker.handler import Call, Ran, Series
 from worker.outcome import Done, Failed, Outcome, Rejected
 from worker.processes import SWEEP_S, ProcessExecutor
@@ -112,6 +114,7 @@ class Many:
     def submit(
         self, task: str, arguments: dict[str, dict[str, Any]], *, timeout_s: float = 30.0, expires_at: int = 0
     ) -> None:
+        assert isinstance(self.executor, SeriesExecutor)
         self.executor.submit_series(Series(task, "queue_a", 1, arguments, timeout_s, expires_at, self._on_end))
 
     def _on_end(self, ran: list[Ran]) -> None:
@@ -179,6 +182,41 @@ def test_what_is_held_of_a_series_is_told_while_the_next_one_runs_and_what_waits
             assert kinds(await many_of_them.wait(4)) == ["Done", "Done", "NoneType", "NoneType"]
             gate.touch()
             assert kinds(await many_of_them.wait(6))[4:] == ["Done", "Done"]
+
+    in_a_loop(story)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_thread_that_stands_still_for_longer_than_the_limit_charges_the_task_that_it_runs_if_any(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each outcome of a series the process is stopped, or its machine is."""
+
+    async def story() -> None:
+        async with calling("thread", 1) as caller:
+            executor = caller.executor
+            assert isinstance(executor, ThreadExecutor)
+            hand_over, loop = executor._outcomes.hand_over, asyncio.get_running_loop()
+
+            def slowly(ended: Any, is_held: bool = False) -> None:
+                if ended[1] == str(number):
+                    time.sleep(0.1)
+                    looked = threading.Event()
+                    loop.call_soon_threadsafe(executor._look)
+                    loop.call_soon_threadsafe(looked.set)
+                    looked.wait(10)
+                hand_over(ended, is_held)
+
+            monkeypatch.setattr(executor._outcomes, "hand_over", slowly)
+            series = Many(executor)
+            series.submit("echo", {one: {} for one in "012"}, timeout_s=0.05)
+            await series.wait(3)
+            assert kinds([series.ends[one] for one in "012"]) == [
+                "Done",
+                "timed_out" if number == 0 else "Done",
+                "Done",
+            ]
+            assert executor._open == 0
 
     in_a_loop(story)
 
