@@ -31,8 +31,10 @@ _HARMLESS_BYTES: Final = 4096
 #: All bytes but the heads that claim a number of elements, and how many may be claimed together.
 _CLAIM_LITTLE: Final = bytes({*range(256)} - {*_ARRAYS, *_MAPS})
 _CLAIMED: Final = 4 * 1024 * 1024
-#: What an encoder begins with; it grows with what it has to hold, and keeps that.
+_NO_CONTAINERS: Final = bytes({*range(256)} - {*_CONTAINERS})
+#: What an encoder begins with, and up to what it keeps what it has grown to.
 _BUFFER_BYTES: Final = 4096
+_KEPT_BYTES: Final = 256 * 1024
 #: The types of values that hold no others.
 SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
@@ -122,9 +124,11 @@ def decode_all(body: bytes) -> list[Any] | None:
     refuses is refused: nobody looks how deep they nest, how many there are, at extension types and keys of bytes.
 
     msgpack itself refuses to nest deeper than 1,024. It allocates for each array and map what its head claims, at
-    most one element for each byte: so there may be few such heads, or bytes that look like them.
+    most one element for each byte: so there may be few such heads, or bytes that look like them. Of smaller ones,
+    which take 64 bytes each, there may be one in six bytes: a seventh of random bytes look like them.
     """
-    if len(body.translate(None, _CLAIM_LITTLE)) * len(body) > _CLAIMED:
+    claims, containers = len(body.translate(None, _CLAIM_LITTLE)), len(body.translate(None, _NO_CONTAINERS))
+    if claims * len(body) > _CLAIMED or containers > len(body) // 6 + 100:
         return None
     try:
         values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
@@ -199,13 +203,16 @@ class Encoder:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._pack = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack
 
     def encode(self, value: object) -> bytes:
         """Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``."""
         limits = self.limits
         try:
-            body: bytes = self._pack(value)
+            body = self._packed(value)
             # Scalars cannot change meanwhile, as a map in another thread's hands could.
             if type(value) in SCALARS and len(body) <= limits.body_bytes:
                 return body
@@ -225,10 +232,20 @@ class Encoder:
         if not is_plain(table, self.limits):
             return self.encode(table)
         try:
-            body: bytes = self._pack(table)
+            body = self._packed(table)
         except (ValueError, OverflowError) as error:
             raise NotEncodable(_reason(error)) from error
         return body if len(body) <= self.limits.body_bytes else self.encode(table)
+
+    def _packed(self, value: object) -> bytes:
+        try:
+            body: bytes = self._pack(value)
+        except BaseException:
+            self._begin_anew()
+            raise
+        if len(body) > _KEPT_BYTES:
+            self._begin_anew()
+        return body
 
 
 def is_plain(table: dict[Any, Any], limits: Limits) -> bool:

@@ -6,9 +6,10 @@ so a redelivery, and a dispatcher that asks again, do not run a task twice in on
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from protocol.names import ID_LENGTH
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 Key = str
 
 
-#: The body of each reply.
-_Bodies = dict[Key, bytes]
+#: The type of the reply, when it was finished, and the reply's body.
+_Finished = tuple[str, float, bytes]
+_Bodies = Sequence[bytes]
 
 
 def key_of(task: Task) -> Key:
@@ -75,17 +77,6 @@ class Running:
         return any(delivery.is_live for delivery in self.deliveries)
 
 
-@dataclass(slots=True, eq=False)
-class Finished:
-    """Tasks that ended together, and their replies."""
-
-    type: str
-    at_s: float
-    bodies: _Bodies
-    #: The same keys; those that are to be forgotten first come first.
-    order: deque[Key]
-
-
 @dataclass(slots=True)
 class Ledger:
     """Bounded by number, age and bytes of the replies it keeps; the oldest go first."""
@@ -94,8 +85,10 @@ class Ledger:
     age_s: float
     bytes: int
     _running: dict[Key, Running | Whole] = field(default_factory=dict)
-    _finished: dict[Key, Finished] = field(default_factory=dict)
-    _order: deque[Finished] = field(default_factory=deque)
+    _finished: dict[Key, _Finished] = field(default_factory=dict)
+    #: The keys of these, oldest first; of one that was finished again the earlier places count for nothing.
+    _order: deque[Key] = field(default_factory=deque)
+    _again: Counter[Key] = field(default_factory=Counter)
     _held: int = 0
 
     def find(self, key: Key, now_s: float) -> Running | Whole | PackedReply | None:
@@ -104,9 +97,9 @@ class Ledger:
         if running is not None:
             return running
         finished = self._finished.get(key)
-        if finished is None or now_s - finished.at_s > self.age_s:
+        if finished is None or now_s - finished[1] > self.age_s:
             return None
-        return PackedReply(id=key[:ID_LENGTH], type=finished.type, body=finished.bodies[key])
+        return PackedReply(id=key[:ID_LENGTH], type=finished[0], body=finished[2])
 
     def knows_any(self, keys: Iterable[Key]) -> bool:
         """Whether one of these runs, or was finished."""
@@ -126,37 +119,36 @@ class Ledger:
     def finish(self, key: Key, running: Running, reply: PackedReply, now_s: float) -> None:
         """Remember how the task ended. From now on its deliveries are answered from memory."""
         self.forget(key, running)
-        self._remember(Finished(reply.type, now_s, {key: reply.body}, deque((key,))), len(reply.body))
+        self._remember({key: (reply.type, now_s, reply.body)}, len(reply.body), now_s)
 
-    def finish_all(self, bodies: _Bodies, now_s: float) -> None:
-        """The same for tasks of a whole that went well."""
-        for key in bodies:
+    def finish_all(self, keys: Sequence[Key], bodies: _Bodies, now_s: float) -> None:
+        """The same for tasks of a whole that went well, with the bodies of their replies."""
+        for key in keys:
             self._running.pop(key, None)
-        self._remember(Finished(DONE, now_s, bodies, deque(bodies)), sum(map(len, bodies.values())))
+        finished = zip(repeat(DONE), repeat(now_s), bodies, strict=False)
+        self._remember(dict(zip(keys, finished, strict=True)), sum(map(len, bodies)), now_s)
 
-    def _remember(self, finished: Finished, size: int) -> None:
-        self._finished.update(dict.fromkeys(finished.order, finished))
-        self._order.append(finished)
+    def _remember(self, new: dict[Key, _Finished], size: int, now_s: float) -> None:
+        finished, order = self._finished, self._order
+        if not finished.keys().isdisjoint(new):
+            again = [key for key in new if key in finished]
+            self._again.update(again)
+            size -= sum(len(finished[key][2]) for key in again)
+        finished.update(new)
+        order.extend(new)
         self._held += size
-        now_s = finished.at_s
-        while self._order:
-            oldest, surplus = self._order[0], len(self._finished) - self.entries
-            if now_s - oldest.at_s > self.age_s:
-                self._drop(oldest, len(oldest.order))
-            elif surplus > 0:
-                self._drop(oldest, min(surplus, len(oldest.order)))
-            elif self._held > self.bytes:
-                self._drop(oldest, 1)
-            else:
-                return
+        while order and (
+            len(finished) > self.entries
+            or self._held > self.bytes
+            or order[0] in self._again
+            or now_s - finished[order[0]][1] > self.age_s
+        ):
+            self._drop(order.popleft())
 
-    def _drop(self, oldest: Finished, count: int) -> None:
-        finished, bodies, order = self._finished, oldest.bodies, oldest.order
-        for _ in range(count):
-            key = order.popleft()
-            self._held -= len(bodies.pop(key))
-            # Unless it was finished once more since then.
-            if finished[key] is oldest:
-                del finished[key]
-        if not order:
-            self._order.popleft()
+    def _drop(self, key: Key) -> None:
+        if key not in self._again:
+            self._held -= len(self._finished.pop(key)[2])
+        elif self._again[key] > 1:
+            self._again[key] -= 1
+        else:
+            del self._again[key]

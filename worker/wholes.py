@@ -103,7 +103,7 @@ class Wholes:
         count, batch = len(share.ids), share.whole.batch
         self._counts["done"] += count
         self._meter.ended(batch.task.name, "done", count=count)
-        self._ledger.finish_all(dict(zip(share.ids, share.bodies, strict=True)), time.monotonic())
+        self._ledger.finish_all(share.ids, share.bodies, time.monotonic())
         failpoint("after_remember", count)
         if not batch.settled(count):
             self._counts["stale"] += count

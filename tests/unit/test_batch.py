@@ -205,7 +205,12 @@ def test_a_batch_with_an_id_twice_or_over_a_limit_is_not_read_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"\x91" + b"\xdd\x00\x0f\xff\xff" * 200_000, b"\x91" + b"\xdf\x00\x07\xff\xff\xa1a" * 140_000]
+    "body",
+    [
+        b"\x91" + b"\xdd\x00\x0f\xff\xff" * 200_000,
+        b"\x91" + b"\xdf\x00\x07\xff\xff\xa1a" * 140_000,
+        b"\xdd\x00\x0f\xff\x00" + b"\x80" * 0xFFF00,
+    ],
 )
 def test_a_batch_that_claims_much_is_not_read_at_once(body: bytes) -> None:
     tracemalloc.start()

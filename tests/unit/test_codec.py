@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import os
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.codec import EncodedTooLarge, NotEncodable, decode, decode_arguments, encode, scan
+from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode, decode_arguments, encode, scan
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from tests.contract.vectors import same
@@ -260,3 +262,18 @@ def test_a_value_over_a_limit_is_too_large() -> None:
 
 def test_zero_keeps_its_sign() -> None:
     assert math.copysign(1, decode(encode(-0.0, DEFAULT_LIMITS), DEFAULT_LIMITS)) == -1
+
+
+def test_an_encoder_does_not_keep_the_memory_of_a_value_that_was_too_large() -> None:
+    encoder = Encoder(DEFAULT_LIMITS)
+    for value in ("x" * 20_000_000, ["x" * 20_000_000, object()]):
+        before = resident_bytes()
+        with pytest.raises(NotEncodable):
+            encoder.encode(value)
+        assert resident_bytes() < before + 10_000_000
+    assert encoder.encode(1) == b"\x01"
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

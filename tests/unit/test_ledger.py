@@ -113,7 +113,7 @@ def test_the_tasks_of_a_whole_run_together_and_are_then_answered_one_by_one() ->
     known = whole(book, "a", "b")
     assert book.find("a", 0) is book.find("b", 0) is known
     assert book.knows_any("xb")
-    book.finish_all({"a": b"1", "b": b"2"}, 0)
+    book.finish_all(["a", "b"], [b"1", b"2"], 0)
     assert book.find("b", 1) == PackedReply(id="b", type="done", body=b"2")
     assert book.knows_any("xa")
     assert not book.knows_any("x")
@@ -122,11 +122,14 @@ def test_the_tasks_of_a_whole_run_together_and_are_then_answered_one_by_one() ->
 def test_of_a_whole_that_is_larger_than_memory_the_last_ones_are_kept() -> None:
     book = ledger(entries=3)
     whole(book, *"abcde")
-    book.finish_all(dict.fromkeys("abcde", b"x"), 0)
+    book.finish_all("abcde", [b"x"] * 5, 0)
     assert [book.find(name, 0) is not None for name in "abcde"] == [False, False, True, True, True]
-    book.finish_all({"f": b"x", "c": b"y"}, 1)
+    book.finish_all("fc", [b"x", b"y"], 1)
     assert [book.find(name, 1) is not None for name in "cdef"] == [True, False, True, True]
-    assert book.find("c", 1) == PackedReply(id="c", type="done", body=b"y")
+    book.finish_all("fc", [b"x", b"z"], 2)
+    book.finish_all("g", [b"x"], 3)
+    assert [book.find(name, 3) is not None for name in "cefg"] == [True, False, True, True]
+    assert book.find("c", 3) == PackedReply(id="c", type="done", body=b"z")
 
 
 @given(
