@@ -45,7 +45,6 @@ class Request:
         reply_to: str | None,
         delay_s: float = 0.0,
         expires_s: float | None = None,
-        task_id: str | None = None,
     ) -> Request:
         """One task. Check and encode. Raises ``UnknownTask``, ``BadRequest``, ``NotEncodable``; nothing was sent
         then."""
@@ -60,7 +59,7 @@ class Request:
         now_ms = _now_ms()
         return cls(
             name=name,
-            tasks={task_id or new_id(): Encoder(settings.limits.messages).arguments(arguments)},
+            tasks={new_id(): Encoder(settings.limits.messages).arguments(arguments)},
             reply_to=reply_to,
             sent_at=now_ms,
             expires_at=0 if expires_s is None else now_ms + round((delay_s + expires_s) * 1000),

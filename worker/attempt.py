@@ -128,7 +128,7 @@ class Attempts:
         await self._under_way.stop()
 
     async def handle(self, delivery: Delivery) -> None:
-        """Take a delivery of a work queue to its settlement."""
+        """Take a delivery of a work queue to its settlement; a batch only on its way."""
         match self.take(delivery):
             case Running(is_held=False) as running:
                 over: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -147,8 +147,9 @@ class ThreadExecutor:
 
     def _look(self) -> None:
         """End the waiting for calls that are over their limit."""
+        self._sweep = None
         self._outcomes.take_over()
-        self._sweep, now_s = None, time.monotonic()
+        now_s = time.monotonic()
         for seat in list(self._seats):
             if not seat.abandon(now_s):
                 continue
@@ -236,6 +237,9 @@ class ThreadExecutor:
             is_held = more and seat.began_s - told_s < HOLD_S
             self._outcomes.hand_over((series, task_id, outcome, ran_s), is_held)
             if not is_held:
+                # The loop may have had its turn meanwhile; the next one's time begins only now.
+                if more and not seat.begin(series, number):
+                    return False
                 told_s = seat.began_s
         return True
 
