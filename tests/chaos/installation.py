@@ -13,7 +13,7 @@ from tests.chaos.records import Mode, Promise
 HANDLERS = "tests.chaos.handlers"
 MAILBOX = "chaos"
 #: Where letters are kept.
-DEAD = ("queue_a.dead", "queue_b.dead", "tasks.lost")
+DEAD = ("queue_a.dead", "queue_b.dead", "queue_c.dead", "tasks.lost")
 
 #: pika notices silence after 2 × (this + 5) s at most, the broker after 2 × this.
 HEARTBEAT_S = 4
@@ -33,6 +33,8 @@ HOSTILE = 0.02
 
 _QUEUE_B = ("rejects", "crashes_worker")
 _QUEUE_A = ("ok", "slow", "large", "fails", "always", "crashes_child")
+#: By threads, which run batches as a whole.
+_QUEUE_C = ("ok", "large", "fails", "always", "rejects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ class Part:
 
 def configuration() -> dict[str, Any]:
     queues = {**dict.fromkeys(_QUEUE_A, "queue_a"), **dict.fromkeys(_QUEUE_B, "queue_b")}
+    tasks = {f"chaos.{kind}": {"queue": queue, "handler": f"{HANDLERS}:{kind}"} for kind, queue in queues.items()}
+    for kind in _QUEUE_C:
+        handler = f"{HANDLERS}:{kind}"
+        tasks[f"chaos.thread.{kind}"] = {"queue": "queue_c", "handler": handler, "executor": "thread"}
     return {
         "broker": {"heartbeat_s": HEARTBEAT_S, "connect_timeout_s": 3},
-        "queues": {"queue_a": {}, "queue_b": {"delivery_limit": POISON_LIMIT}},
-        "tasks": {
-            f"chaos.{kind}": {"queue": queue, "handler": f"{HANDLERS}:{kind}"} for kind, queue in queues.items()
-        },
+        "queues": {"queue_a": {}, "queue_b": {"delivery_limit": POISON_LIMIT}, "queue_c": {}},
+        "tasks": tasks,
         "defaults": {
             "retry": {"max_retries": 3, "backoff_s": [0.5, 1.0, 2.0], "jitter": 0.1},
             "timeout_s": TIMEOUT_S,
@@ -79,6 +83,7 @@ WORKERS: Mapping[str, Sequence[str]] = {
     "w1": ("queue_a",),
     "w2": ("queue_a", "queue_b"),
     "w3": ("queue_b", "queue_a"),
+    "w4": ("queue_c",),
 }
 #: Mode of each requester, and its share of all tasks.
 REQUESTERS: Mapping[str, tuple[Mode, float]] = {
