@@ -31,7 +31,7 @@ _HARMLESS_BYTES: Final = 4096
 #: All bytes but the heads that claim a number of elements, and how many may be claimed together.
 _CLAIM_LITTLE: Final = bytes({*range(256)} - {*_ARRAYS, *_MAPS})
 _CLAIMED: Final = 4 * 1024 * 1024
-#: What is larger is never decoded at once: so it takes 20 MiB at most, whatever it holds.
+#: What is larger is never decoded at once: values take up to twenty times their bytes.
 _AT_ONCE_BYTES: Final = 1024 * 1024
 _NO_CONTAINERS: Final = bytes({*range(256)} - {*_CONTAINERS})
 #: What an encoder begins with, and up to what it keeps what it has grown to.
@@ -129,8 +129,10 @@ def decode_all(body: bytes) -> list[Any] | None:
     most one element for each byte: so there may be few such heads, or bytes that look like them. Of smaller ones,
     which take 64 bytes each, there may be one in six bytes: a seventh of random bytes look like them.
     """
+    if len(body) > _AT_ONCE_BYTES:
+        return None
     claims, containers = len(body.translate(None, _CLAIM_LITTLE)), len(body.translate(None, _NO_CONTAINERS))
-    if len(body) > _AT_ONCE_BYTES or claims * len(body) > _CLAIMED or containers > len(body) // 6 + 100:
+    if claims * len(body) > _CLAIMED or containers > len(body) // 6 + 100:
         return None
     try:
         values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)

@@ -75,8 +75,9 @@ class Share:
         singles = self.whole.singles
         if singles.keys().isdisjoint(self.ids):
             return self, []
-        both = list(zip(self.ids, self.bodies, strict=True))
-        left = [one for one in both if one[0] not in singles]
-        share = Share(self.whole, [task_id for task_id, _ in left], [body for _, body in left])
-        alone = Share(self.whole, *map(list, zip(*[one for one in both if one[0] in singles], strict=True)))
-        return share, list(alone.singled_out())
+        left, alone = Share(self.whole, [], []), Share(self.whole, [], [])
+        for task_id, body in zip(self.ids, self.bodies, strict=True):
+            share = alone if task_id in singles else left
+            share.ids.append(task_id)
+            share.bodies.append(body)
+        return left, list(alone.singled_out())

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode, decode_arguments, encode, scan
+from protocol.codec import (
+    EncodedTooLarge,
+    Encoder,
+    NotEncodable,
+    decode,
+    decode_all,
+    decode_arguments,
+    encode,
+    scan,
+)
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from tests.contract.vectors import same
@@ -277,3 +286,18 @@ def test_an_encoder_does_not_keep_the_memory_of_a_value_that_was_too_large() -> 
 def resident_bytes() -> int:
     """Of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xa2ab", b"\xd6\xff\x00\x00\x00\x01", b"\xcd\x03\x03", b"\xcb" + bytes(8), b"\x80\xa5abcde"]
+)
+def test_what_is_decoded_at_once_takes_little_more_than_twenty_times_its_bytes(value: bytes) -> None:
+    count = (2**20 - 5) // len(value)
+    body = b"\xdd" + (count * (1 + (value[:1] == b"\x80"))).to_bytes(4) + value * count
+    tracemalloc.start()
+    try:
+        assert decode_all(body) is not None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * len(body)
