@@ -20,6 +20,11 @@ from protocol.properties import Properties
 
 T = TypeVar("T")
 
+#: So long an ack waits for others at most: as long as a few calls take, one after the other.
+ACK_WAIT_S = 0.005
+#: RabbitMQ's own limit of a prefetch.
+_MOST_UNACKED = 65_535
+
 
 class Channel:
     """An open channel. Whatever it waits for ends with ``ConnectionLost`` when the channel does.
@@ -33,6 +38,8 @@ class Channel:
         self._wire: Wire = channel.connection
         self._number: int = channel.channel_number
         self._unsettled = Unsettled()
+        #: The least of its consumers that have to ack; 0: one of them has none.
+        self._prefetch = _MOST_UNACKED
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
         #: Of the latest message that was handed over.
@@ -108,6 +115,8 @@ class Channel:
         """
         if prefetch:
             await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
+        if not auto_ack:
+            self._prefetch = min(self._prefetch, prefetch)
         deliver = on_delivery if auto_ack else partial(self._deliver, on_delivery)
 
         def on_answer(frame: Any) -> None:
@@ -191,6 +200,10 @@ class Channel:
         with mapped("the channel"):
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
+    def flush(self) -> None:
+        """Write now what would be written at the end of this turn of the loop, ``before_write`` included."""
+        self._wire.flush()
+
     def before_write(self, action: Callable[[], None]) -> None:
         """Call back before the frames of this turn of the loop are written: what is published then joins them."""
 
@@ -203,15 +216,21 @@ class Channel:
     def ack(self, tag: int) -> bool:
         """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
 
-        Acks of one turn of the loop are written at its end, in one frame as far as they leave no gap. They never
-        overtake anything; a publish may overtake them, which is never less safe, and nothing else does.
+        Acks wait for each other, and are written in one frame as far as they leave no gap: to the end of this turn
+        of the loop, or, as long as half of the prefetch is free, at most ``ACK_WAIT_S``. A quorum queue writes its
+        log for an ack as it does for a message, so an ack that leaves at once holds up the next task of whoever
+        asks for one after the other. They never overtake anything; a publish may overtake them, which is never
+        less safe, and nothing else does.
         """
         if not self.is_open:
             return False
         if not self._unsettled.ack(tag):
             return self._settle(self._channel.basic_ack, tag)
+        has_room = 2 * self._unsettled.held <= self._prefetch
         if self._unsettled.collected == 1:
-            self._wire.write_late(lambda: self._unsettled.frames(self._number))
+            self._wire.write_late(partial(self._unsettled.frames, self._number), ACK_WAIT_S if has_room else 0.0)
+        elif not has_room:
+            self._wire.flush_soon()
         return True
 
     def nack(self, tag: int) -> bool:

@@ -39,6 +39,11 @@ class Unsettled:
         return len(self._tags) - len(self._acked)
 
     @property
+    def held(self) -> int:
+        """Deliveries of which the broker does not know that they are settled."""
+        return len(self._tags)
+
+    @property
     def collected(self) -> int:
         """Acks that are not written yet."""
         return len(self._acked)

@@ -113,30 +113,36 @@ class Wire(AsyncioConnection):
         """Send whole frames, in order, at the end of this turn of the loop."""
         self.frames_sent += len(frames)
         self._outgoing += frames
-        self._flush_soon()
+        self.flush_soon()
 
-    def write_late(self, frames: Callable[[], Sequence[bytes]]) -> None:
-        """Ask for frames, once, that may wait while others are published by ``write``: at the end of this turn
-        of the loop, or before the next frame of pika's, whichever comes first."""
+    def write_late(self, frames: Callable[[], Sequence[bytes]], within_s: float = 0.0) -> None:
+        """Ask for frames, once, that may wait while others are published by ``write``: when this turn of the loop
+        ends, or after so many seconds; before that with whatever else is written, and before any frame of
+        pika's."""
         self._late.append(frames)
-        self._flush_soon()
+        if within_s:
+            self.ioloop.call_later(within_s, self.flush)
+        else:
+            self.flush_soon()
 
-    def _flush_soon(self) -> None:
+    def flush_soon(self) -> None:
+        """Write what there is at the end of this turn of the loop."""
         if not self._is_flush_due:
             self._is_flush_due = True
-            self.ioloop.call_soon(self._flush)
+            self.ioloop.call_soon(self.flush)
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         self._write_what_is_late()
         self.write(marshaled_frames)
         if not self.is_open:
-            self._flush()
+            self.flush()
 
     def _write_what_is_late(self) -> None:
         while self._late:
             self.write(self._late.pop(0)())
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what there is now."""
         try:
             self._write_what_is_late()
         finally:

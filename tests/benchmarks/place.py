@@ -104,7 +104,9 @@ def _endpoint(url: str) -> Endpoint:
 def _prepared(endpoint: Endpoint, pid: int | None, folder: Path, contestants: Sequence[Contestant]) -> Place:
     path = folder / "config.yml"
     path.write_text(yaml.safe_dump(configuration(contestants)))
-    others = {key: value for key, value in os.environ.items() if not key.upper().startswith("GLASSRABBIT")}
+    # Peers are installed, and so compiled. Ours may be as well: what is measured is no compiler.
+    left_out = ("GLASSRABBIT", "PYTHONDONTWRITEBYTECODE")
+    others = {key: value for key, value in os.environ.items() if not key.upper().startswith(left_out)}
     environment = {**others, "GLASSRABBIT_CONFIG": str(path), "BROKER_URL": _url(endpoint)}
     settings = load(None, environment)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from pika import frame, spec
 
-from broker.channel import Channel
+from broker.channel import ACK_WAIT_S, Channel
 from broker.errors import ConnectionLost
 from broker.wire import Wire
 from protocol.properties import Properties
@@ -16,12 +16,12 @@ from tests.support.twins import ACKING, Twin, method
 
 
 def said(
-    act: Callable[[Twin, Channel], Awaitable[None] | None], deliveries: int = 5
+    act: Callable[[Twin, Channel], Awaitable[None] | None], deliveries: int = 5, prefetch: int = 0
 ) -> list[tuple[str, int, bool]]:
     """Kind, tag and ``multiple`` of what a channel sends that has got deliveries 1, 2, 3 … and acts."""
 
     async def run() -> list[Event]:
-        twin = Twin(Wire)
+        twin = Twin(Wire, prefetch)
         await twin.open()
         for tag in range(1, deliveries + 1):
             twin.feed(method(1, spec.Basic.Deliver(ACKING, tag, False, "tasks", "task_a")))
@@ -58,6 +58,48 @@ def test_acks_of_two_turns_are_two_frames() -> None:
         assert channel.ack(5)
 
     assert said(act) == [("ack", 2, True), ("ack", 4, False), ("ack", 5, True)]
+
+
+def test_acks_wait_for_each_other_while_half_of_the_prefetch_is_free() -> None:
+    async def act(twin: Twin, channel: Channel) -> None:
+        for tag in (1, 2, 3):
+            assert channel.ack(tag)
+            await twin.settle()
+        assert twin.written == b""
+        await asyncio.sleep(2 * ACK_WAIT_S)
+
+    assert said(act, deliveries=5, prefetch=10) == [("ack", 3, True)]
+
+
+def test_acks_wait_for_nothing_where_less_than_half_of_the_prefetch_is_free() -> None:
+    async def act(twin: Twin, channel: Channel) -> None:
+        for tag in (1, 2, 3):
+            assert channel.ack(tag)
+            await twin.settle()
+
+    assert said(act, deliveries=3, prefetch=1) == [("ack", 1, False), ("ack", 2, False), ("ack", 3, False)]
+
+
+def test_acks_that_wait_are_out_as_soon_as_there_is_little_room() -> None:
+    async def act(twin: Twin, channel: Channel) -> None:
+        assert channel.ack(1)
+        await twin.settle()
+        assert twin.written == b""
+        for tag in (3, 4):
+            twin.feed(method(1, spec.Basic.Deliver(ACKING, tag, False, "tasks", "task_a")))
+            twin.feed(frame.Header(1, 0, spec.BasicProperties()).marshal())
+        assert channel.ack(3)
+
+    assert said(act, deliveries=2, prefetch=6) == [("ack", 1, False), ("ack", 3, False)]
+
+
+def test_acks_that_wait_are_out_before_anything_else_of_their_connection() -> None:
+    async def act(twin: Twin, channel: Channel) -> None:
+        assert channel.ack(1)
+        await twin.settle()
+        asyncio.ensure_future(channel.cancel(ACKING)).add_done_callback(lambda done: done.cancelled())
+
+    assert said(act, prefetch=10) == [("ack", 1, False), ("cancel", 0, False)]
 
 
 def test_an_ack_is_out_before_whatever_else_is_no_publish() -> None:
