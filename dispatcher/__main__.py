@@ -217,11 +217,14 @@ main.add_command(load)
 def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
     import asyncio
 
+    from broker import garbage
     from broker.config import load as settings_of
     from broker.logs import configure
 
     configure()
-    code: ExitCode = asyncio.run(command(settings_of(config)))
+    settings = settings_of(config)
+    garbage.look_less_often()
+    code: ExitCode = asyncio.run(command(settings))
     return code
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,10 +22,10 @@ from broker.publisher import Publisher
 from broker.settings import Settings
 from broker.topology import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
-from dispatcher.pending import Accepted, End, Pending, PendingCalls
+from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
 from dispatcher.request import Request
 from protocol.names import DIRECT_REPLY_TO
-from protocol.reply import Unreadable, read_replies
+from protocol.reply import Reply, Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
 
@@ -84,17 +83,14 @@ class Asking:
             # It ended in this turn of the loop, and the link has yet to hear of it.
             await asyncio.sleep(0)
 
-    def launch(
-        self, request: Request, timeout_s: float, on_end: Callable[[str, End], None], *, patient: bool = False
-    ) -> None:
-        """Send its tasks, now or as soon as there is a connection, and call back once for each with how it ended.
-        The request is not the caller's any more: what ends is taken out of it.
+    def launch(self, request: Request, timeout_s: float, on_end: OnEnd, *, patient: bool = False) -> None:
+        """Send its tasks, now or as soon as there is a connection, and call back with how each ended. The request
+        is not the caller's any more: what ends is taken out of it.
 
         ``patient``: a refused publish is tried again until the deadline.
         """
         if self._is_closed:
-            for task_id in request.tasks:
-                asyncio.get_running_loop().call_soon(on_end, task_id, _closed())
+            asyncio.get_running_loop().call_soon(on_end, {task_id: _closed() for task_id in request.tasks})
             return
         call = Pending(
             request=request,
@@ -157,13 +153,13 @@ class Asking:
             self._publish(publisher, call)
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
-        for reply in read_replies(body, self._limits):
+        replies = read_replies(body, self._limits)
+        self.pending.end_all([reply for reply in replies if isinstance(reply, Reply)])
+        for reply in replies:
             if isinstance(reply, Unreadable):
                 log.warning("a reply cannot be read: %s", reply.error)
                 task_id = reply.id or (None if reply.is_beside_others else properties.correlation_id)
                 self.pending.end(str(task_id), ReplyUnreadable(f"the reply cannot be read: {reply.error}"))
-            else:
-                self.pending.end(reply.id, reply)
 
     async def _sweep(self) -> None:
         """End what is overdue; and a connection whose confirms do not come, so that the next one asks again."""

@@ -226,9 +226,10 @@ class Dispatcher:
     async def _end_of(self, request: Request, timeout_s: float) -> Reply | Accepted:
         ended: asyncio.Future[Reply | Accepted] = asyncio.get_running_loop().create_future()
 
-        def on_end(_task_id: str, end: End) -> None:
+        def on_end(ends: Mapping[str, End]) -> None:
             if ended.done():
                 return  # The caller has given up in this turn of the loop.
+            [end] = ends.values()
             if isinstance(end, Reply | Accepted):
                 ended.set_result(end)
             else:

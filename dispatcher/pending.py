@@ -8,7 +8,7 @@ are counted and dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from broker.errors import Refused
@@ -27,6 +27,8 @@ class Accepted:
 
 
 End = Reply | Accepted | GlassrabbitError
+#: Called with how tasks ended by their ids, with each once: with some of those of a message, or all.
+OnEnd = Callable[[Mapping[str, End]], None]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -37,8 +39,7 @@ class Pending:
     request: Request
     timeout_s: float
     deadline_s: float
-    #: Called once for each, with its id and how it ended.
-    on_end: Callable[[str, End], None]
+    on_end: OnEnd
     #: False: they end once the broker has accepted them (a mailbox gets the reply, or nobody does).
     wants_reply: bool
     #: Try a refused publish again until the deadline.
@@ -97,18 +98,39 @@ class PendingCalls:
         call = self.calls.pop(task_id, None)
         if call is None:
             return self._end_batch(task_id, end)
-        # As ``_forget``, without a call of it: this is done for each reply.
+        self._tell(call, {task_id: end})
+        return True
+
+    def end_all(self, replies: Iterable[Reply]) -> None:
+        """The same for many replies; whoever asked hears at once of those of one message that stand together."""
+        call: Pending | None = None
+        ended: dict[str, End] = {}
+        for reply in replies:
+            task_id = reply.id
+            of_this = self.calls.pop(task_id, None)
+            if of_this is not call:
+                if call is not None:
+                    self._tell(call, ended)
+                call, ended = of_this, {}
+            if of_this is None:
+                self._end_batch(task_id, reply)
+            else:
+                ended[task_id] = reply
+        if call is not None:
+            self._tell(call, ended)
+
+    def _tell(self, call: Pending, ended: dict[str, End]) -> None:
+        """So these of its tasks ended, which are no longer among the calls."""
         tasks = call.request.tasks
-        del tasks[task_id]
+        for task_id in ended:
+            del tasks[task_id]
         if not tasks:
             self._leave(call)
-        self._ended.add(task_id)
+        self._ended.update(ended)
         if len(self._ended) >= REMEMBERED:
             self._begin_anew()
-        if type(end) is Reply:
-            self.replies += 1
-        call.on_end(task_id, end)
-        return True
+        self.replies += [*map(type, ended.values())].count(Reply)
+        call.on_end(ended)
 
     def _end_batch(self, batch_id: str, end: End) -> bool:
         call = self.batches.get(batch_id)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
 from dispatcher.pace import Pace
-from dispatcher.pending import End
+from dispatcher.pending import End, OnEnd
 from protocol.errors import GlassrabbitError
 from protocol.reply import Reply
 
 T = TypeVar("T")
 
-#: Launches tasks in one message, the packed arguments of each by its id, and calls back with each id and end.
-Launch = Callable[[dict[str, bytes], Callable[[str, End], None]], None]
+#: Launches tasks in one message, the packed arguments of each by its id, and calls back with how they ended.
+Launch = Callable[[dict[str, bytes], OnEnd], None]
 
 #: How long a batch waits for the inputs that would fill it.
 LINGER_S = 0.002
@@ -99,7 +99,7 @@ class Window(Generic[T]):
             try:
                 body = self._pack(value)
             except GlassrabbitError as error:
-                self._give(Ended(line, "", error))
+                self._give([Ended(line, "", error)])
             else:
                 self._gather(line, body)
                 if not self._tasks and self._pace.size > 1:
@@ -145,19 +145,20 @@ class Window(Generic[T]):
         self._messages += 1
         self._launch(tasks, partial(self._on_end, sent))
 
-    def _on_end(self, sent: _Sent, task_id: str, end: End) -> None:
-        line = sent.lines.pop(task_id)
-        if not sent.lines:
+    def _on_end(self, sent: _Sent, ends: Mapping[str, End]) -> None:
+        lines = sent.lines
+        ended = [Ended(lines.pop(task_id), task_id, end) for task_id, end in ends.items()]
+        if not lines:
             self._under_way.discard(sent)
         if sent.is_under_way:
-            self._observe(sent, end)
-        self._give(Ended(line, task_id, end))
+            self._observe(sent, ends.values())
+        self._give(ended)
 
-    def _observe(self, sent: _Sent, end: End) -> None:
+    def _observe(self, sent: _Sent, ends: Iterable[End]) -> None:
         """A message counts as answered when half of its tasks are: the rest may have left it for a retry."""
-        if isinstance(end, Reply):
-            sent.answered += 1
-            sent.ran_ms += end.run.ran_ms
+        ran_ms = [end.run.ran_ms for end in ends if isinstance(end, Reply)]
+        sent.answered += len(ran_ms)
+        sent.ran_ms += sum(ran_ms)
         if 2 * sent.answered < sent.tasks and sent.lines:
             return
         sent.is_under_way = False
@@ -166,10 +167,10 @@ class Window(Generic[T]):
         if sent.answered:
             self._pace.answered(sent.tasks, sent.ran_ms / sent.answered)
 
-    def _give(self, ended: Ended) -> None:
+    def _give(self, ended: list[Ended]) -> None:
         if not self._ended:
             self._has_ended.set()
-        self._ended.append(ended)
+        self._ended += ended
 
 
 async def chunks_of_ends(

@@ -62,17 +62,16 @@ def read_plain_batch(body: bytes, count: int, limits: Limits) -> dict[str, dict[
     if len(body) > limits.body_bytes or not 0 < count <= limits.batch_tasks:
         return None
     entries = decode_all(body)
-    if entries is None or len(entries) != count:
+    if entries is None or len(entries) != count or {*map(type, entries)} != {list} or {*map(len, entries)} != {2}:
         return None
-    batch: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        if type(entry) is not list or len(entry) != 2:
+    ids = [task_id for task_id, _ in entries]
+    if not are_ids(ids):
+        return None
+    batch: dict[str, Any] = dict(entries)
+    for arguments in batch.values():
+        if type(arguments) is not dict or not is_plain(arguments, limits):
             return None
-        task_id, arguments = entry
-        if type(task_id) is not str or type(arguments) is not dict or not is_plain(arguments, limits):
-            return None
-        batch[task_id] = arguments
-    return batch if len(batch) == count and are_ids(list(batch)) else None
+    return batch if len(batch) == count else None
 
 
 def join_replies(message_id: str, bodies: Sequence[bytes]) -> PackedReply:

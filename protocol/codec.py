@@ -135,10 +135,17 @@ def decode_all(body: bytes) -> list[Any] | None:
     if claims * len(body) > _CLAIMED or containers > len(body) // 6 + 100:
         return None
     try:
-        values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
+        values = msgpack.unpackb(body, raw=False, strict_map_key=True)
+        if type(values) is not list:
+            return None
+        # Of a key that stands twice in a map one is left. To pack what there is takes less than half of the time
+        # that it takes to look at each pair.
+        if msgpack.Packer(use_bin_type=True, buf_size=len(body) + 16).pack(values) != body:
+            values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
     except (ValueError, Malformed):
         return None
-    return values if type(values) is list else None
+    found: list[Any] = values
+    return found
 
 
 def _is_harmless(body: bytes, limits: Limits) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgpack
@@ -25,6 +26,7 @@ _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
 )
 _SHORTEST = 64
 _PAIRS = 6
+_VALUES = itemgetter("id", "result", "attempts", "queued_ms", "ran_ms", "worker")
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
 _SMALL = [bytes((number,)) for number in range(128)]
 _ARRAY_HEADS = frozenset(bytes((head,)) for head in (*range(0x90, 0xA0), 0xDC, 0xDD))
@@ -53,9 +55,6 @@ class Run:
     ran_ms: int = 0
     #: How often a person had put its dead letter back: each replay has an end of its own.
     replay: int = 0
-
-
-_NO_RUN = Run(attempts=0, worker="")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,28 +176,26 @@ def _plain(body: bytes, limits: Limits) -> list[Reply | Unreadable] | None:
     about. None for what is to be looked at piece by piece.
     """
     entries = decode_all(body) if len(body) <= limits.for_reply.body_bytes else None
-    if entries is None:
+    if not entries or {*map(type, entries)} != {dict} or {*map(len, entries)} != {_PAIRS}:
+        return None
+    try:
+        ids, results, attempts, queued_ms, ran_ms, workers = zip(*map(_VALUES, entries), strict=True)
+    except KeyError:
+        return None
+    numbers = *attempts, *queued_ms, *ran_ms
+    if {*map(type, numbers)} != {int} or min(numbers) < 0 or {*map(type, workers)} != {str}:
+        return None
+    if not ({*map(type, results)} <= SCALARS and are_ids(ids)):
         return None
     replies: list[Reply | Unreadable] = []
-    ids: list[Any] = []
-    said, run = None, _NO_RUN
-    for entry in entries:
-        if type(entry) is not dict or len(entry) != _PAIRS:
-            return None
-        try:
-            attempts, queued_ms, ran_ms = entry["attempts"], entry["queued_ms"], entry["ran_ms"]
-            says = attempts, queued_ms, ran_ms, entry["worker"]
-            task_id, result = entry["id"], entry["result"]
-            # Most that come together say the same. Of what is equal to it the types are not the same yet.
-            if says != said or not type(attempts) is type(queued_ms) is type(ran_ms) is int:
-                said, run = says, _read_run(entry)
-        except (KeyError, Malformed):
-            return None
-        if type(result) not in SCALARS:
-            return None
-        ids.append(task_id)
+    said = None
+    says = zip(attempts, queued_ms, ran_ms, workers, strict=True)
+    for task_id, result, one in zip(ids, results, says, strict=True):
+        # Most that come together say the same.
+        if one != said:
+            said, run = one, Run(attempts=one[0], worker=one[3], queued_ms=one[1], ran_ms=one[2])
         replies.append(Reply(id=task_id, run=run, result=result))
-    return replies if are_ids(ids) else None
+    return replies
 
 
 def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) -> Reply | Unreadable:

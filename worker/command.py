@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from broker import garbage
 from broker.settings import Settings
 from broker.tls import is_in_the_open
 from worker.executors import Executors, import_paths
@@ -34,10 +34,7 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
     executors.begin()
     # Children load their handlers while this process loads what speaks AMQP.
     worker = (await asyncio.to_thread(_worker))(settings, queues, executors)
-    # Thousands of tasks may be under way, and live: to look through them for garbage at each 700 new objects, as
-    # Python does by itself, takes a fifth of the time of a batch.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    garbage.look_less_often()
     for endpoint in filter(is_in_the_open, settings.broker.endpoints):
         log.warning(
             "%s is not encrypted: whoever is on that network can read password and tasks. Use amqps:// there, "

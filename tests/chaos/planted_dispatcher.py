@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 from broker.errors import ConfirmLost, PublishError
@@ -10,7 +11,7 @@ from broker.publisher import Message, OnEnd, Publisher
 from dispatcher.asking import Asking
 from dispatcher.errors import UnknownTask
 from dispatcher.mailbox import Mailbox
-from dispatcher.pending import End, Pending, PendingCalls
+from dispatcher.pending import Pending, PendingCalls
 from dispatcher.request import Request
 from protocol.names import new_id
 from protocol.reply import Reply
@@ -70,12 +71,12 @@ def calls_without_deadline() -> None:
 def replies_in_order() -> None:
     """A reply ends the oldest call, whatever its id."""
 
-    def oldest(self: PendingCalls, task_id: str, ended: End) -> bool:
-        first = next((one for one, call in self.calls.items() if call.wants_reply), task_id)
-        was_pending: bool = end(self, first if isinstance(ended, Reply) else task_id, ended)
-        return was_pending
+    def oldest(self: PendingCalls, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            first = next((one for one, call in self.calls.items() if call.wants_reply), reply.id)
+            self.end(first, reply)
 
-    end = swap(PendingCalls, "end", oldest)
+    swap(PendingCalls, "end_all", oldest)
 
 
 def replies_not_deduplicated() -> None:

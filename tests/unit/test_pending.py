@@ -27,7 +27,7 @@ class Caller:
             request=Request(name="task_a", tasks=dict.fromkeys(ids, b"\x80")),
             timeout_s=10,
             deadline_s=deadline_s,
-            on_end=lambda ended_id, end: self.ends.append((ended_id, end)),
+            on_end=lambda ends: self.ends.extend(ends.items()),
             wants_reply=wants_reply,
         )
         self.calls.add(call)

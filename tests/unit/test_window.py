@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from dispatcher.pace import LearningPace, Pace, pace
-from dispatcher.pending import Accepted, End
+from dispatcher.pending import Accepted, End, OnEnd
 from dispatcher.window import BATCH_BYTES, LINGER_S, Ended, Launch, chunks_of_ends, one_by_one
 from protocol.codec import NotEncodable
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reply import Reply, Run
 
-Launched = tuple[str, Callable[[str, End], None]]
+Launched = tuple[str, OnEnd]
 Input = tuple[int, Mapping[str, Any]]
 
 
@@ -51,7 +51,7 @@ class Broker:
         self.under_way = 0
         self.most = 0
 
-    def launch(self, tasks: dict[str, bytes], on_end: Callable[[str, End], None]) -> None:
+    def launch(self, tasks: dict[str, bytes], on_end: OnEnd) -> None:
         self.under_way += len(tasks)
         self.most = max(self.most, self.under_way)
         self.messages.append(list(tasks))
@@ -63,7 +63,7 @@ class Broker:
     def answer(self, index: int, end: End | None = None) -> None:
         self.under_way -= 1
         task_id, on_end = self.launched[index]
-        on_end(task_id, end or Accepted())
+        on_end({task_id: end or Accepted()})
 
 
 def ends(
