@@ -200,10 +200,6 @@ class Channel:
         with mapped("the channel"):
             self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
 
-    def flush(self) -> None:
-        """Write now what would be written at the end of this turn of the loop, ``before_write`` included."""
-        self._wire.flush()
-
     def before_write(self, action: Callable[[], None]) -> None:
         """Call back before the frames of this turn of the loop are written: what is published then joins them."""
 

@@ -91,10 +91,6 @@ class Publisher:
         self._traffic.published += 1
         self._sequence += 1
         self._unconfirmed[self._sequence] = (message, on_end, self._loop.time())
-        if len(self._unconfirmed) == 1:
-            # Nothing else is under way, so it would wait for nothing. Only now, when it has its number: others may
-            # be sent by this.
-            self.channel.flush()
 
     def publish(self, message: Message) -> asyncio.Future[None]:
         """The same as a future, which ends with None or with the error."""

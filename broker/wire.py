@@ -121,7 +121,7 @@ class Wire(AsyncioConnection):
         pika's."""
         self._late.append(frames)
         if within_s:
-            self.ioloop.call_later(within_s, self.flush)
+            self.ioloop.call_later(within_s, self._flush)
         else:
             self.flush_soon()
 
@@ -129,20 +129,19 @@ class Wire(AsyncioConnection):
         """Write what there is at the end of this turn of the loop."""
         if not self._is_flush_due:
             self._is_flush_due = True
-            self.ioloop.call_soon(self.flush)
+            self.ioloop.call_soon(self._flush)
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         self._write_what_is_late()
         self.write(marshaled_frames)
         if not self.is_open:
-            self.flush()
+            self._flush()
 
     def _write_what_is_late(self) -> None:
         while self._late:
             self.write(self._late.pop(0)())
 
-    def flush(self) -> None:
-        """Write what there is now."""
+    def _flush(self) -> None:
         try:
             self._write_what_is_late()
         finally:

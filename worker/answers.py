@@ -19,7 +19,6 @@ from worker.failpoint import failpoint
 from worker.ledger import Running
 from worker.outbox import Outbox
 from worker.replies import Replies
-from worker.under_way import UnderWay
 from worker.whole import Share
 
 Ended = tuple[Running, PackedReply] | Share
@@ -32,7 +31,6 @@ class Answers:
         self,
         replies: Replies,
         outbox: Outbox,
-        under_way: UnderWay,
         limits: Limits,
         close: Callable[[Running, PackedReply], None],
         close_share: Callable[[Share], None],
@@ -42,7 +40,6 @@ class Answers:
         that was not so, for this reason if there is one, and it is to be sent for as long as it takes."""
         self._replies = replies
         self._outbox = outbox
-        self._under_way = under_way
         #: Less the head of an array.
         self._most_bytes = min(JOINED_BYTES, limits.body_bytes) - 5
         self._close = close
@@ -54,9 +51,9 @@ class Answers:
 
     def add(self, running: Running, reply: PackedReply, batch: Batch | None) -> None:
         """Send it: now, or at the end of this turn of the loop with those that it may go together with."""
-        if running.joined_replies and self._under_way.count > 1:
+        if running.joined_replies:
             batch = None
-        elif batch is None or self._under_way.count == 1:
+        elif batch is None:
             self._post(running.reply_to, reply, ((running, reply),))
             return
         self._wait(running.reply_to, batch, (running, reply))

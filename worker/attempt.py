@@ -80,13 +80,7 @@ class Attempts:
         self.counts: Counter[str] = Counter()
         self.meter = Meter(executors)
         self._answers = Answers(
-            self._replies,
-            outbox,
-            self._under_way,
-            self._limits,
-            self._close,
-            lambda share: self._wholes.close(share),
-            self._insist,
+            self._replies, outbox, self._limits, self._close, lambda share: self._wholes.close(share), self._insist
         )
         self._wholes = Wholes(
             identity,

@@ -131,32 +131,6 @@ def test_who_is_told_may_send_again_at_once() -> None:
     sending(act)
 
 
-def test_a_message_that_is_alone_is_written_at_once_and_others_at_the_end_of_the_turn() -> None:
-    async def act(sender: Sender) -> None:
-        before = len(sender.twin.written)
-        sender.send()
-        alone = len(sender.twin.written)
-        assert alone > before
-        sender.send()
-        assert len(sender.twin.written) == alone
-        await sender.twin.settle()
-        assert len(sender.twin.written) > alone
-
-    assert sending(act) == []
-
-
-def test_what_is_sent_while_a_message_is_written_at_once_has_the_number_behind_it() -> None:
-    async def act(sender: Sender) -> None:
-        before = len(sender.twin.written)
-        sender.publisher.channel.before_write(lambda: sender.send(to("second")))
-        sender.send(to("first"))
-        written = sender.twin.written[before:]
-        assert written.index(b"first") < written.index(b"second")
-        sender.confirm(1)
-
-    assert sending(act) == [(1, "accepted")]
-
-
 def test_a_future_ends_as_the_callback_would() -> None:
     async def act(sender: Sender) -> None:
         accepted, refused, returned, given_up, lost = [sender.publisher.publish(to(f"{n}")) for n in range(5)]
