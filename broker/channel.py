@@ -38,8 +38,8 @@ class Channel:
         self._wire: Wire = channel.connection
         self._number: int = channel.channel_number
         self._unsettled = Unsettled()
-        #: The least of its consumers that have to ack; 0: one of them has none.
-        self._prefetch = _MOST_UNACKED
+        #: Acks may wait for each other while no more deliveries than this are held: the least of its consumers'.
+        self._room = _MOST_UNACKED
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(self._on_closed)
         #: Of the latest message that was handed over.
@@ -108,15 +108,17 @@ class Channel:
         prefetch: int = 0,
         tag: str | None = None,
         auto_ack: bool = False,
+        room: int = 0,
     ) -> str:
-        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false).
+        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false). ``room``:
+        while no more deliveries than this are held the broker can hand out enough, and acks may wait: see ``ack``.
 
         ``on_delivery`` may not raise: that would end the connection.
         """
         if prefetch:
             await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
         if not auto_ack:
-            self._prefetch = min(self._prefetch, prefetch)
+            self._room = min(self._room, room)
         deliver = on_delivery if auto_ack else partial(self._deliver, on_delivery)
 
         def on_answer(frame: Any) -> None:
@@ -213,7 +215,7 @@ class Channel:
         """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
 
         Acks wait for each other, and are written in one frame as far as they leave no gap: to the end of this turn
-        of the loop, or, as long as half of the prefetch is free, at most ``ACK_WAIT_S``. A quorum queue writes its
+        of the loop, or, where there is room (see ``consume``), at most ``ACK_WAIT_S``. A quorum queue writes its
         log for an ack as it does for a message, so an ack that leaves at once holds up the next task of whoever
         asks for one after the other. They never overtake anything; a publish may overtake them, which is never
         less safe, and nothing else does.
@@ -222,7 +224,7 @@ class Channel:
             return False
         if not self._unsettled.ack(tag):
             return self._settle(self._channel.basic_ack, tag)
-        has_room = 2 * self._unsettled.held <= self._prefetch
+        has_room = self._unsettled.held <= self._room
         if self._unsettled.collected == 1:
             self._wire.write_late(partial(self._unsettled.frames, self._number), ACK_WAIT_S if has_room else 0.0)
         elif not has_room:

@@ -17,7 +17,7 @@ from protocol.errors import GlassrabbitError
 from protocol.names import new_id
 from protocol.reply import Reply
 
-#: So many ended ids are remembered to tell a duplicate from a stranger, and at most twice as many.
+#: So many ended ids are remembered to tell a duplicate from a stranger, and at most twice as many and a message's.
 REMEMBERED = 10_000
 
 
@@ -107,7 +107,7 @@ class PendingCalls:
         ended: dict[str, End] = {}
         for reply in replies:
             task_id = reply.id
-            of_this = self.calls.pop(task_id, None)
+            of_this = self.calls.get(task_id)
             if of_this is not call:
                 if call is not None:
                     self._tell(call, ended)
@@ -115,6 +115,7 @@ class PendingCalls:
             if of_this is None:
                 self._end_batch(task_id, reply)
             else:
+                del self.calls[task_id]
                 ended[task_id] = reply
         if call is not None:
             self._tell(call, ended)

@@ -125,9 +125,10 @@ def decode_all(body: bytes) -> list[Any] | None:
     """The values of an array, or None for what is to be looked at piece by piece. Not everything that ``scan``
     refuses is refused: nobody looks how deep they nest, how many there are, at extension types and keys of bytes.
 
-    msgpack itself refuses to nest deeper than 1,024. It allocates for each array and map what its head claims, at
-    most one element for each byte: so there may be few such heads, or bytes that look like them. Of smaller ones,
-    which take 64 bytes each, there may be one in six bytes: a seventh of random bytes look like them.
+    msgpack itself refuses to nest deeper than 1,024, and to pack what nests deeper than 511. It allocates for each
+    array and map what its head claims, at most one element for each byte: so there may be few such heads, or bytes
+    that look like them. Of smaller ones, which take 64 bytes each, there may be one in six bytes: a seventh of
+    random bytes look like them.
     """
     if len(body) > _AT_ONCE_BYTES:
         return None
@@ -141,6 +142,7 @@ def decode_all(body: bytes) -> list[Any] | None:
         # Of a key that stands twice in a map one is left. To pack what there is takes less than half of the time
         # that it takes to look at each pair.
         if msgpack.Packer(use_bin_type=True, buf_size=len(body) + 16).pack(values) != body:
+            del values
             values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
     except (ValueError, Malformed):
         return None

@@ -49,14 +49,16 @@ class Consumer:
         settings: LinkSettings,
         name: str,
         queues: dict[str, int],
+        concurrency: int,
         topology: Topology,
         on_task: OnDelivery,
         on_obituary: OnDelivery,
     ) -> None:
-        """``queues`` maps each work queue to its prefetch."""
+        """``queues`` maps each work queue to its prefetch; so many tasks run at a time."""
         self.link = Link(settings, f"{name} consume", self._set_up)
         self._name = name
         self._queues = queues
+        self._concurrency = concurrency
         self._topology = topology
         self._on_task = on_task
         self._on_obituary = on_obituary
@@ -146,7 +148,8 @@ class Consumer:
             if self._cancelled:
                 break
             tag = f"{self._name}.{queue}"
-            await channel.consume(queue, self._deliver(channel, queue, handle), prefetch=prefetch, tag=tag)
+            on_delivery, room = self._deliver(channel, queue, handle), room_of(prefetch, self._concurrency)
+            await channel.consume(queue, on_delivery, prefetch=prefetch, tag=tag, room=room)
             self._tags.append(tag)
         if self._cancelled:
             # The stop came while this was going on, and could not know of the latest consumer.
@@ -197,3 +200,9 @@ class Consumer:
 def _cancelled_by_broker(tag: str) -> ConnectionLost:
     """After the broker's cancel nothing may be acked on that channel: on 4.3 a late ack revives the consumer."""
     return ConnectionLost(f"the broker cancelled the consumer {tag}")
+
+
+def room_of(prefetch: int, concurrency: int) -> int:
+    """How many deliveries may be held while acks wait: the broker can still hand out as many as run at a time, and
+    half of the prefetch."""
+    return max(0, min(prefetch - concurrency, prefetch // 2))

@@ -60,6 +60,7 @@ class Worker:
             link,
             name,
             self._prefetch,
+            settings.worker.concurrency,
             topology_of(settings),
             self._take,
             self._tell,

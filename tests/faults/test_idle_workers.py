@@ -50,7 +50,7 @@ async def idling(installation: Installation, proxy: Proxy) -> AsyncIterator[Idle
     settings = load(None, {**installation.environment, "BROKER_URL": url})
     queues, given = {"queue_a": PREFETCH}, list[Delivery]()
     idle = Consumer(
-        LinkSettings.of(settings), "worker-idle", queues, topology_of(settings), given.append, given.append
+        LinkSettings.of(settings), "worker-idle", queues, 1, topology_of(settings), given.append, given.append
     )
     running = asyncio.create_task(idle.run())
     try:

@@ -69,9 +69,9 @@ def delivery(channel: int, body: bytes, tag: str = ACKING) -> bytes:
 class Twin:
     """An open connection with two channels, each with its consumers and in confirm mode."""
 
-    def __init__(self, kind: type[AsyncioConnection], prefetch: int = 0) -> None:
-        """``prefetch``: of the consumers that ack, of ours."""
-        self._prefetch = prefetch
+    def __init__(self, kind: type[AsyncioConnection], room: int = 0) -> None:
+        """``room``: of the consumers that ack, of ours."""
+        self._room = room
         self.log: Log = []
         self.is_ended = False
         #: Our channels by their numbers; pika's own twin has none.
@@ -118,15 +118,10 @@ class Twin:
                     task = asyncio.ensure_future(channel.cancel(tag))
                     task.add_done_callback(lambda done: done.exception())
 
-            acks = tag == ACKING
-            prefetch = self._prefetch if acks else 0
             opening = asyncio.ensure_future(
-                channel.consume("q", on_delivery, prefetch=prefetch, tag=tag, auto_ack=not acks)
+                channel.consume("q", on_delivery, tag=tag, auto_ack=tag == NOT_ACKING, room=self._room)
             )
             await self.settle()
-            if prefetch:
-                self.feed(method(number, spec.Basic.QosOk()))
-                await self.settle()
             self.feed(method(number, spec.Basic.ConsumeOk(tag)))
             await opening
         selecting = asyncio.ensure_future(

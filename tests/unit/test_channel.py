@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from pika import frame, spec
 
+import broker.channel
 from broker.channel import ACK_WAIT_S, Channel
 from broker.errors import ConnectionLost
 from broker.wire import Wire
@@ -14,14 +16,17 @@ from protocol.properties import Properties
 from tests.support.frames import Decoder, Event
 from tests.support.twins import ACKING, Twin, method
 
+#: Without room for acks that wait, and with.
+ROOMS = (0, 10)
+
 
 def said(
-    act: Callable[[Twin, Channel], Awaitable[None] | None], deliveries: int = 5, prefetch: int = 0
+    act: Callable[[Twin, Channel], Awaitable[None] | None], deliveries: int = 5, room: int = 0
 ) -> list[tuple[str, int, bool]]:
     """Kind, tag and ``multiple`` of what a channel sends that has got deliveries 1, 2, 3 … and acts."""
 
     async def run() -> list[Event]:
-        twin = Twin(Wire, prefetch)
+        twin = Twin(Wire, room)
         await twin.open()
         for tag in range(1, deliveries + 1):
             twin.feed(method(1, spec.Basic.Deliver(ACKING, tag, False, "tasks", "task_a")))
@@ -30,10 +35,20 @@ def said(
         if acting is not None:
             await acting
         await twin.settle()
-        decoder = Decoder("client")
-        return decoder.feed(b"AMQP\x00\x00\x09\x01" + twin.written)
+        return heard(twin)
 
     return [(event.kind, event.tag, event.multiple) for event in asyncio.run(run())]
+
+
+@pytest.fixture
+def for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ack that waits does so for longer than any test."""
+    monkeypatch.setattr(broker.channel, "ACK_WAIT_S", 60.0)
+
+
+def heard(twin: Twin) -> list[Event]:
+    """What the broker has been told so far."""
+    return Decoder("client").feed(b"AMQP\x00\x00\x09\x01" + twin.written)
 
 
 def publish(channel: Channel) -> None:
@@ -60,26 +75,37 @@ def test_acks_of_two_turns_are_two_frames() -> None:
     assert said(act) == [("ack", 2, True), ("ack", 4, False), ("ack", 5, True)]
 
 
-def test_acks_wait_for_each_other_while_half_of_the_prefetch_is_free() -> None:
+@pytest.mark.usefixtures("for_long")
+def test_acks_wait_for_each_other_where_there_is_room() -> None:
     async def act(twin: Twin, channel: Channel) -> None:
         for tag in (1, 2, 3):
             assert channel.ack(tag)
             await twin.settle()
         assert twin.written == b""
+        publish(channel)
+
+    assert said(act, deliveries=5, room=5) == [("publish", 0, False), ("ack", 3, True)]
+
+
+def test_an_ack_waits_for_others_only_so_long() -> None:
+    async def act(twin: Twin, channel: Channel) -> None:
+        assert channel.ack(1)
         await asyncio.sleep(2 * ACK_WAIT_S)
 
-    assert said(act, deliveries=5, prefetch=10) == [("ack", 3, True)]
+    assert said(act, room=5) == [("ack", 1, False)]
 
 
-def test_acks_wait_for_nothing_where_less_than_half_of_the_prefetch_is_free() -> None:
+@pytest.mark.usefixtures("for_long")
+def test_acks_wait_only_while_what_is_held_leaves_room() -> None:
     async def act(twin: Twin, channel: Channel) -> None:
         for tag in (1, 2, 3):
             assert channel.ack(tag)
             await twin.settle()
 
-    assert said(act, deliveries=3, prefetch=1) == [("ack", 1, False), ("ack", 2, False), ("ack", 3, False)]
+    assert said(act, deliveries=4, room=2) == [("ack", 1, False), ("ack", 2, False)]
 
 
+@pytest.mark.usefixtures("for_long")
 def test_acks_that_wait_are_out_as_soon_as_there_is_little_room() -> None:
     async def act(twin: Twin, channel: Channel) -> None:
         assert channel.ack(1)
@@ -90,35 +116,34 @@ def test_acks_that_wait_are_out_as_soon_as_there_is_little_room() -> None:
             twin.feed(frame.Header(1, 0, spec.BasicProperties()).marshal())
         assert channel.ack(3)
 
-    assert said(act, deliveries=2, prefetch=6) == [("ack", 1, False), ("ack", 3, False)]
+    assert said(act, deliveries=2, room=3) == [("ack", 1, False), ("ack", 3, False)]
 
 
-def test_acks_that_wait_are_out_before_anything_else_of_their_connection() -> None:
-    async def act(twin: Twin, channel: Channel) -> None:
-        assert channel.ack(1)
-        await twin.settle()
-        asyncio.ensure_future(channel.cancel(ACKING)).add_done_callback(lambda done: done.cancelled())
-
-    assert said(act, prefetch=10) == [("ack", 1, False), ("cancel", 0, False)]
-
-
-def test_an_ack_is_out_before_whatever_else_is_no_publish() -> None:
-    def give_back(_twin: Twin, channel: Channel) -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_ack_is_out_before_whatever_else_is_no_publish(room: int) -> None:
+    async def give_back(_twin: Twin, channel: Channel) -> None:
         assert channel.ack(1)
         assert channel.ack(3)
         assert channel.nack(2)
         assert channel.ack(4)
+        await asyncio.sleep(2 * ACK_WAIT_S)
 
-    assert said(give_back) == [("ack", 1, False), ("ack", 3, False), ("nack", 2, False), ("ack", 4, False)]
+    assert said(give_back, room=room) == [
+        ("ack", 1, False),
+        ("ack", 3, False),
+        ("nack", 2, False),
+        ("ack", 4, False),
+    ]
 
     def cancel(_twin: Twin, channel: Channel) -> None:
         assert channel.ack(1)
         asyncio.ensure_future(channel.cancel(ACKING)).add_done_callback(lambda done: done.cancelled())
 
-    assert said(cancel) == [("ack", 1, False), ("cancel", 0, False)]
+    assert said(cancel, room=room) == [("ack", 1, False), ("cancel", 0, False)]
 
 
-def test_acks_are_out_before_their_channel_is_closed_by_us() -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_acks_are_out_before_their_channel_is_closed_by_us(room: int) -> None:
     async def act(_twin: Twin, channel: Channel) -> None:
         assert channel.ack(1)
         assert channel.ack(2)
@@ -127,13 +152,14 @@ def test_acks_are_out_before_their_channel_is_closed_by_us() -> None:
         assert not channel.ack(3)
         closing.cancel()
 
-    kinds = said(act)
+    kinds = said(act, room=room)
     assert kinds[0] == ("ack", 2, True)
     assert ("channel_close", 0, False) in kinds
     assert [kind for kind, _, _ in kinds].count("ack") == 1
 
 
-def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was_heard() -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was_heard(room: int) -> None:
     def act(twin: Twin, channel: Channel) -> None:
         assert channel.ack(1)
         twin.feed(method(1, spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)))
@@ -141,7 +167,7 @@ def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was
         assert not channel.nack(1)
 
     async def last_bytes() -> bytes:
-        twin = Twin(Wire)
+        twin = Twin(Wire, room)
         await twin.open()
         act_on = twin.channels[1]
         twin.feed(

@@ -160,6 +160,50 @@ def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
     assert (caller.calls.duplicates, caller.calls.strangers) == (2, 4)
 
 
+def test_replies_that_come_together_are_told_together_for_each_message() -> None:
+    told: list[list[str]] = []
+    caller = Caller()
+    for ids in ("abc", "de"):
+        caller.ask(*ids).on_end = lambda ends: told.append(list(ends))
+    caller.calls.end_all([reply(task_id) for task_id in "badxec"])
+    assert told == [["b", "a"], ["d"], ["e"], ["c"]]
+    assert (caller.calls.replies, caller.calls.strangers, caller.calls.calls) == (5, 1, {})
+
+
+def test_what_is_raised_when_one_hears_of_its_end_does_not_lose_the_next() -> None:
+    def fail(_ends: object) -> None:
+        raise LookupError
+
+    caller = Caller()
+    caller.ask("a").on_end = fail
+    caller.ask("b")
+    with pytest.raises(LookupError):
+        caller.calls.end_all([reply("a"), reply("b")])
+    assert list(caller.calls.calls) == ["b"]
+
+
+@given(st.lists(st.sampled_from("abcdefghxy"), max_size=30), st.integers(1, 8), st.booleans())
+def test_many_replies_at_once_end_what_they_would_end_one_by_one(
+    ids: list[str], size: int, is_failed: bool
+) -> None:
+    callers = Caller(), Caller()
+    for caller in callers:
+        for asked in ("abc", "de", "f", "gh"):
+            caller.ask(*asked)
+    replies = [failure(task_id) if is_failed else reply(task_id) for task_id in ids]
+    for one in replies:
+        callers[0].calls.end(one.id, one)
+    for at in range(0, len(replies), size):
+        callers[1].calls.end_all(replies[at : at + size])
+    one_by_one, at_once = callers
+    assert at_once.ends == one_by_one.ends
+    for caller in callers:
+        answered = len(caller.ends) + caller.calls.duplicates + caller.calls.strangers
+        assert (answered, caller.calls.replies) == (len(ids), len(caller.ends))
+    assert at_once.calls.strangers == one_by_one.calls.strangers
+    assert list(at_once.calls.calls) == list(one_by_one.calls.calls)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["ask", "reply", "forget", "late"]), st.sampled_from("abcd")), max_size=40)
 )

@@ -410,6 +410,26 @@ def test_batches_grow_by_what_was_answered_and_few_are_under_way_until_they_fit(
     in_a_loop(story)
 
 
+def test_ends_that_are_told_together_are_given_each_with_its_own_line_and_make_room() -> None:
+    async def story() -> None:
+        broker = Broker()
+        stream = opened(numbered(9), pack, broker.launch, 6, size=3)
+        following = asyncio.create_task(anext(stream))
+        await turns()
+        assert lengths(broker) == [3, 3]
+        _, on_end = broker.launched[0]
+        on_end({"3": Accepted(), "1": Accepted()})
+        given = [await following, await anext(stream)]
+        on_end({"2": Accepted()})
+        given.append(await anext(stream))
+        assert [(ended.line, ended.id) for ended in given] == [(3, "3"), (1, "1"), (2, "2")]
+        await turns()
+        assert lengths(broker) == [3, 3, 3]
+        await stream.aclose()
+
+    in_a_loop(story)
+
+
 def test_a_task_that_left_its_batch_for_a_retry_does_not_keep_the_next_ones_small() -> None:
     async def story() -> None:
         broker, learned = Broker(), LearningPace(1000, 4, 64, 100)
