@@ -203,6 +203,6 @@ def _cancelled_by_broker(tag: str) -> ConnectionLost:
 
 
 def room_of(prefetch: int, concurrency: int) -> int:
-    """How many deliveries may be held while acks wait. The broker must still be able to hand out half of the prefetch,
-    and as many as run at a time, or all but an eighth of them."""
+    """How many deliveries may be held while acks wait: the broker must still be able to hand out half of the
+    prefetch, and as many as run at a time, or all but an eighth of them."""
     return min(prefetch // 2, max(prefetch - concurrency, prefetch // 8))

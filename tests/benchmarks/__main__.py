@@ -56,7 +56,7 @@ _PACKAGES = ("pika", "celery", "aio-pika", "faststream", "taskiq", "taskiq-aio-p
 @click.option("--rounds", "count", type=click.IntRange(min=1), default=5, help="Rounds that count.")
 @click.option("--seconds", type=click.FloatRange(min=0.05), default=1.5, help="Of load, for each in a round.")
 @click.option("--window", type=click.IntRange(min=2), default=500, help="Tasks under way at a time.")
-@click.option("--calls", type=click.IntRange(min=0), default=100, help="Calls one at a time in a round.")
+@click.option("--calls", type=click.IntRange(min=0), default=200, help="Calls one at a time in a round.")
 @click.option("--peers", is_flag=True, help="Celery and the others as well, and the client in C.")
 @click.option("--only", multiple=True, metavar="NAME", help="These contestants alone (may be given again).")
 @click.option("--section", "asked", multiple=True, type=click.Choice(SECTIONS), help="Measure this as well.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,10 @@ ANSWER_S = 60.0
 PROBE_TASKS = 200
 
 _WARM_LOADS = 3
+
+#: A broker is given so long to come to rest, which is looked for so often: less than so much of a core.
+REST_S = 10.0
+_LOOK_S, _QUIET_CORES = 0.5, 0.1
 
 
 @dataclass(slots=True)
@@ -85,7 +90,8 @@ def rounds(place: Place, contestants: list[Pair], plan: Plan, on_round: Callable
     """A round to warm up, which does not count, then those of the plan.
 
     Each round runs all contestants, every other one in reverse, so that a machine that gets slower or faster
-    meanwhile does not favour anyone.
+    meanwhile does not favour anyone. Single calls come first, one contestant after the other, on a broker that has
+    come to rest: after a load it still writes, and the more the faster the load was.
     """
     loads: list[Load] = []
     order = list(contestants)
@@ -94,13 +100,33 @@ def rounds(place: Place, contestants: list[Pair], plan: Plan, on_round: Callable
         pair.warm(plan)
     for number in range(plan.rounds + 1):
         on_round(number)
-        taken = [_load(pair, number, plan, place) for pair in order]
+        come_to_rest(place)
+        calls = [_calls(pair, plan) for pair in order]
+        taken = [_load(pair, number, plan, place, each) for pair, each in zip(order, calls, strict=True)]
         loads += taken if number else []
         order.reverse()
     return loads
 
 
-def _load(pair: Pair, number: int, plan: Plan, place: Place) -> Load:
+def come_to_rest(place: Place) -> None:
+    """Return once the broker takes next to no CPU, or after some seconds; after one if that cannot be known."""
+    for _ in range(round(REST_S / _LOOK_S)):
+        before = cpu_s(place.pid)
+        time.sleep(1.0 if before is None else _LOOK_S)
+        after = cpu_s(place.pid)
+        if before is None or after is None or after - before <= _QUIET_CORES * _LOOK_S:
+            return
+
+
+def _calls(pair: Pair, plan: Plan) -> list[float]:
+    """Seconds of each single call."""
+    if not (pair.contestant.calls and plan.calls):
+        return []
+    calls: list[float] = pair.requester.ask(ANSWER_S, do="calls", tasks=plan.calls)
+    return calls
+
+
+def _load(pair: Pair, number: int, plan: Plan, place: Place, calls: list[float]) -> Load:
     def used() -> list[float | None]:
         return [pair.requester.cpu_s(), pair.worker.cpu_s(), cpu_s(place.pid), machine_cpu_s()]
 
@@ -114,9 +140,6 @@ def _load(pair: Pair, number: int, plan: Plan, place: Place) -> Load:
         None
         if requester is None or worker is None or broker is None or machine is None
         else max(0.0, machine - requester - worker - broker) * pair.tasks_per_s / 1e6
-    )
-    calls = (
-        pair.requester.ask(ANSWER_S, do="calls", tasks=plan.calls) if pair.contestant.calls and plan.calls else []
     )
     return Load(
         contestant=pair.contestant.name,

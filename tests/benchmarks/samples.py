@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run is. A round is so many seconds of load with ``window`` tasks under way, then single calls."""
+    """What one run is. A round is single calls, then so many seconds of load with ``window`` tasks under way."""
 
     rounds: int
     seconds: float
