@@ -64,10 +64,11 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     import asyncio
     import os
     import signal
-    import sys
 
-    # Whoever is told to stop before there is anything to stop has stopped as told; see also ``worker.command``.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Only noted until there is something to stop: what is raised here may be swallowed, since Python calls back in
+    # the middle of imports, and passes over what these callbacks raise.
+    told: list[signal.Signals] = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(signal.SIGTERM))
 
     from broker import logs
     from broker.config import load
@@ -77,7 +78,7 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     logs.configure(verbose=verbose, fields=of_worker(os.getpid()))
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
-    asyncio.run(run(load(config, {**os.environ, **own}), queues))
+    asyncio.run(run(load(config, {**os.environ, **own}), queues, told))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,21 @@ log = logging.getLogger("glassrabbit.worker")
 READINESS_S = 1.0
 
 
-async def run(settings: Settings, queues: Sequence[str]) -> None:
-    """Work until SIGTERM or SIGINT. Raises ``ConfigError``."""
+async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signals]) -> None:
+    """Work until SIGTERM or SIGINT; those in ``told`` came before. Raises ``ConfigError``."""
     sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
     executors = Executors(settings, queues)
-    loop, told = asyncio.get_running_loop(), list[signal.Signals]()
+    worker: Worker | None = None
+
+    def hear(number: signal.Signals) -> None:
+        if worker is None:
+            told.append(number)
+        else:
+            _on_signal(worker, number)
+
+    # One for all of the time: a signal that the loop has taken and not yet told would go to the one that was.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.append, number)
+        asyncio.get_running_loop().add_signal_handler(number, hear, number)
     executors.begin()
     # Children load their handlers while this process loads what speaks AMQP.
     worker = (await asyncio.to_thread(_worker))(settings, queues, executors)
@@ -41,8 +49,6 @@ async def run(settings: Settings, queues: Sequence[str]) -> None:
             "see docs/tls.md",
             endpoint,
         )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, worker, number)
     for number in told:
         _on_signal(worker, number)
     announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support.processes import is_running
 from tests.support.slowness import in_time
 from tests.support.vhost import body, task
 from tests.support.waiting import eventually
+from tests.support.workers import ROOT
 
 
 @pytest.mark.every_broker
@@ -124,3 +127,29 @@ def test_a_stop_at_any_moment_of_a_start_is_obeyed(installation: Installation) -
         time.sleep(0.04 * moment)
         worker.sigterm()
         assert worker.wait(8) in (0, -signal.SIGTERM), f"{0.04 * moment:g} s after it was started"
+
+
+TOLD_AT_THE_LAST_MOMENT = """
+import os, signal
+from worker import command
+from worker.__main__ import main
+
+load = command._worker
+
+def loaded():
+    kind = load()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return kind
+
+command._worker = loaded
+main(["queue_a"])
+"""
+
+
+def test_a_stop_that_comes_together_with_the_end_of_the_imports_is_obeyed(installation: Installation) -> None:
+    environment = {**installation.environment, "BROKER_URL": "amqp://guest:guest@127.0.0.1:9/"}
+    for _ in range(3):
+        ended = subprocess.run(
+            [sys.executable, "-c", TOLD_AT_THE_LAST_MOMENT], cwd=ROOT, env=environment, timeout=20, check=False
+        )
+        assert ended.returncode == 0
