@@ -8,7 +8,7 @@ are counted and dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from broker.errors import Refused
@@ -122,14 +122,7 @@ class PendingCalls:
 
     def _tell(self, call: Pending, ended: dict[str, End]) -> None:
         """So these of its tasks ended, which are no longer among the calls."""
-        tasks = call.request.tasks
-        for task_id in ended:
-            del tasks[task_id]
-        if not tasks:
-            self._leave(call)
-        self._ended.update(ended)
-        if len(self._ended) >= REMEMBERED:
-            self._begin_anew()
+        self._take_out(call, ended)
         self.replies += [*map(type, ended.values())].count(Reply)
         call.on_end(ended)
 
@@ -148,7 +141,7 @@ class PendingCalls:
     def forget(self, task_id: str) -> None:
         """The caller gave up: whatever comes for this id is a duplicate from now on."""
         if (call := self.calls.pop(task_id, None)) is not None:
-            self._forget(task_id, call)
+            self._take_out(call, (task_id,))
 
     def overdue(self, now_s: float) -> list[Pending]:
         if now_s < self._earliest_s:
@@ -167,24 +160,22 @@ class PendingCalls:
     def _each(self) -> list[Pending]:
         return list(dict.fromkeys(self.calls.values()))
 
-    def _forget(self, task_id: str, call: Pending) -> None:
+    def _take_out(self, call: Pending, ids: Collection[str]) -> None:
         tasks = call.request.tasks
-        del tasks[task_id]
+        for task_id in ids:
+            del tasks[task_id]
         if not tasks:
             self._leave(call)
-        self._remember(task_id)
+        self._remember(ids)
 
     def _leave(self, call: Pending) -> None:
         """No longer in the batch that they were last published as."""
         if call.batch_id:
             del self.batches[call.batch_id]
-            self._remember(call.batch_id)
+            self._remember((call.batch_id,))
             call.batch_id = ""
 
-    def _remember(self, ended_id: str) -> None:
-        self._ended.add(ended_id)
+    def _remember(self, ended: Collection[str]) -> None:
+        self._ended.update(ended)
         if len(self._ended) >= REMEMBERED:
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._ended, self._ended_before = set(), self._ended
+            self._ended, self._ended_before = set(), self._ended
