@@ -139,7 +139,7 @@ def decode_all(body: bytes) -> list[Any] | None:
         values = msgpack.unpackb(body, raw=False, strict_map_key=True)
         if type(values) is not list:
             return None
-        # Of a key that stands twice in a map one is left. Packing what there is takes less time than looking at each.
+        # Of a key that stands twice in a map one is left. To pack what there is costs less than to look at each.
         if msgpack.Packer(use_bin_type=True, buf_size=len(body) + 16).pack(values) != body:
             del values
             values = msgpack.unpackb(body, raw=False, strict_map_key=True, object_pairs_hook=_unique)
