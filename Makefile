@@ -1,6 +1,6 @@
 # What a person needs after `git clone`. Written for GNU make 3.81 (macOS) and later.
 # `make demo` is all it takes to see the system work; nothing is installed outside .venv but, where no broker
-# can be had otherwise, RabbitMQ itself (see broker/provision.py).
+# can be had otherwise, RabbitMQ itself (see broker/node/provision.py).
 
 PYTHON ?= python3
 ARGS ?=
@@ -20,11 +20,11 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## the whole system on a private broker, cleaned up afterwards
-	@$(RUN) -m broker.provision
+	@$(RUN) -m broker.node.provision
 	@$(RUN) -m dispatcher demo
 
 test: $(VENV)/.dev ## all tests, on a real broker; ARGS='-k name' picks some
-	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## style, format and types
@@ -33,11 +33,11 @@ lint: $(VENV)/.dev ## style, format and types
 	@$(RUN) -m mypy
 
 bench: $(VENV)/.dev ## measure, on a private broker
-	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m tests.benchmarks $(ARGS)
 
 chaos: $(VENV)/.dev ## load and faults for minutes, then a verdict; ARGS='--minutes 60 --seed 7'
-	@$(RUN) -m broker.provision --need $(NEED)
+	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m tests.chaos $(ARGS)
 
 clean: ## remove what make made here: .venv, caches, build output

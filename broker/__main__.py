@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from broker.config_command import config as config_group
-from broker.dead_command import dead
-from broker.doctor_command import doctor
-from broker.escaping import plain
-from broker.node_cli import down, up
-from broker.shell import config_option, log_format_option, told
-from broker.status_command import status
+from broker.commands.config import config as config_group
+from broker.commands.dead_letters import dead
+from broker.commands.doctor import doctor
+from broker.commands.node import down, up
+from broker.commands.status import status
+from broker.console.escaping import plain
+from broker.console.options import config_option, log_format_option, told
 from protocol.errors import ExitCode
 
 
@@ -33,10 +33,10 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
     """Make the topology of the configuration. What is there and the same stays as it is."""
     import asyncio
 
-    from broker.command import declare_all, differences, with_mailboxes
-    from broker.config import load
-    from broker.logs import configure
-    from broker.topology import topology_of
+    from broker.config.loader import load
+    from broker.console.logs import configure
+    from broker.topology.apply import declare_all, differences, with_mailboxes
+    from broker.topology.model import topology_of
     from protocol.names import is_mailbox_name
 
     configure()
@@ -65,9 +65,9 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
 @told
 def show(config: str | None, output: str) -> None:
     """Show the topology of the configuration. Asks no broker."""
-    from broker import show as shown
-    from broker.config import load
-    from broker.topology import topology_of
+    from broker.config.loader import load
+    from broker.topology import show as shown
+    from broker.topology.model import topology_of
 
     topology = topology_of(load(config))
     if output == "json":
@@ -75,7 +75,7 @@ def show(config: str | None, output: str) -> None:
     elif output == "mermaid":
         click.echo(shown.to_mermaid(topology))
     else:
-        from broker.tables import print_table
+        from broker.console.tables import print_table
 
         print_table(["kind", "name", "arguments or routing key", "what for"], shown.rows(topology))
 
@@ -87,10 +87,10 @@ def diff(config: str | None) -> ExitCode:
     """Compare the broker with the configuration, argument by argument. Exits with 1 if they differ."""
     import asyncio
 
-    from broker.command import differences
-    from broker.config import load
-    from broker.logs import configure
-    from broker.topology import topology_of
+    from broker.config.loader import load
+    from broker.console.logs import configure
+    from broker.topology.apply import differences
+    from broker.topology.model import topology_of
 
     configure()
     settings = load(config)
@@ -107,7 +107,7 @@ def completion(shell: str) -> None:
     Commands, options, and the names of queues, tasks and mailboxes in the configuration. For bash:
     source <(python -m broker completion bash)
     """
-    from broker.completion_scripts import SCRIPTS
+    from broker.commands.completion_scripts import SCRIPTS
 
     click.echo(SCRIPTS[shell], nl=False)
 

@@ -1,6 +1,6 @@
 """What can go wrong between us and the broker.
 
-pika's own exceptions are mapped to these in ``broker.translate`` and nowhere else.
+pika's own exceptions are mapped to these in ``broker.amqp.pika_errors`` and nowhere else.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from broker.config.settings import BrokerSettings
+from broker.config.tls import tls_context, untrusted
 from broker.errors import AccessRefused, Unreachable
-from broker.node_state import detached_management_url
-from broker.settings import BrokerSettings
-from broker.tls import tls_context, untrusted
+from broker.node.state import detached_management_url
 
 TIMEOUT_S = 10.0
 #: A queue tells its numbers every 5 s, and the API takes them up every 5 s. What exists is never so old.

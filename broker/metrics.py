@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from broker.traffic import Traffic
+from broker.amqp.traffic import Traffic
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from broker.shell import Seconds, config_option, log_format_option, names_of, told
-from dispatcher.batch_size import BatchSize
-from dispatcher.load_command import load
+from broker.console.options import Seconds, config_option, log_format_option, names_of, told
+from dispatcher.commands.batch_size import BatchSize
+from dispatcher.commands.load import load
 from protocol.errors import ExitCode
 
 _timeout = click.option(
@@ -68,7 +68,7 @@ def main(context: click.Context, config: str | None, timeout: float, output: str
                 raise click.UsageError(f"give --{name} after the command: {context.invoked_subcommand} --{name} …")
         context.obj = config
         return None
-    from dispatcher.commands import run_workload
+    from dispatcher.commands.tasks import run_workload
 
     return _run(lambda settings: run_workload(settings, timeout, output), config)
 
@@ -93,7 +93,7 @@ def call(
     config: str | None,
 ) -> ExitCode:
     """Have TASK done and print its result (-o json: the whole reply)."""
-    from dispatcher.commands import call as command
+    from dispatcher.commands.tasks import call as command
 
     arguments = _arguments(pairs, text)
     return _run(
@@ -135,7 +135,7 @@ def map_(
 
     Replies come in order of completion, each with the number of its line; memory does not grow with the input.
     """
-    from dispatcher.commands import map_lines
+    from dispatcher.commands.tasks import map_lines
 
     return _run(
         lambda settings: map_lines(
@@ -170,7 +170,7 @@ def submit(
     config: str | None,
 ) -> ExitCode:
     """Send TASK and print its id once the broker has it; do not wait for its end."""
-    from dispatcher.commands import submit as command
+    from dispatcher.commands.tasks import submit as command
 
     arguments = _arguments(pairs, text)
     if mailbox is not None:
@@ -196,7 +196,7 @@ def collect(context: click.Context, name: str, count: int | None, timeout: float
 
     A reply leaves the mailbox only after it was printed. Exit 1 if one of them is a failure.
     """
-    from dispatcher.commands import collect as command
+    from dispatcher.commands.tasks import collect as command
 
     _check_mailbox(name)
     return _run(lambda settings: command(settings, name, count, timeout), config or context.obj)
@@ -206,7 +206,7 @@ def collect(context: click.Context, name: str, count: int | None, timeout: float
 @told
 def demo() -> ExitCode:
     """Show the whole thing on a private broker: workers, results, a retry, a dead letter. Then clean up."""
-    from dispatcher.demo import run
+    from dispatcher.commands.demo import run
 
     return run()
 
@@ -217,9 +217,9 @@ main.add_command(load)
 def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
     import asyncio
 
-    from broker import garbage
-    from broker.config import load as settings_of
-    from broker.logs import configure
+    from broker.config.loader import load as settings_of
+    from broker.console import gc_tuning as garbage
+    from broker.console.logs import configure
 
     configure()
     settings = settings_of(config)
@@ -229,7 +229,7 @@ def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
 
 
 def _arguments(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:
-    from dispatcher.lines import BadLine, arguments_of
+    from dispatcher.json_lines import BadLine, arguments_of
 
     try:
         return arguments_of(pairs, text)

@@ -13,14 +13,14 @@ import time
 from functools import partial
 from typing import Any
 
-from broker.connection import Connection
-from broker.declare import ensure
+from broker.amqp.connection import Connection
+from broker.amqp.link import Link, LinkSettings
+from broker.amqp.link_state import State
+from broker.amqp.publisher import Publisher
+from broker.config.settings import Settings
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
-from broker.lifecycle import State
-from broker.link import Link, LinkSettings
-from broker.publisher import Publisher
-from broker.settings import Settings
-from broker.topology import topology_of
+from broker.topology.declare import ensure
+from broker.topology.model import topology_of
 from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
 from dispatcher.request import Request

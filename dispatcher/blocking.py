@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
-from broker.settings import Settings
+from broker.config.settings import Settings
 from dispatcher.client import DEFAULT_TIMEOUT_S, Dispatcher
 from dispatcher.pace import Batch
 from dispatcher.window import Ended, numbered

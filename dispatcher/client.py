@@ -9,10 +9,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
 
-from broker.declare import ensure_mailbox
+from broker.config.settings import Settings
 from broker.errors import ConnectionLost
-from broker.settings import Settings
-from broker.topology import mailbox as mailbox_topology
+from broker.topology.declare import ensure_mailbox
+from broker.topology.model import mailbox as mailbox_topology
 from dispatcher.asking import Asking
 from dispatcher.errors import NoMailbox, Overdue, TaskFailed
 from dispatcher.mailbox import Mailbox

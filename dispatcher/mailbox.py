@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from broker.channel import Channel
-from broker.connection import Connection
+from broker.amqp.channel import Channel
+from broker.amqp.connection import Connection
 from broker.errors import AccessRefused, ConnectionLost
 from dispatcher.errors import NoMailbox
 from protocol.limits import Limits

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from broker.link import Link
+from broker.amqp.link import Link
+from broker.amqp.traffic import Traffic
 from broker.metrics import Family, publishes, single
-from broker.traffic import Traffic
 from dispatcher.pending import PendingCalls
 
 _DISPATCHER = "glassrabbit_dispatcher"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from broker.delay import LONGEST_S, enter
-from broker.publisher import Message
-from broker.settings import Settings
+from broker.amqp.publisher import Message
+from broker.config.settings import Settings
 from dispatcher.errors import BadRequest, UnknownTask
 from protocol.batch import pack_batch
 from protocol.codec import Encoder
+from protocol.delay import LONGEST_S, enter
 from protocol.limits import LONGEST_EXPIRATION_MS
 from protocol.names import DIRECT_REPLY_TO, TASKS, is_task_name, new_id
 from protocol.task import Task, task_properties

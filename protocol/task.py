@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from protocol.addresses import reply_kind
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits, cut
 from protocol.names import APP_ID, CONTENT_TYPE, is_id, is_task_name
 from protocol.properties import HeaderValue, Properties, Reader, ReceivedProperties, bad, optional_text
+from protocol.reply_address import reply_kind
 
 VERSION = 1
 #: Upper bounds of what a header may claim: counts, and milliseconds (the year 2286).

@@ -21,8 +21,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from broker.node import private_node
-from dispatcher.demo import CONFIG
+from broker.node.local import private_node
+from dispatcher.commands.demo import CONFIG
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from broker.shell import config_option, log_format_option, names_of, told
-from worker.autoscale_command import autoscale
-from worker.scale_command import scale
-from worker.up_command import up
+from broker.console.options import config_option, log_format_option, names_of, told
+from worker.scaling.autoscale_command import autoscale
+from worker.scaling.scale_command import scale
+from worker.scaling.up_command import up
 
 COMMANDS = {"up": up, "scale": scale, "autoscale": autoscale}
 
@@ -37,7 +37,7 @@ class WithCommands(click.Command):
 
 def _is_queue(word: str, others: list[str]) -> bool:
     """Whether the configuration, also one that is named further on, has a queue of that name."""
-    from broker.config import load
+    from broker.config.loader import load
     from broker.errors import ConfigError
 
     named = [after for before, after in pairwise(others) if before in ("-c", "--config")]
@@ -70,10 +70,10 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     told: list[signal.Signals] = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(signal.SIGTERM))
 
-    from broker import logs
-    from broker.config import load
+    from broker.config.loader import load
+    from broker.console import logs
     from worker.command import run
-    from worker.log_fields import of_worker
+    from worker.telemetry.log_fields import of_worker
 
     logs.configure(verbose=verbose, fields=of_worker(os.getpid()))
     # As if by the environment, so that it is checked together with everything it has to fit.

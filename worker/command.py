@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from broker import garbage
-from broker.settings import Settings
-from broker.tls import is_in_the_open
-from worker.executors import Executors, import_paths
-from worker.health import serving
+from broker.config.settings import Settings
+from broker.config.tls import is_in_the_open
+from broker.console import gc_tuning as garbage
+from worker.execution.executors import Executors, import_paths
+from worker.health.pages import serving
 
 if TYPE_CHECKING:
     from worker.worker import Worker

@@ -1,8 +1,8 @@
-"""Completion of ``python -m worker``; see ``broker.completion``."""
+"""Completion of ``python -m worker``; see ``broker.commands.completion``."""
 
 from __future__ import annotations
 
-from broker.completion import answer
+from broker.commands.completion import answer
 from worker.__main__ import main
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from broker.delay import LONGEST_S
+from protocol.delay import LONGEST_S
 
 
 class Retry(Exception):

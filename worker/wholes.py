@@ -1,7 +1,7 @@
 """Batches as a whole, from their delivery to the ack: for tasks that take microseconds, for which the account that
 is kept of each one would cost more than all the rest.
 
-It is the same order of effects as in ``worker.attempt``, and goes on there for each task that is singled out.
+It is the same order of effects as in ``worker.lifecycle``, and goes on there for each task that is singled out.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from protocol.batch import read_plain_batch
 from protocol.limits import Limits
 from protocol.reply import Run, done_bodies
 from protocol.task import Task
-from worker.answers import Answers
-from worker.batch import Batch
-from worker.delivery import Delivery
+from worker.execution.handler import Ran
+from worker.execution.outcome import Done, Outcome
+from worker.execution.runner import Runs
 from worker.failpoint import failpoint
-from worker.handler import Ran
-from worker.ledger import Ledger, Running
-from worker.meter import Meter
-from worker.outcome import Done, Outcome
-from worker.runs import Runs
+from worker.intake.batch import Batch
+from worker.intake.delivery import Delivery
+from worker.intake.ledger import Ledger, Running
+from worker.intake.whole import Share, Whole
+from worker.settlement.reply_buffer import Answers
+from worker.telemetry.meter import Meter
 from worker.under_way import UnderWay
-from worker.whole import Share, Whole
 
 
 class Wholes:

@@ -12,16 +12,16 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.link import LinkSettings
-from broker.settings import Settings, effective_prefetch
-from broker.topology import topology_of
-from worker.attempt import Attempts
-from worker.consumer import Consumer
-from worker.delivery import Delivery
-from worker.executors import Executors
-from worker.metrics import Snapshot
-from worker.outbox import Outbox
-from worker.suspects import Suspects
+from broker.amqp.link import LinkSettings
+from broker.config.settings import Settings, effective_prefetch
+from broker.topology.model import topology_of
+from worker.execution.executors import Executors
+from worker.intake.consumer import Consumer
+from worker.intake.delivery import Delivery
+from worker.intake.quarantine import Suspects
+from worker.lifecycle import Attempts
+from worker.settlement.outbox import Outbox
+from worker.telemetry.snapshot import Snapshot
 
 log = logging.getLogger("glassrabbit.worker")
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import click
 
-from broker.shell import told
-from broker.tables import print_table
+from broker.console.options import told
+from broker.console.tables import print_table
 from protocol.errors import ExitCode
 from tests.benchmarks import sections
 from tests.benchmarks.c_client import CannotBuild, build

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from broker import garbage
+from broker.console import gc_tuning as garbage
 from tests.benchmarks.work import ANSWER
 
 _WAIT_S = 1.0

@@ -10,7 +10,7 @@ import contextlib
 import time
 from statistics import median
 
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.client import Dispatcher
 from tests.benchmarks.contestants import Contestant, stampers, task_of
 from tests.benchmarks.measure import start_worker

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.client import Dispatcher
 from dispatcher.pending import End
 from protocol.reply import Reply

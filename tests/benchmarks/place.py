@@ -18,13 +18,13 @@ import pika
 import pika.exceptions
 import yaml
 
-from broker.config import load
-from broker.connection import connect
-from broker.declare import declare
-from broker.endpoint import Endpoint, parse_endpoint, split_urls
+from broker.amqp.connection import connect
+from broker.config.endpoint import Endpoint, parse_endpoint, split_urls
+from broker.config.loader import load
 from broker.errors import ConfigError
-from broker.node import private_node
-from broker.topology import topology_of
+from broker.node.local import private_node
+from broker.topology.declare import declare
+from broker.topology.model import topology_of
 from protocol.names import dead_queue
 from tests.benchmarks.contestants import Contestant, configuration, sleeper, stampers
 from tests.support.brokers import ContainerBroker

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from broker import garbage
+from broker.console import gc_tuning as garbage
 from tests.benchmarks.work import ANSWER
 
 #: Before the first of the paced calls.

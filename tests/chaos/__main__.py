@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 from pika.exceptions import AMQPError
 
-from broker.shell import told
-from broker.tables import print_table
+from broker.console.options import told
+from broker.console.tables import print_table
 from protocol.errors import ExitCode
 from tests.chaos import records, report
 from tests.chaos.checker import Verdict, check

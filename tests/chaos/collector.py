@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 
-from broker.config import load
+from broker.config.loader import load
 from broker.errors import BrokerError
 from dispatcher.client import Dispatcher
 from dispatcher.errors import NoMailbox

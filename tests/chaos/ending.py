@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from broker.topology import topology_of
+from broker.topology.model import topology_of
 from tests.chaos import installation, procfs
 from tests.chaos.fleet import Fleet
 from tests.chaos.reading import letters

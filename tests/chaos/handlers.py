@@ -19,7 +19,7 @@ from tests.chaos.workload import digest_of
 from worker import Reject, Retry, current
 
 #: A child is a process of its own, and its parent holds the connection; in the other executors we do.
-_IN_CHILD = getattr(__main__.__spec__, "name", "") == "worker.child"
+_IN_CHILD = getattr(__main__.__spec__, "name", "") == "worker.execution.child_main"
 #: Read once: whoever has lost its parent gets another one.
 WORKER = os.getppid() if _IN_CHILD else os.getpid()
 

@@ -21,9 +21,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
-from broker.config import load
-from broker.endpoint import Endpoint
-from broker.settings import Settings
+from broker.config.endpoint import Endpoint
+from broker.config.loader import load
+from broker.config.settings import Settings
 from protocol.names import TASKS
 from tests.chaos import attacks, process
 from tests.chaos.attacks import Attack, Victim

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.settings import Settings, effective_prefetch
+from broker.config.settings import Settings, effective_prefetch
 from tests.chaos.fleet import Side
 from tests.chaos.records import Mode, Promise
 

@@ -12,7 +12,7 @@ import runpy
 import sys
 from typing import get_args
 
-from broker import channel
+from broker.amqp import channel
 from tests.chaos.mutants import BY_NAME, MUTANTS, Role
 
 MODULES: dict[Role, str] = {

@@ -8,10 +8,10 @@ from typing import Any
 from protocol.reply import PackedReply
 from protocol.task import Task
 from tests.chaos.planted_worker import swap
-from worker import answers
-from worker.batch import Batch, Part
-from worker.ledger import Running
-from worker.publications import Publications
+from worker.intake.batch import Batch, Part
+from worker.intake.ledger import Running
+from worker.settlement import reply_buffer as answers
+from worker.settlement.publishing import Publications
 
 
 def batch_acked_with_its_first() -> None:

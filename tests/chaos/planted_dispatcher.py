@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+from broker.amqp.publisher import Message, OnEnd, Publisher
 from broker.errors import ConfirmLost, PublishError
-from broker.publisher import Message, OnEnd, Publisher
 from dispatcher.asking import Asking
 from dispatcher.errors import UnknownTask
 from dispatcher.mailbox import Mailbox

@@ -13,25 +13,25 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from broker import delay
-from broker.channel import Channel
-from broker.connection import Connection
+from broker.amqp.channel import Channel
+from broker.amqp.connection import Connection
+from broker.amqp.publisher import Message
 from broker.errors import ConnectionLost
-from broker.publisher import Message
+from protocol import delay
 from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
 from protocol.properties import Properties
 from protocol.reply import PackedReply
 from protocol.task import Attempt, Task
-from worker import publications
-from worker.admission import Admission
-from worker.attempt import Attempts
-from worker.consumer import Consumer, OnDelivery
-from worker.delivery import Delivery
-from worker.ledger import Key, Ledger, Running
-from worker.outbox import Outbox
-from worker.replies import Replies
-from worker.whole import Whole
+from worker.intake.admission import Admission
+from worker.intake.consumer import Consumer, OnDelivery
+from worker.intake.delivery import Delivery
+from worker.intake.ledger import Key, Ledger, Running
+from worker.intake.whole import Whole
+from worker.lifecycle import Attempts
+from worker.settlement import publishing as publications
+from worker.settlement.outbox import Outbox
+from worker.settlement.replies import Replies
 from worker.worker import Worker
 
 #: Of an id, for a ledger that is too short of it.

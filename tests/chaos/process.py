@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
-from broker import logs
+from broker.config.settings import Settings
+from broker.console import logs
 from broker.errors import AccessRefused, ConnectionLost, Unreachable
-from broker.settings import Settings
 from dispatcher.client import Dispatcher
 from tests.chaos.records import Ledger
 

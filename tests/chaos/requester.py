@@ -15,9 +15,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from broker.config import load
+from broker.config.loader import load
+from broker.config.settings import Settings
 from broker.errors import Refused
-from broker.settings import Settings
 from dispatcher.client import Dispatcher
 from dispatcher.errors import NoMailbox, NoReply, UnknownTask
 from dispatcher.pending import End

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from broker import config
-from broker.settings import Settings
+from broker.config import loader as config
+from broker.config.settings import Settings
 from tests.chaos import installation, procfs
 from tests.chaos.fleet import Place
 from tests.chaos.incidents import Incidents

@@ -16,8 +16,8 @@ from types import TracebackType
 
 import yaml
 
-from broker import config
-from broker.topology import topology_of
+from broker.config import loader as config
+from broker.topology.model import topology_of
 from tests.chaos import installation, mutant, records
 from tests.chaos.checker import Verdict, check
 from tests.chaos.fleet import Place, Side

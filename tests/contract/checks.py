@@ -11,21 +11,21 @@ import pika
 import pytest
 from pika import frame, spec
 
-from broker.delay import enter, level_key, ttl_ms
-from broker.settings import TaskSettings
-from broker.translate import to_pika
-from protocol.addresses import ReplyKind, is_direct_address, reply_kind
+from broker.amqp.pika_errors import to_pika
+from broker.config.settings import TaskSettings
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import decode, decode_arguments, encode
+from protocol.dead_letter import letter_properties, salvage, why
+from protocol.delay import enter, level_key, ttl_ms
 from protocol.errors import Malformed
-from protocol.letter import letter_properties, salvage, why
 from protocol.limits import DEFAULT_LIMITS
 from protocol.names import delay_level, mailbox_of
 from protocol.properties import Properties, ReceivedProperties
 from protocol.reply import Failure, Reply, Run, Unreadable, pack_done, pack_failed, read_replies
+from protocol.reply_address import ReplyKind, is_direct_address, reply_kind
 from protocol.task import Attempt, Requester, Task, read_requester, read_task, task_properties
 from tests.contract.vectors import Vector, octets, same, value_of
-from worker.admission import admit
+from worker.intake.admission import admit
 
 TASKS = {
     name: TaskSettings(queue="queue_a", handler="worker.tasks:noop")

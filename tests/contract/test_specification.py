@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.topology import build
+from broker.topology.model import build
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
 from protocol.task import Attempt, Task, attempt_table, task_properties

@@ -12,7 +12,7 @@ from pathlib import Path
 import pika.exceptions
 import pytest
 
-from broker.delay import enter
+from protocol.delay import enter
 from tests.support.administrator import limit_length
 from tests.support.brokers import Broker
 from tests.support.installation import Installation

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from broker.connection import connect
+from broker.amqp.connection import connect
+from broker.amqp.publisher import Message, Publisher
 from broker.errors import ConfirmLost, ConnectionLost
-from broker.publisher import Message, Publisher
 from dispatcher.client import Dispatcher
 from dispatcher.errors import NoReply
 from protocol.properties import Properties

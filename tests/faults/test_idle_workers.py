@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.channel import Channel
-from broker.config import load
-from broker.link import LinkSettings
-from broker.topology import topology_of
+from broker.amqp.channel import Channel
+from broker.amqp.link import LinkSettings
+from broker.config.loader import load
+from broker.topology.model import topology_of
 from protocol.names import OBITUARIES
 from tests.faults.conftest import Proxies
 from tests.support.installation import Installation
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, run
-from worker import consumer
-from worker.consumer import Consumer
-from worker.delivery import Delivery
+from worker.intake import consumer
+from worker.intake.consumer import Consumer
+from worker.intake.delivery import Delivery
 
 PREFETCH = 4
 WITHIN_S = 15.0

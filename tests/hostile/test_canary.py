@@ -215,7 +215,7 @@ def test_help_and_usage_show_nothing_of_the_environment(installation: Installati
 PROGRAM = """
 import asyncio, logging, os, sys, traceback
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.client import Dispatcher
 
 async def main():

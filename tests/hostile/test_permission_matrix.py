@@ -12,7 +12,7 @@ import pika.exceptions
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from broker.topology import Topology, topology_of
+from broker.topology.model import Topology, topology_of
 from protocol.names import TASKS
 from tests.support.hostile_socket import Closed, Socket, task_fields
 from tests.support.hostile_users import PASSWORD, RIGHTS, Users

@@ -1,6 +1,6 @@
 """Properties as bytes against what reads them: refused, or a task that can be written again; nothing else.
 
-The bytes go the way that they go in a worker: the frame reader of ``broker.wire``, then admission.
+The bytes go the way that they go in a worker: the frame reader of ``broker.amqp.pika_connection``, then admission.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.translate import to_pika
-from broker.wire import BrokenProperties, read_frame
+from broker.amqp.pika_connection import BrokenProperties, read_frame
+from broker.amqp.pika_errors import to_pika
+from protocol.dead_letter import letter_properties, salvage
 from protocol.errors import Malformed
-from protocol.letter import letter_properties, salvage
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reply import Failure, Run, pack_failed, read_replies
 from protocol.task import Task, read_requester, read_task, task_properties
@@ -24,7 +24,7 @@ from tests.contract.checks import TASKS, content_header, decoded_header
 from tests.contract.vectors import octets, section, title
 from tests.support.hostile_socket import HEADER
 from tests.unit.test_task import tasks
-from worker.admission import admit
+from worker.intake.admission import admit
 
 BODY = b"\x80"
 #: What the largest frame leaves for properties.

@@ -14,7 +14,7 @@ from tests.support.by_hand import reply
 from tests.support.hostile_socket import Socket, short, task_fields
 from tests.support.installation import Install, Installation
 from tests.support.vhost import Vhost, body, task
-from worker.nodes import MOST
+from worker.settlement.reply_nodes import MOST
 
 VICTIM = "victim"
 INVENTED = 200

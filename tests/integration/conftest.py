@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.settings import Settings
+from broker.config.settings import Settings
 from tests.support.brokers import Broker, Brokers
 from tests.support.caller import Caller
 from tests.support.installation import Install, Installation

@@ -94,7 +94,7 @@ def test_a_slow_input_does_not_hold_up_the_results(installation: Installation) -
 
 
 CALLS_WITHIN_INPUTS = """
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.blocking import BlockingDispatcher
 
 with BlockingDispatcher(load(None)) as dispatcher:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from broker.node import private_node
+from broker.node.local import private_node
 from tests.support.waiting import eventually
 
 _ROOT = Path(__file__).parents[2]

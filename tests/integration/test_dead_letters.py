@@ -17,7 +17,7 @@ import msgpack
 import pika
 import pytest
 
-from broker.dead_command import dead as group
+from broker.commands.dead_letters import dead as group
 from protocol.names import new_id
 from protocol.reply import Reply
 from tests.integration.test_readme import assert_printed, run_block

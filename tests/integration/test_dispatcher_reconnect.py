@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker import config
-from broker.settings import Settings
+from broker.config import loader as config
+from broker.config.settings import Settings
 from dispatcher.client import Dispatcher
 from protocol.reply import Reply
 from tests.support.administrator import close_connections

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from broker import config
-from broker.delay import due_key
-from broker.doctor import Point, State, Verdict, diagnosis
-from broker.doctor_command import examine
-from broker.doctor_facts import gather
+from broker.commands.doctor import examine
+from broker.config import loader as config
+from broker.doctor.facts import gather
+from broker.doctor.verdict import Point, State, Verdict, diagnosis
+from protocol.delay import due_key
 from protocol.names import OBITUARIES
 from tests.support.brokers import Broker, free_port
 from tests.support.commands import Ended, command

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from broker.connection import connect
-from broker.declare import declare
-from broker.topology import topology_of
+from broker.amqp.connection import connect
+from broker.topology.declare import declare
+from broker.topology.model import topology_of
 from dispatcher.client import Dispatcher
 from tests.support.installation import Installation
 from tests.support.waiting import run

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dispatcher.load_plan import Part, Plan
-from dispatcher.load_run import run_load
+from dispatcher.load_test.plan import Part, Plan
+from dispatcher.load_test.run import run_load
 from tests.integration.test_readme import assert_printed, run_block
 from tests.support.commands import Ended, command
 from tests.support.installation import Install, Installation

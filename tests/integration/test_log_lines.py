@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from broker.log_flood import MOST
-from broker.log_json import FIELDS
+from broker.console.log_json import FIELDS
+from broker.console.log_throttle import MOST
 from tests.support.commands import command
 from tests.support.installation import Install, Installation
 from tests.support.vhost import task

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from broker.delay import due_key
+from protocol.delay import due_key
 from protocol.names import DUE, LOST, OBITUARIES
 from tests.support.installation import Install, Installation
 from tests.support.slowness import in_time

@@ -18,10 +18,10 @@ import pika
 import pika.exceptions
 import pytest
 
-from broker.node import Node, NodeError, private_node
-from broker.node_docker import DockerNode, engine_answers
-from broker.node_files import find_server
-from broker.node_ready import PrivateNode
+from broker.node.docker import DockerNode, engine_answers
+from broker.node.files import find_server
+from broker.node.local import Node, NodeError, private_node
+from broker.node.ready import PrivateNode
 
 _ROOT = Path(__file__).parents[2]
 _LISTEN = "0A"
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def server() -> None:
     """A rabbitmq-server on this machine; on CI there has to be one."""
     if find_server() is None:
-        assert "CI" not in os.environ, "no rabbitmq-server: run python -m broker.provision --need server"
+        assert "CI" not in os.environ, "no rabbitmq-server: run python -m broker.node.provision --need server"
         pytest.skip("private nodes are containers on this machine")
 
 
@@ -49,7 +49,7 @@ def node(server: None) -> Iterator[PrivateNode]:
 def up_process() -> Iterator[subprocess.Popen[str]]:
     """``broker up``, ended with the test if the test does not end it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from broker.node_cli import up; up()"],
+        [sys.executable, "-c", "from broker.commands.node import up; up()"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -227,7 +227,7 @@ def test_up_leaves_nothing_when_it_is_ended_while_starting(
 def test_a_signal_waits_until_the_number_of_a_program_that_is_started_is_noted() -> None:
     program = """
         import os, signal
-        from broker.node import _undisturbed
+        from broker.node.local import _undisturbed
         try:
             with _undisturbed():
                 os.kill(os.getpid(), signal.SIGINT)
@@ -295,7 +295,7 @@ def _queues_after_declaring(node: PrivateNode, name: str) -> set[str]:
 
 def _run(state: Path, command: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", f"from broker.node_cli import {command}; {command}()", *options],
+        [sys.executable, "-c", f"from broker.commands.node import {command}; {command}()", *options],
         env={**os.environ, "XDG_STATE_HOME": str(state)},
         capture_output=True,
         text=True,

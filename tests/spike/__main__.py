@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.node import private_node
+from broker.node.local import private_node
 from tests.integration.test_compose import Project
 from tests.spike.picture import draw, title
 from tests.spike.run import Plan, Site, spike, text, wrong

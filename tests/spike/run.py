@@ -17,14 +17,14 @@ from typing import Any
 
 import pika
 
-from broker import config
-from broker.settings import Settings
+from broker.config import loader as config
+from broker.config.settings import Settings
 from dispatcher.client import Dispatcher
 from protocol.errors import GlassrabbitError
 from tests.support.installation import make_topology
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
-from worker.autoscale import Decision, Sample
+from worker.scaling.autoscale import Decision, Sample
 
 QUEUE = "queue_a"
 #: What stands beside the configuration, on this machine and in containers.

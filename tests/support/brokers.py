@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from broker.node import Node
-from broker.node_files import find_server
+from broker.node.files import find_server
+from broker.node.local import Node
 from tests.support.management import Management
 from tests.support.waiting import eventually
 
@@ -264,7 +264,7 @@ def engine_answers() -> bool:
 def why_not(name: str) -> str | None:
     """Why a broker of this name cannot be had here, or None if it can. Pulls its image if it is missing."""
     if name == LOCAL:
-        return None if find_server() else "no rabbitmq-server is installed (python -m broker.provision)"
+        return None if find_server() else "no rabbitmq-server is installed (python -m broker.node.provision)"
     if not engine_answers():
         return "no Docker engine answers"
     return _pull_problem(IMAGES[name])

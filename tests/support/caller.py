@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from broker.settings import Settings
+from broker.config.settings import Settings
 from dispatcher.client import Dispatcher
 from protocol.reply import Reply
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker import config
-from broker.settings import Settings
+from broker.config import loader as config
+from broker.config.settings import Settings
 from dispatcher.window import Ended
 from protocol.reply import Reply
 from tests.support.caller import Caller

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker import config
-from broker.settings import Settings
+from broker.config import loader as config
+from broker.config.settings import Settings
 from tests.support.installation import Installation
 
 PASSWORD = "s3cret"

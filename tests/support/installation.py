@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from broker import config
-from broker.connection import connect
-from broker.declare import declare
-from broker.settings import Settings
-from broker.topology import topology_of
+from broker.amqp.connection import connect
+from broker.config import loader as config
+from broker.config.settings import Settings
+from broker.topology.declare import declare
+from broker.topology.model import topology_of
 from tests.support.caller import Caller
 from tests.support.journal import Journal
 from tests.support.vhost import Vhost

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from broker.connection import connect
-from broker.publisher import Message, Publisher
-from broker.settings import Settings
-from protocol.letter import letter_properties
+from broker.amqp.connection import connect
+from broker.amqp.publisher import Message, Publisher
+from broker.config.settings import Settings
+from protocol.dead_letter import letter_properties
 from protocol.limits import DEFAULT_LIMITS
 from protocol.names import DEAD, new_id
 from protocol.task import Attempt, Task, task_properties

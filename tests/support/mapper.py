@@ -11,7 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.client import Dispatcher
 from dispatcher.pace import Batch
 from protocol.reply import Reply

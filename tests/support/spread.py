@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from broker import config
+from broker.config import loader as config
 from tests.support.brokers import why_not
 from tests.support.caller import Caller
 from tests.support.cluster import Cluster, Member

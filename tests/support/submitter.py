@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from broker.config import load
+from broker.config.loader import load
 from dispatcher.client import Dispatcher
 
 #: So many wait for their confirms at a time.

@@ -14,8 +14,8 @@ import pika
 from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from broker.channel import Channel
-from broker.wire import BrokenProperties, Wire, read_frame
+from broker.amqp.channel import Channel
+from broker.amqp.pika_connection import BrokenProperties, Wire, read_frame
 
 CHANNELS = (1, 2)
 #: The tags of each channel's consumers: one that acks, one that does not.

@@ -14,7 +14,7 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from protocol.letter import Why, why
+from protocol.dead_letter import Why, why
 from protocol.names import APP_ID, CONTENT_TYPE, dead_queue, new_id
 from tests.support.brokers import Broker
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.addresses import ReplyKind, is_direct_address, node_part, reply_kind, reply_node
+from protocol.reply_address import ReplyKind, is_direct_address, node_part, reply_kind, reply_node
 
 KEY = bytes(range(16))
 

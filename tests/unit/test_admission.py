@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.settings import TaskSettings
-from broker.wire import BrokenProperties
+from broker.amqp.pika_connection import BrokenProperties
+from broker.config.settings import TaskSettings
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS
 from tests.contract.checks import received
 from tests.unit.test_task import fields, known, properties
-from worker.admission import admit
+from worker.intake.admission import admit
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 TASKS = {

@@ -19,7 +19,10 @@ BELOW = {
     "worker": {"protocol", "broker", "worker"},
     "dispatcher": {"protocol", "broker", "dispatcher"},
 }
-PIKA = {f"broker/{name}.py" for name in ("wire", "streams", "connection", "channel", "translate")}
+PIKA = {
+    f"broker/amqp/{name}.py"
+    for name in ("pika_connection", "pika_transport", "connection", "channel", "pika_errors")
+}
 #: Modules that do input or output, or wait.
 IO = {
     "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "pathlib", "select", "selectors",
@@ -109,7 +112,7 @@ def test_nothing_is_unpickled_evaluated_or_built_by_name(file: Path) -> None:
 
 def test_modules_are_imported_by_name_only_where_handlers_are_loaded() -> None:
     loading = {name_of(file) for file in SOURCES if "importlib" in tops(file)}
-    assert loading <= {"worker/handler.py"}
+    assert loading <= {"worker/execution/handler.py"}
 
 
 def test_the_folder_docker_is_no_package() -> None:
@@ -119,3 +122,34 @@ def test_the_folder_docker_is_no_package() -> None:
 def test_the_top_of_the_repository_shows_what_the_design_names() -> None:
     shown = {entry.name for entry in ROOT.iterdir() if not entry.name.startswith(".")}
     assert {name for name in shown if not name.endswith(".egg-info")} - LEFT_BEHIND <= TOP_LEVEL
+
+
+def folders() -> dict[str, set[str]]:
+    """Which folder imports which: siblings and their descendants, not a folder's own parents."""
+    found: dict[str, set[str]] = {}
+    for file in SOURCES:
+        here = file.parent.relative_to(ROOT).parts
+        for module in imports(file):
+            there = tuple(module.split("."))
+            while there and not (ROOT.joinpath(*there) / "__init__.py").exists():
+                there = there[:-1]
+            if there and here[: len(there)] != there and there[: len(here)] != here:
+                found.setdefault("/".join(here), set()).add("/".join(there))
+    return found
+
+
+def test_no_folder_imports_another_that_imports_it_by_whatever_way() -> None:
+    direct = folders()
+
+    def reached(folder: str, on_the_way: tuple[str, ...] = ()) -> None:
+        assert folder not in on_the_way, f"a circle: {' → '.join((*on_the_way, folder))}"
+        for other in sorted(direct.get(folder, ())):
+            reached(other, (*on_the_way, folder))
+
+    for folder in direct:
+        reached(folder)
+
+
+def test_each_folder_says_what_it_promises() -> None:
+    for folder in {file.parent for file in SOURCES}:
+        assert ast.get_docstring(tree_of(folder / "__init__.py")), name_of(folder)

@@ -8,9 +8,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.scaling_settings import FallbackSettings, ScalingSettings
-from worker.autoscale import STEP_UP, Decision, Memory, Sample, decide
-from worker.up import LONGEST_BACKOFF_S, backoff_s
+from broker.config.scaling_settings import FallbackSettings, ScalingSettings
+from worker.scaling.autoscale import STEP_UP, Decision, Memory, Sample, decide
+from worker.scaling.pool import LONGEST_BACKOFF_S, backoff_s
 
 samples = st.builds(
     Sample,

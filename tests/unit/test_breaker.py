@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.breaker_settings import BreakerSettings
+from broker.config.breaker_settings import BreakerSettings
 from protocol.errors import ErrorCode
-from worker.breaker import Breaker, State, works
-from worker.outcome import Done, Failed, Outcome, Rejected, RetryAsked
+from worker.execution.breaker import Breaker, State, works
+from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
 
 def breaker(runs: int, failure_share: float = 0.5) -> Breaker:

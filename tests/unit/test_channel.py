@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from pika import frame, spec
 
-import broker.channel
-from broker.channel import ACK_WAIT_S, Channel
+import broker.amqp.channel
+from broker.amqp.channel import ACK_WAIT_S, Channel
+from broker.amqp.pika_connection import Wire
 from broker.errors import ConnectionLost
-from broker.wire import Wire
 from protocol.properties import Properties
 from tests.support.frames import Decoder, Event
 from tests.support.twins import ACKING, Twin, method
@@ -43,7 +43,7 @@ def said(
 @pytest.fixture
 def for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ack that waits does so for longer than any test."""
-    monkeypatch.setattr(broker.channel, "ACK_WAIT_S", 60.0)
+    monkeypatch.setattr(broker.amqp.channel, "ACK_WAIT_S", 60.0)
 
 
 def heard(twin: Twin) -> list[Event]:

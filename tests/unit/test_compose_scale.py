@@ -13,12 +13,21 @@ from typing import Any
 
 import pytest
 
+from broker.config.settings import Settings
 from broker.errors import ConfigError
-from broker.settings import Settings
 from tests.support.processes import is_running
 from tests.support.waiting import eventually, run
-from worker.compose import DockerError, Project, Service, docker, duration_s, problem, project_of, services_of
-from worker.containers import Containers
+from worker.scaling.compose import (
+    DockerError,
+    Project,
+    Service,
+    docker,
+    duration_s,
+    problem,
+    project_of,
+    services_of,
+)
+from worker.scaling.containers import Containers
 
 SETTINGS = Settings.model_validate({"queues": {"queue_a": {}, "queue_b": {}}})
 #: Stands for docker: keeps its containers in a file, and does as other files say.

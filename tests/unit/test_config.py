@@ -11,13 +11,11 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from broker.config import load
-from broker.contradictions import contradictions, too_slow_together
-from broker.delay import LONGEST_S
-from broker.endpoint import parse_endpoint
-from broker.errors import ConfigError
-from broker.scaling_settings import FallbackSettings, ScalingSettings
-from broker.settings import (
+from broker.config.consistency import contradictions, too_slow_together
+from broker.config.endpoint import parse_endpoint
+from broker.config.loader import load
+from broker.config.scaling_settings import FallbackSettings, ScalingSettings
+from broker.config.settings import (
     BrokerSettings,
     DefaultSettings,
     LimitsSettings,
@@ -29,7 +27,9 @@ from broker.settings import (
     WorkItem,
     effective_prefetch,
 )
-from broker.tls import TlsSettings
+from broker.config.tls import TlsSettings
+from broker.errors import ConfigError
+from protocol.delay import LONGEST_S
 from protocol.limits import DEFAULT_LIMITS
 
 SHIPPED = Path(__file__).parents[2] / "config.yml"
@@ -875,7 +875,7 @@ def test_errors_of_settings_built_in_code_do_not_show_it_either() -> None:
 
 def test_importing_the_settings_loads_neither_yaml_nor_pika() -> None:
     heavy = {"yaml", "pika", "rich", "click", "asyncio"}
-    code = f"import sys, broker.settings; print(*({heavy} & set(sys.modules)))"
+    code = f"import sys, broker.config.settings; print(*({heavy} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60

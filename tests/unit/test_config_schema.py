@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from broker.config import load
-from broker.config_schema import MEANINGS, schema
+from broker.config.loader import load
+from broker.config.schema import MEANINGS, schema
 from broker.errors import ConfigError
 
 SCHEMA = schema()
@@ -81,7 +81,7 @@ def test_what_reading_refuses_does_not_fit(text: str, tmp_path: Path) -> None:
 def test_every_key_says_what_it_means_and_in_which_unit() -> None:
     for name, section in sections():
         for key, shape in section["properties"].items():
-            assert len(shape["description"]) > 5, f"{name}.{key}: add it to MEANINGS of broker/config_schema.py"
+            assert len(shape["description"]) > 5, f"{name}.{key}: add it to MEANINGS of broker/config/schema.py"
             if key.endswith("_s"):
                 assert (shape["x-unit"], shape["description"][-11:]) == ("seconds", "In seconds.")
             if key.endswith("_bytes"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import with_places
-from broker.config_show import Row, rows
-from broker.settings import Settings
+from broker.commands.config_rows import Row, rows
+from broker.config.loader import with_places
+from broker.config.settings import Settings
 
 TEXT = """\
 broker: {url: [amqp://u:canary@h1/v, amqps://u:canary@h2/v], heartbeat_s: null}

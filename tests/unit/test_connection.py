@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.connection import connect
-from broker.endpoint import parse_endpoint
+from broker.amqp.connection import connect
+from broker.config.endpoint import parse_endpoint
 from tests.support.waiting import eventually, run
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.consumer import room_of
+from worker.intake.consumer import room_of
 
 
 @pytest.mark.parametrize(

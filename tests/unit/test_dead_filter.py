@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from broker.dead import MissingQueue, dead_queues
-from broker.dead_filter import Chosen, Filter, since_ms
-from broker.settings import Settings
+from broker.config.settings import Settings
+from broker.dead_letters.filter import Chosen, Filter, since_ms
+from broker.dead_letters.queue import MissingQueue, dead_queues
 from protocol.limits import DEFAULT_LIMITS
 from protocol.names import LOST
 from tests.unit.test_dead_text import ID, letter

@@ -5,8 +5,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker.replay import NO_EXPIRY, NO_REPLY, Edit, Report, edit_of, properties_of, replayed
-from broker.wire import BrokenProperties
+from broker.amqp.pika_connection import BrokenProperties
+from broker.dead_letters.replay import NO_EXPIRY, NO_REPLY, Edit, Report, edit_of, properties_of, replayed
 from protocol.codec import NotEncodable
 from protocol.errors import ExitCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.dead import Letter
-from broker.dead_text import (
+from broker.dead_letters.queue import Letter
+from broker.dead_letters.text import (
     BODY,
     CELL,
     HEAD,

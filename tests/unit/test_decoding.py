@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pika import spec
 from pika.exceptions import AMQPError
 
-from broker.decoding import read_properties
-from broker.translate import to_pika
+from broker.amqp.decoding import read_properties
+from broker.amqp.pika_errors import to_pika
 from protocol.properties import Properties
 
 ID = "0f8fad5bd9cb469fa16570867728950e"

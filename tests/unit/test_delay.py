@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.delay import LEVELS, LONGEST_S, UNIT_MS, due_key, enter, level_key, ttl_ms
+from protocol.delay import LEVELS, LONGEST_S, UNIT_MS, due_key, enter, level_key, ttl_ms
 
 TASK = "task_a"
 delays = st.floats(0, LONGEST_S)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.diff import compare, stale_bindings
-from broker.topology import Binding, Topology, build
+from broker.topology.diff import compare, stale_bindings
+from broker.topology.model import Binding, Topology, build
 
 TOPOLOGY = build({"queue_a": 50, "queue_b": 50}, {"task_a": "queue_a", "task_b": "queue_b"})
 

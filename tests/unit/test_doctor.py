@@ -10,15 +10,27 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from broker.doctor import Api, Facts, Point, Probe, Reached, Rights, State, Verdict, diagnosis, exit_code
-from broker.doctor_access import DEFAULT_EXCHANGE, check_permissions, check_reachable
-from broker.doctor_broker import check_alarms, check_clocks, check_headroom, check_management, check_version, skew
-from broker.doctor_command import examine
-from broker.doctor_limits import check_consumer_timeout, check_delivery_limit, check_heartbeat, check_prefetch
-from broker.doctor_tasks import check_delay_line, check_probe, check_results, check_topology, check_workers
-from broker.doctor_text import to_json, to_text
+from broker.commands.doctor import examine
+from broker.config.settings import Settings
+from broker.doctor.check_access import DEFAULT_EXCHANGE, check_permissions, check_reachable
+from broker.doctor.check_broker import (
+    check_alarms,
+    check_clocks,
+    check_headroom,
+    check_management,
+    check_version,
+    skew,
+)
+from broker.doctor.check_limits import (
+    check_consumer_timeout,
+    check_delivery_limit,
+    check_heartbeat,
+    check_prefetch,
+)
+from broker.doctor.check_tasks import check_delay_line, check_probe, check_results, check_topology, check_workers
+from broker.doctor.text import to_json, to_text
+from broker.doctor.verdict import Api, Facts, Point, Probe, Reached, Rights, State, Verdict, diagnosis, exit_code
 from broker.management import Clock
-from broker.settings import Settings
 from protocol.names import DEAD, OBITUARIES, REPLIES, TASKS
 from tests.support.pages import section
 

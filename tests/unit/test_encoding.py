@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pika import frame, spec
 from pika.exceptions import ShortStringTooLong
 
-from broker.encoding import ack_frames, publish_frames
-from broker.translate import to_pika
+from broker.amqp.encoding import ack_frames, publish_frames
+from broker.amqp.pika_errors import to_pika
 from protocol.properties import Properties
 
 LONGEST = 40

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.endpoint import Endpoint, parse_endpoint, parse_endpoints, shown
+from broker.config.endpoint import Endpoint, parse_endpoint, parse_endpoints, shown
 
 SECRET = "canary"
 

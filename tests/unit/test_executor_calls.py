@@ -20,13 +20,13 @@ import pytest
 
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.waiting import eventually
-from worker.child_process import Child
 from worker.context import Current
-from worker.executor import Executor, SeriesExecutor
-from worker.handler import Call, Ran, Series
-from worker.outcome import Done, Failed, Outcome, Rejected
-from worker.processes import SWEEP_S, ProcessExecutor
-from worker.threads import ThreadExecutor
+from worker.execution.child_process import Child
+from worker.execution.executor import Executor, SeriesExecutor
+from worker.execution.handler import Call, Ran, Series
+from worker.execution.outcome import Done, Failed, Outcome, Rejected
+from worker.execution.process_executor import SWEEP_S, ProcessExecutor
+from worker.execution.thread_executor import ThreadExecutor
 
 HANDLERS = {name: f"tests.support.handlers:{name}" for name in ("echo", "hold", "note", "crash")}
 KINDS = ("process", "thread")
@@ -391,6 +391,6 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
 
 
 def test_a_child_that_runs_plain_functions_does_without_an_event_loop() -> None:
-    code = "import sys, worker.child; print(*sys.modules)"
+    code = "import sys, worker.execution.child_main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"asyncio", "ssl", "pika", "pydantic"} & set(loaded.stdout.split())

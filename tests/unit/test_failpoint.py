@@ -67,7 +67,7 @@ def test_only_the_named_point_counts() -> None:
 def test_every_point_is_passed_somewhere_in_the_worker() -> None:
     passed = {
         call.args[0].value
-        for file in (ROOT / "worker").glob("*.py")
+        for file in (ROOT / "worker").rglob("*.py")
         for call in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)

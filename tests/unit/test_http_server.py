@@ -12,8 +12,8 @@ from http import HTTPStatus
 import pytest
 
 from tests.support.waiting import run
-from worker import http_server
-from worker.http_server import HEAD_BYTES, MOST_CONNECTIONS, Answer, HttpServer, Pages
+from worker.health import http_server
+from worker.health.http_server import HEAD_BYTES, MOST_CONNECTIONS, Answer, HttpServer, Pages
 
 TOKEN = "correct-horse-battery"
 BIG = b"x" * 16_000_000

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
+from broker.config.http_settings import HttpSettings
+from broker.config.http_settings import ports as tried
+from broker.config.loader import load
 from broker.errors import ConfigError
-from broker.http_settings import HttpSettings
-from broker.http_settings import ports as tried
 from tests.support.workers import ROOT
 
 TOKEN = "correct-horse-battery"

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reply import PackedReply
 from protocol.task import Task
-from worker.batch import Batch
-from worker.delivery import Delivery
-from worker.ledger import Key, Ledger, Running
-from worker.whole import Whole
+from worker.intake.batch import Batch
+from worker.intake.delivery import Delivery
+from worker.intake.ledger import Key, Ledger, Running
+from worker.intake.whole import Whole
 
 A: Key = "a"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.translate import to_pika
+from broker.amqp.pika_errors import to_pika
+from protocol.dead_letter import letter_properties, salvage, why
 from protocol.errors import ErrorCode
-from protocol.letter import letter_properties, salvage, why
 from protocol.limits import DEFAULT_LIMITS
 from protocol.properties import Properties
 from tests.contract.checks import content_header, decoded_header, received

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import lifecycle
-from broker.lifecycle import TRANSITIONS, Event, IllegalTransition, State, after
+from broker.amqp import link_state as lifecycle
+from broker.amqp.link_state import TRANSITIONS, Event, IllegalTransition, State, after
 
 DIAGRAM = (lifecycle.__doc__ or "").partition("::")[2]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from broker.errors import Refused
 from dispatcher.errors import NoReply, UnknownTask
-from dispatcher.lines import (
+from dispatcher.json_lines import (
     BadLine,
     arguments_of,
     dumps,

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from broker.errors import Refused
 from dispatcher.errors import BadRequest, NoReply, UnknownTask
-from dispatcher.load_compare import NoPicture, NoRun, compare, draw, read_run
-from dispatcher.load_histogram import Histogram, drawn
-from dispatcher.load_plan import Part, Plan, parts_of, spread, under_way
-from dispatcher.load_tally import Tally
-from dispatcher.load_text import changed, print_run
-from dispatcher.load_threshold import threshold_of
+from dispatcher.load_test.compare import NoPicture, NoRun, compare, draw, read_run
+from dispatcher.load_test.histogram import Histogram, drawn
+from dispatcher.load_test.plan import Part, Plan, parts_of, spread, under_way
+from dispatcher.load_test.tally import Tally
+from dispatcher.load_test.text import changed, print_run
+from dispatcher.load_test.threshold import threshold_of
 from dispatcher.metrics import Metrics
 from dispatcher.pending import End
 from protocol.limits import Limits

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.config import load
-from dispatcher.load_ab import judged, row
-from dispatcher.load_ab_sides import BadSetting, Side, patient, side_of
-from dispatcher.load_ab_verdict import FIGURES, LEAST_ROUNDS, compared, outside, turns
+from broker.config.loader import load
+from dispatcher.load_ab.session import judged, row
+from dispatcher.load_ab.sides import BadSetting, Side, patient, side_of
+from dispatcher.load_ab.verdict import FIGURES, LEAST_ROUNDS, compared, outside, turns
 
 Turn = dict[str, Any]
 #: How much slower than alone the machine is at a turn, and one measurement in it.

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.log_flood import MOST, WINDOW_S, Flood, Kind
-from broker.log_json import LONGEST_LINE, JsonLines
-from broker.logs import Bounded, Escaping
+from broker.console.log_json import LONGEST_LINE, JsonLines
+from broker.console.log_throttle import MOST, WINDOW_S, Flood, Kind
+from broker.console.logs import Bounded, Escaping
 from tests.support.waiting import eventually
 
 HOSTILE = '\x1b[2J\r\n{"level": "info"}\x07\x7f\x9b5A\u202e\u2028\ud800 ü 🐇'

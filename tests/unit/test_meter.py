@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker.amqp.traffic import Traffic
 from broker.metrics import BOUNDS_S, Histogram, page
-from broker.traffic import Traffic
 from protocol.errors import ErrorCode
 from protocol.names import new_id
 from protocol.task import Task
-from worker.meter import FATES, Meter
-from worker.metrics import Snapshot, families
+from worker.telemetry.meter import FATES, Meter
+from worker.telemetry.snapshot import Snapshot, families
 
 
 def shown(meter: Meter, traffic: Traffic | None = None) -> dict[tuple[Any, ...], float]:

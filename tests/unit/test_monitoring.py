@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from broker.settings import Settings
-from broker.traffic import Traffic
+from broker.amqp.traffic import Traffic
+from broker.config.settings import Settings
 from dispatcher import metrics as dispatcher_metrics
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.pages import block_with, section, unsaid
-from worker import metrics as worker_metrics
-from worker.meter import Meter
-from worker.runs import Runs
-from worker.threads import ThreadExecutor
+from worker.execution.runner import Runs
+from worker.execution.thread_executor import ThreadExecutor
+from worker.telemetry import snapshot as worker_metrics
+from worker.telemetry.meter import Meter
 
 _ROOT = Path(__file__).parents[2]
 _PROMETHEUS = _ROOT / "docker" / "prometheus"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.config.settings import BrokerSettings
 from broker.management import Management
-from broker.settings import BrokerSettings
 
 NOTED = {"pid": "1", "url": "amqp://guest:guest@127.0.0.1:24056/", "management_url": "http://127.0.0.1:31000"}
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from protocol.addresses import node_part
-from worker.nodes import CHOKED, MOST, REFILL_S, Nodes
+from protocol.reply_address import node_part
+from worker.settlement.reply_nodes import CHOKED, MOST, REFILL_S, Nodes
 
 CLUSTER = "rabbit@first"
 

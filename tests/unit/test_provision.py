@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.provision import Facts, Need, Step, plan
+from broker.node.provision import Facts, Need, Step, plan
 
 _ANY_FACTS = st.builds(
     Facts,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
 
+from broker.amqp.pika_connection import Wire
+from broker.amqp.publisher import Message, Publisher
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
-from broker.publisher import Message, Publisher
-from broker.wire import Wire
 from protocol.properties import Properties
 from tests.support.twins import Twin, method
 

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delay import LONGEST_S
-from broker.settings import RetrySettings
+from broker.config.settings import RetrySettings
+from protocol.delay import LONGEST_S
 from protocol.errors import ErrorCode
 from protocol.task import Task
+from worker.execution.outcome import Failed, Rejected, RetryAsked
 from worker.expiry import is_expired
-from worker.outcome import Failed, Rejected, RetryAsked
-from worker.settlement import Bury, RetryIn, backoff_s, settle
+from worker.settlement.policy import Bury, RetryIn, backoff_s, settle
 
 RETRY = RetrySettings()
 NOW = 1_700_000_000_000

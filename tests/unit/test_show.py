@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from broker import show
-from broker.topology import build
+from broker.topology import show
+from broker.topology.model import build
 
 TOPOLOGY = build({"queue_a": 50}, {"task_a": "queue_a", "reports.daily": "queue_a"}, ["my-box"])
 MERMAID = show.to_mermaid(TOPOLOGY).splitlines()

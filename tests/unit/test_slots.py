@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.context import Current
-from worker.handler import Call
-from worker.outcome import Done, Outcome
-from worker.slots import Slots
+from worker.execution.handler import Call
+from worker.execution.outcome import Done, Outcome
+from worker.execution.slots import Slots
 
 
 class Holders:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from broker.scaling_settings import ScalingSettings
-from dispatcher.load_compare import compare
+from broker.config.scaling_settings import ScalingSettings
+from dispatcher.load_test.compare import compare
 from tests.spike.picture import draw, title
 from tests.spike.run import Plan, text, wrong
 from tests.support.pages import block_with, section
 from tests.support.workers import ROOT
-from worker.autoscale import Memory, Sample, decide
+from worker.scaling.autoscale import Memory, Sample, decide
 
 STEP_S = 0.1
 #: Workers start slowly, and what the management API tells is old.

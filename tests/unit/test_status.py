@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from broker.settings import Settings
-from broker.status import Listing, Status, queue_names, status_of
-from broker.status_counts import Counts, counts_of, with_counts
-from broker.status_text import bar, duration, to_json, to_tables
+from broker.config.settings import Settings
+from broker.status.counts import Counts, counts_of, with_counts
+from broker.status.summary import Listing, Status, queue_names, status_of
+from broker.status.text import bar, duration, to_json, to_tables
 from protocol.names import OBITUARIES, delay_level
 
 NOW_S = 1_800_000_000.0

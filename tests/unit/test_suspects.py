@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel import Channel
-from worker.delivery import Delivery
-from worker.suspects import next_of, threshold
+from broker.amqp.channel import Channel
+from worker.intake.delivery import Delivery
+from worker.intake.quarantine import next_of, threshold
 
 
 def delivery(task_id: str | None, returned: object, *, redelivered: bool = True, headers: Any = ...) -> Delivery:

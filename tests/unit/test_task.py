@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.translate import to_pika
+from broker.amqp.pika_errors import to_pika
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from protocol.task import Attempt, Task, read_requester, read_task, task_properties

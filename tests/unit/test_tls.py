@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.endpoint import parse_endpoint
+from broker.config.endpoint import parse_endpoint
+from broker.config.settings import BrokerSettings
+from broker.config.tls import TlsSettings, is_in_the_open, tls_context, untrusted
 from broker.errors import ConfigError, Unreachable, Untrusted
 from broker.management import Management
-from broker.settings import BrokerSettings
-from broker.tls import TlsSettings, is_in_the_open, tls_context, untrusted
 from protocol.errors import ExitCode
 from tests.support.certificates import Authority, Pair, self_signed
 

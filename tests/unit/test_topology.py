@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delay import enter
-from broker.settings import Settings
-from broker.topology import Exchange, ExchangeType, Queue, Topology, build, mailbox, task_bindings, topology_of
+from broker.config.settings import Settings
+from broker.topology.model import (
+    Exchange,
+    ExchangeType,
+    Queue,
+    Topology,
+    build,
+    mailbox,
+    task_bindings,
+    topology_of,
+)
+from protocol.delay import enter
 from tests.unit.test_delay import matches
 
 TASKS = {"task_a": "queue_a", "task_b": "queue_b", "daily": "queue_a", "reports.daily": "queue_b"}

@@ -17,8 +17,8 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorStackTimeout,
 )
 
+from broker.amqp.pika_errors import connect_error, lost_error
 from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable, Untrusted
-from broker.translate import connect_error, lost_error
 from protocol.errors import ExitCode
 
 WHERE = "amqp://someone:***@host:5672/vhost"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.unsettled import Unsettled
+from broker.amqp.acks import Unsettled
 
 
 class Broker:

@@ -6,7 +6,7 @@ import os
 import signal
 
 from tests.support.waiting import run
-from worker.up_process import End, WorkerProcess
+from worker.scaling.pool_process import End, WorkerProcess
 
 NOWHERE = {**os.environ, "BROKER_URL": "amqp://127.0.0.1:1"}
 

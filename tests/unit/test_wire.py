@@ -16,8 +16,8 @@ from pika.channel import Channel, ContentFrameAssembler
 from pika.connection import Connection
 from pika.exceptions import AMQPError
 
-from broker.wire import BrokenProperties
-from broker.wire import read_frame as read
+from broker.amqp.pika_connection import BrokenProperties
+from broker.amqp.pika_connection import read_frame as read
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 FLAGS = {

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.wire import Wire
+from broker.amqp.pika_connection import Wire
 from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
 STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "80"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pika import frame, spec
 
-from broker.wire import Wire
+from broker.amqp.pika_connection import Wire
 from tests.support.twins import ACKING, RAISE, Twin, compare, delivery, framed, frames_of, method
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dispatcher.commands.workload import HEAD, Report, Sent, task_map
 from dispatcher.errors import NoReply, UnknownTask
-from dispatcher.workload import HEAD, Report, Sent, task_map
 from protocol.errors import ExitCode, GlassrabbitError
 from protocol.reply import Failure, Reply, Run
 

@@ -1,0 +1,292 @@
+"""One AMQP channel as awaitable methods over pika's callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from pika import exceptions as pika_errors
+from pika import spec
+
+from broker.amqp.acks import Unsettled
+from broker.amqp.encoding import publish_frames
+from broker.amqp.pika_connection import OnConfirm, OnDelivery, Wire
+from broker.amqp.pika_errors import lost_error, mapped, to_pika
+from broker.errors import ConnectionLost
+from protocol.properties import Properties
+
+T = TypeVar("T")
+
+#: So long an ack waits for others at most: as long as a few calls take, one after the other.
+ACK_WAIT_S = 0.005
+#: RabbitMQ's own limit of a prefetch.
+_MOST_UNACKED = 65_535
+
+
+class Channel:
+    """An open channel. Whatever it waits for ends with ``ConnectionLost`` when the channel does.
+
+    The delivery tags of a channel mean nothing on any other: a delivery keeps its ``Channel``, and ``ack`` on
+    one that has ended does nothing and says so.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._wire: Wire = channel.connection
+        self._number: int = channel.channel_number
+        self._unsettled = Unsettled()
+        #: Acks may wait for each other while no more deliveries than this are held: the least of its consumers'.
+        self._room = _MOST_UNACKED
+        self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
+        channel.add_on_close_callback(self._on_closed)
+        #: Of the latest message that was handed over.
+        self.last_tag = 0
+        self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
+        channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
+        channel.add_on_cancel_callback(lambda frame: self._leave_to_pika(str(frame.method.consumer_tag)))
+
+    @property
+    def is_open(self) -> bool:
+        """False as soon as it is closing: nothing can be settled on it any more."""
+        return not self.closed.done() and bool(self._channel.is_open)
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        self.end(lost_error(error, "the channel"))
+
+    def end(self, reason: ConnectionLost) -> None:
+        """It is over, whether or not the broker has answered: what waits for it ends now. Idempotent."""
+        self._wire.forget(self._number)
+        resolve(self.closed, reason)
+
+    async def _rpc(
+        self,
+        call: Callable[..., Any],
+        *arguments: Any,
+        on_answer: Callable[[Any], None] = lambda _frame: None,
+        **options: Any,
+    ) -> Any:
+        """``on_answer`` is called before anything is read that comes after the answer."""
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def on_frame(frame: Any) -> None:
+            on_answer(frame)
+            resolve(answered, frame)
+
+        with mapped("the channel"):
+            call(*arguments, **options, callback=on_frame)
+        await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done():
+            raise self.closed.result()
+        return answered.result()
+
+    async def confirm_select(self, on_confirm: OnConfirm, on_return: Callable[[Any, Any], None]) -> None:
+        """Put the channel into confirm mode. Returns are called back before the confirm that covers them.
+
+        Neither callback may raise: that would end the connection.
+        """
+        self._channel.add_on_return_callback(
+            lambda _channel, method, properties, _body: on_return(method, properties)
+        )
+
+        def on_frame(frame: Any) -> None:
+            method = frame.method
+            on_confirm(method.delivery_tag, method.multiple, isinstance(method, spec.Basic.Nack))
+
+        def on_answer(_frame: Any) -> None:
+            self._wire.confirms[self._number] = on_confirm
+
+        await self._rpc(self._channel.confirm_delivery, on_frame, on_answer=on_answer)
+
+    async def consume(
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int = 0,
+        tag: str | None = None,
+        auto_ack: bool = False,
+        room: int = 0,
+    ) -> str:
+        """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false). ``room``:
+        while no more deliveries than this are held the broker can hand out enough, and acks may wait: see ``ack``.
+
+        ``on_delivery`` may not raise: that would end the connection.
+        """
+        if prefetch:
+            await self._rpc(self._channel.basic_qos, prefetch_count=prefetch)
+        if not auto_ack:
+            self._room = min(self._room, room)
+        deliver = on_delivery if auto_ack else partial(self._deliver, on_delivery)
+
+        def on_answer(frame: Any) -> None:
+            if self.is_open:
+                self._wire.deliveries[self._number, frame.method.consumer_tag.encode()] = deliver
+
+        frame = await self._rpc(
+            self._channel.basic_consume,
+            queue,
+            lambda _channel, method, properties, body: deliver(method, properties, body),
+            auto_ack=auto_ack,
+            consumer_tag=tag,
+            on_answer=on_answer,
+        )
+        return str(frame.method.consumer_tag)
+
+    @property
+    def unsettled(self) -> int:
+        """Messages that were handed over to be settled, and are not."""
+        return self._unsettled.outstanding
+
+    def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
+        self.last_tag = method.delivery_tag
+        self._unsettled.add(method.delivery_tag)
+        on_delivery(method, properties, body)
+
+    def _leave_to_pika(self, tag: str) -> None:
+        """It gives back what still arrives for a consumer that is cancelled."""
+        self._wire.deliveries.pop((self._number, tag.encode()), None)
+
+    def on_cancel(self, callback: Callable[[str], None]) -> None:
+        """Call back with the consumer's tag when the broker cancels it (its queue was deleted, or a timeout)."""
+        self._channel.add_on_cancel_callback(lambda frame: callback(str(frame.method.consumer_tag)))
+
+    async def cancel(self, tag: str) -> None:
+        """Stop a consumer. What it has prefetched stays unacked, and ours to settle."""
+        self._leave_to_pika(tag)
+        await self._rpc(self._channel.basic_cancel, tag)
+
+    async def get(self, queue: str) -> tuple[Any, Any, bytes] | None:
+        """Fetch one message to be acked, or None if the queue is empty. One at a time on a channel."""
+        self._got = asyncio.get_running_loop().create_future()
+        got = self._got
+
+        def on_got(method: Any, properties: Any, body: bytes) -> None:
+            resolve(got, (method, properties, body))
+
+        with mapped("the channel"):
+            self._channel.basic_get(
+                queue,
+                lambda _channel, method, properties, body: self._deliver(on_got, method, properties, body),
+            )
+        waiting: set[asyncio.Future[Any]] = {got, self.closed}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not got.done():
+            raise self.closed.result()
+        return got.result()
+
+    def _on_get_empty(self, _frame: Any) -> None:
+        if self._got is not None:
+            resolve(self._got, None)
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Properties, *, mandatory: bool
+    ) -> None:
+        """Hand a persistent message to the connection. Raises ``ConnectionLost``; success says nothing yet."""
+        frames = None
+        if self._channel.is_open:
+            frames = publish_frames(
+                self._number,
+                exchange,
+                routing_key,
+                body,
+                properties,
+                mandatory=mandatory,
+                longest=self._wire.longest_body,
+            )
+        if frames is not None:
+            self._wire.write(frames)
+            return
+        with mapped("the channel"):
+            self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
+
+    def before_write(self, action: Callable[[], None]) -> None:
+        """Call back before the frames of this turn of the loop are written: what is published then joins them."""
+
+        def frames() -> list[bytes]:
+            action()
+            return []
+
+        self._wire.write_late(frames)
+
+    def ack(self, tag: int) -> bool:
+        """Settle a delivery for good. False if the channel has ended: the broker delivers it again.
+
+        Acks wait for each other, and are written in one frame as far as they leave no gap: to the end of this turn
+        of the loop, or, where there is room (see ``consume``), at most ``ACK_WAIT_S``. A quorum queue writes its
+        log for an ack as it does for a message, so an ack that leaves at once holds up the next task of whoever
+        asks for one after the other. They never overtake anything; a publish may overtake them, which is never
+        less safe, and nothing else does.
+        """
+        if not self.is_open:
+            return False
+        if not self._unsettled.ack(tag):
+            return self._settle(self._channel.basic_ack, tag)
+        has_room = self._unsettled.held <= self._room
+        if self._unsettled.collected == 1:
+            self._wire.write_late(partial(self._unsettled.frames, self._number), ACK_WAIT_S if has_room else 0.0)
+        elif not has_room:
+            self._wire.flush_soon()
+        return True
+
+    def nack(self, tag: int) -> bool:
+        """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
+        settled = self._settle(self._channel.basic_nack, tag, requeue=True)
+        if settled:
+            self._unsettled.remove(tag)
+        return settled
+
+    def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:
+        if not self.is_open:
+            return False
+        try:
+            method(tag, **options)
+        except pika_errors.AMQPError:
+            return False
+        return True
+
+    async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:
+        await self._rpc(
+            self._channel.exchange_declare, name, exchange_type, durable=True, arguments=dict(arguments)
+        )
+
+    async def require_exchange(self, name: str) -> None:
+        """Return if the exchange is there; otherwise the channel ends (404)."""
+        await self._rpc(self._channel.exchange_declare, name, passive=True)
+
+    async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        await self._rpc(self._channel.queue_declare, name, durable=True, arguments=dict(arguments))
+
+    async def delete_queue(self, name: str) -> None:
+        await self._rpc(self._channel.queue_delete, name)
+
+    async def delete_exchange(self, name: str) -> None:
+        await self._rpc(self._channel.exchange_delete, name)
+
+    async def inspect_queue(self, name: str) -> tuple[int, int]:
+        """Ready messages and consumers of a queue; if it is missing, the channel ends (404)."""
+        frame = await self._rpc(self._channel.queue_declare, name, passive=True)
+        return frame.method.message_count, frame.method.consumer_count
+
+    async def bind(self, source: str, destination: str, routing_key: str, *, to_exchange: bool) -> None:
+        method = self._channel.exchange_bind if to_exchange else self._channel.queue_bind
+        await self._rpc(method, destination, source, routing_key)
+
+    async def unbind(self, source: str, destination: str, routing_key: str, *, to_exchange: bool) -> None:
+        method = self._channel.exchange_unbind if to_exchange else self._channel.queue_unbind
+        await self._rpc(method, destination, source, routing_key)
+
+    async def close(self) -> None:
+        """Close the channel; what is unacked on it goes back to its queue."""
+        self._wire.forget(self._number)
+        with contextlib.suppress(pika_errors.AMQPError):
+            self._channel.close()
+        await asyncio.wait({self.closed}, timeout=2.0)
+
+
+def resolve(future: asyncio.Future[T], value: T) -> None:
+    """Answer a future that may have been answered, or given up, before."""
+    if not future.done():
+        future.set_result(value)

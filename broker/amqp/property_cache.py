@@ -1,0 +1,100 @@
+"""Property lists that are alike: what one requester sends again and again differs in a few places only.
+
+Such a list is cut into what varies (ids, the timestamp, 64-bit numbers among the headers: all of a fixed size) and
+the rest. One with the same rest as a list that was read before has the same fields in the same places, since their
+sizes are in the rest. So it is read only where somebody asks for its fields, and whoever knows what to make of the
+one knows what to make of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from operator import itemgetter
+from typing import Any
+
+from broker.amqp.decoding import read_properties, varying
+from broker.amqp.pika_errors import fields_by_pika
+
+#: How many kinds are kept, of lists of so many bytes that differ in so many places: a peer that makes up its own
+#: cannot fill memory.
+KEPT, LONGEST, MOST_PLACES = 512, 1024, 8
+#: Where every list is of a new kind, only so many of them cost the time to learn it.
+LEARNT_EACH = 8
+
+
+class Kind:
+    """What is common to lists that are alike."""
+
+    __slots__ = ("values", "varying")
+
+    def __init__(self, varying: tuple[str, ...], values: Callable[[bytes], Any]) -> None:
+        #: Names of what varies, in order; a header is ``headers.`` and its key.
+        self.varying = varying
+        #: The bytes of that in a list of this kind: a tuple, if there is more than one.
+        self.values = values
+
+
+class Alike:
+    """The properties of a message whose list is of a known kind, by their names as in pika.
+
+    They may be copied, and those of a copy changed, as with pika's: ``raw`` is what was received.
+    """
+
+    def __init__(self, kind: Kind, flags: int, raw: bytes) -> None:
+        self.kind = kind
+        self.raw = raw
+        self._flags = flags
+        self._is_read = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is no attribute yet: at the first of the properties all of them become attributes."""
+        if name.startswith("_") or self._is_read:
+            raise AttributeError(name)
+        fields = read_properties(self.raw, 0, len(self.raw), self._flags)
+        if fields is None:
+            # Of what varies only the ids can be other than plain: text that is not UTF-8.
+            fields = fields_by_pika(self._flags, self.raw)
+        # What was set before holds.
+        self.__dict__ = {**fields, **self.__dict__, "_is_read": True}
+        return getattr(self, name)
+
+
+class Kinds:
+    """The kinds of lists that one connection has received."""
+
+    def __init__(self) -> None:
+        self._rests: dict[tuple[int, int], Callable[[bytes], Hashable]] = {}
+        self._kinds: dict[tuple[int, int, Hashable], Kind] = {}
+        self._misses = 0
+
+    def find(self, flags: int, raw: bytes) -> Kind | None:
+        """The kind of a list, if it is known: then the list can be read."""
+        rest = self._rests.get((flags, len(raw)))
+        return None if rest is None else self._kinds.get((flags, len(raw), rest(raw)))
+
+    def learn(self, flags: int, raw: bytes) -> None:
+        """A list could be read that is of no known kind."""
+        self._misses += 1
+        if self._misses % LEARNT_EACH or len(raw) > LONGEST:
+            return
+        try:
+            places = list(varying(flags, raw))
+        except ValueError:
+            return
+        if not 0 < len(places) <= MOST_PLACES:
+            return
+        if len(self._kinds) >= KEPT:
+            self._rests.clear()
+            self._kinds.clear()
+        rest = itemgetter(*_between([(start, end) for _, start, end in places], len(raw)))
+        values = itemgetter(*[slice(start, end) for _, start, end in places])
+        self._rests[flags, len(raw)] = rest
+        self._kinds[flags, len(raw), rest(raw)] = Kind(tuple(name for name, _, _ in places), values)
+
+
+def _between(places: list[tuple[int, int]], size: int) -> Iterator[slice]:
+    at = 0
+    for start, end in places:
+        yield slice(at, start)
+        at = end
+    yield slice(at, size)

@@ -1,0 +1,235 @@
+"""``python -m broker dead …``: options and words only. What they do is in ``broker.dead_letters.actions``.
+
+Imports of weight wait until a command runs, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from broker.console.options import config_option, names_of, told
+from protocol.errors import ExitCode
+
+if TYPE_CHECKING:
+    from broker.config.settings import Settings
+    from broker.dead_letters.filter import Chosen
+
+T = TypeVar("T")
+
+
+def _output(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
+    )
+
+
+_formats = _output("table", "json", "jsonl", "plain")
+
+
+def _letters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which letters: queues, by argument or option, and filters."""
+    for option in (
+        config_option,
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters, oldest first."),
+        click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
+        click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
+        click.option(
+            "--since", metavar="TIME", help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
+        ),
+        click.option(
+            "--task",
+            "tasks",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=names_of("tasks"),
+            help="Only letters of this task.",
+        ),
+        click.option(
+            "--reason", "reasons", multiple=True, metavar="CODE", help="Only this reason, like rejected."
+        ),
+        click.option(
+            "--queue",
+            "more",
+            multiple=True,
+            metavar="QUEUE",
+            shell_complete=names_of("queues"),
+            help="The same as the argument QUEUE.",
+        ),
+        click.argument("queues", nargs=-1, metavar="[QUEUE]...", shell_complete=names_of("queues")),
+    ):
+        command = option(command)
+    return command
+
+
+_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def dead() -> None:
+    """See the dead letters, and put them back to work.
+
+    QUEUE is a work queue (queue_a: its letters are in queue_a.dead) or tasks.lost; without one, list, show and
+    export look at all of the configuration. An option that is given several times is passed by any of its
+    values. Looking changes neither the order nor the number of letters; the broker's delivery counters rise.
+
+    Exit codes: 0 ok, 1 letters were left that cannot be replayed, 4 no queue is bound for a task, or no such queue
+    of letters, 69 broker unavailable or access refused, 75 no confirm, 78 configuration, 2 usage.
+    """
+
+
+@dead.command("list")
+@_letters
+@_formats
+@told
+def list_(output: str, **which: Any) -> None:
+    """Print one line for each letter, oldest first."""
+    from broker.dead_letters.actions import list_letters
+
+    settings, queues, chosen = _which(**which)
+    _run(list_letters(settings, queues, chosen, output))
+
+
+@dead.command()
+@_letters
+@_formats
+@told
+def show(output: str, **which: Any) -> None:
+    """Print letters with their history and decoded arguments, at most 10 unless --limit says otherwise."""
+    from broker.dead_letters.actions import show_letters
+
+    settings, queues, chosen = _which(**{**which, "limit": which["limit"] or 10})
+    _run(show_letters(settings, queues, chosen, output))
+
+
+@dead.command()
+@_letters
+@_output("jsonl", "json")
+@told
+def export(output: str, **which: Any) -> None:
+    """Print letters whole: every property and header, and the bytes of the body as base64."""
+    from broker.dead_letters.actions import export_letters
+
+    settings, queues, chosen = _which(**which)
+    _run(export_letters(settings, queues, chosen, output))
+
+
+@dead.command()
+@_letters
+@_dry_run
+@click.option(
+    "--edit", "pairs", multiple=True, metavar="KEY=VALUE", help="Change or add an argument; JSON if it is JSON."
+)
+@click.option("--edit-json", "text", metavar="OBJECT", help="These arguments instead of the letter's.")
+@click.option(
+    "--window",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Letters under way: as many may run twice if this command is killed.",
+)
+@_formats
+@told
+def replay(
+    dry_run: bool, pairs: tuple[str, ...], text: str | None, window: int, output: str, **which: Any
+) -> ExitCode:
+    """Put letters of QUEUE back to work: attempts start at 1; id, arguments, mailbox and history stay.
+
+    Each letter is removed only after the broker has accepted its task. Letters that cannot be replayed stay.
+    """
+    from broker.dead_letters.actions import replay_letters
+    from broker.dead_letters.replay import Replay
+
+    settings, queues, chosen = _which(**which, must_name=True)
+    asked = Replay(
+        chosen=chosen,
+        edit=_edit(pairs, text, settings),
+        dry_run=dry_run,
+        window=window,
+        confirm_timeout_s=settings.broker.confirm_timeout_s,
+    )
+    return _run(replay_letters(settings, queues, asked, output))
+
+
+@dead.command()
+@_letters
+@_dry_run
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_formats
+@told
+def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
+    """Remove letters of QUEUE for good. Asks first; where nobody can be asked it needs --yes."""
+    from broker.dead_letters.actions import count_letters, print_counts, purge_letters
+
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise click.UsageError("standard input is no terminal, so nobody can be asked: give --yes, or --dry-run.")
+    settings, queues, chosen = _which(**which, must_name=True)
+    counts = _run(count_letters(settings, queues, chosen))
+    if dry_run:
+        print_counts(counts, output, "to be purged")
+        return ExitCode.OK
+    total = sum(counts.values())
+    where = ", ".join(queue for queue, count in counts.items() if count)
+    if total and not yes and not click.confirm(f"Remove {total} letters of {where} for good?", err=True):
+        click.echo("nothing was removed", err=True)
+        return ExitCode.FAILED
+    # What died since the question was asked is not part of the answer: never more than were counted.
+    for queue, count in counts.items():
+        if count:
+            counts[queue] = _run(purge_letters(settings, queue, chosen.again(count)))
+    print_counts(counts, output, "purged")
+    return ExitCode.OK
+
+
+def _which(
+    *,
+    config: str | None,
+    queues: tuple[str, ...],
+    more: tuple[str, ...],
+    reasons: tuple[str, ...],
+    tasks: tuple[str, ...],
+    ids: tuple[str, ...],
+    since: str | None,
+    error: str,
+    limit: int | None,
+    must_name: bool = False,
+) -> tuple[Settings, list[str], Chosen]:
+    from broker.config.loader import load
+    from broker.dead_letters.filter import Chosen, Filter, since_ms
+    from broker.dead_letters.queue import dead_queues
+
+    names = (*queues, *more)
+    if must_name and not names:
+        raise click.UsageError("name the queues whose letters are meant, like queue_a.")
+    try:
+        earliest_ms = 0 if since is None else since_ms(since, time.time_ns() // 1_000_000)
+    except (ValueError, OverflowError) as problem:
+        raise click.BadParameter(
+            f"{since!r} is no time: write 15m, 2h, 3d, or 2026-11-24T10:30.", param_hint="--since"
+        ) from problem
+    settings = load(config)
+    wanted = Filter(reasons=reasons, tasks=tasks, ids=ids, error=error, since_ms=earliest_ms)
+    chosen = Chosen(filter=wanted, limit=limit, limits=settings.limits.messages)
+    return settings, dead_queues(settings, names), chosen
+
+
+def _edit(pairs: tuple[str, ...], text: str | None, settings: Settings) -> Any:
+    from broker.dead_letters.replay import edit_of
+
+    try:
+        return edit_of(pairs, text, settings.limits.messages)
+    except ValueError as problem:
+        raise click.UsageError(f"arguments: {problem}") from problem
+
+
+def _run(command: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    from broker.console.logs import configure
+
+    configure()
+    return asyncio.run(command)

@@ -1,0 +1,1 @@
+"""``config.yml`` and the environment to frozen settings, with every problem at once. Reads files and nothing else."""

@@ -1,0 +1,133 @@
+"""Logging of the commands: one event, one line, on standard error, for people or for machines (``log_format``)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from broker.console import log_format
+from broker.console.escaping import plain
+from broker.console.log_throttle import Flood, Kind
+
+if TYPE_CHECKING:
+    from broker.console.log_json import Fields
+
+#: Of one message, a traceback included; the rest is cut.
+LONGEST = 16_000
+#: Whose lines are counted. What handlers and libraries log is theirs, and comes as it is.
+_OURS = "glassrabbit."
+
+
+class Escaping(logging.Formatter):
+    """What comes from outside can neither move the cursor nor forge a line: continuation lines are indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+        return "\n  ".join(plain(line) for line in cut.split("\n"))
+
+
+class Bounded(logging.StreamHandler[TextIO]):
+    """Writes the first lines of one kind (logger, level, format) in a while, and then how many it left out."""
+
+    def __init__(self, stream: TextIO, flood: Flood | None = None) -> None:
+        super().__init__(stream)
+        self._flood = flood or Flood()
+        self._timer: threading.Timer | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by ``handle``, which holds the lock."""
+        now_s = time.monotonic()
+        self._tell(now_s)
+        is_counted = record.name.startswith(_OURS)
+        if not is_counted or self._flood.admits(Kind(record.name, record.levelno, str(record.msg)), now_s):
+            super().emit(record)
+        elif self._timer is None:
+            # If nothing else is logged meanwhile.
+            self._timer = threading.Timer(self._flood.window_s, self._on_time)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def close(self) -> None:
+        """Tell what was left out so far, too."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tell_at(float("inf"))
+        super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A record whose values do not fit its format is named in a line. A stream that takes none is let be."""
+        shape = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        text = f"a line cannot be written ({type(sys.exception()).__name__}): {shape}"
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(self.format(_record(record.name, logging.ERROR, "%s", text)) + self.terminator)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._tell_at(time.monotonic())
+
+    def _tell_at(self, now_s: float) -> None:
+        self.acquire()
+        try:
+            self._tell(now_s)
+        finally:
+            self.release()
+
+    def _tell(self, now_s: float) -> None:
+        for kind, left_out in self._flood.ended(now_s):
+            record = _record(
+                kind.logger,
+                kind.level,
+                "%d more within %g s are left out of: %s",
+                left_out,
+                self._flood.window_s,
+                kind.shape,
+            )
+            # Not about the task that happens to run here now.
+            vars(record).update(left_out=left_out, task_id=None, task=None, queue=None, attempt=None)
+            super().emit(record)
+
+
+def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO, fields: Fields = dict) -> None:
+    """Log there and nowhere else, escaped and bounded.
+
+    ``shape`` and ``times`` are the formats of ``logging.Formatter`` for text; ``fields`` are added to JSON.
+    """
+    handler = Bounded(sys.stderr)
+    if log_format.is_json():
+        from broker.console.log_json import JsonLines
+
+        handler.setFormatter(JsonLines(fields))
+        logging.captureWarnings(True)
+        sys.excepthook = _uncaught
+    else:
+        handler.setFormatter(Escaping(shape, times))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
+    """Set up logging for a command. pika's own lines are left out: the link says what matters, once."""
+    level = logging.DEBUG if verbose else logging.INFO
+    to_stderr("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S", level, fields)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def tell_error(text: str) -> None:
+    """What ends a command, as a line of the log."""
+    if not logging.getLogger().handlers:
+        configure()
+    logging.getLogger("glassrabbit").error("%s", text)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logging.getLogger("glassrabbit").critical("not caught", exc_info=(kind, error, traceback))
+
+
+def _record(name: str, level: int, text: str, *values: Any) -> logging.LogRecord:
+    return logging.LogRecord(name, level, "", 0, text, values, None)

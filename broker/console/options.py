@@ -1,0 +1,116 @@
+"""What the three command lines share: options, and the seam where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from broker.console import log_format
+from broker.console.escaping import plain
+from protocol.errors import ExitCode, GlassrabbitError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class Seconds(click.ParamType[float]):
+    """A finite number of seconds, above zero."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value} is not a finite number of seconds above 0", param, ctx)
+        return seconds
+
+
+config_option = click.option(
+    "-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (default: config.yml)."
+)
+
+
+def names_of(section: Literal["queues", "tasks", "mailboxes"]) -> Callable[..., list[CompletionItem]]:
+    """For ``shell_complete=``: the names of the configuration that fit and were not given yet.
+
+    Asks no broker; of a configuration that is wrong there are none.
+    """
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from broker.config.loader import load
+        from broker.errors import ConfigError
+
+        try:
+            settings = load(context.params.get("config") or context.find_root().params.get("config"))
+        except ConfigError:
+            return []
+        given = context.params.get(parameter.name or "") or ()
+        what = {name: f"{task.queue}, {task.handler}" for name, task in settings.tasks.items()}
+        return [
+            CompletionItem(name, help=what.get(name) if section == "tasks" else None)
+            for name in getattr(settings, section)
+            if name.startswith(incomplete) and name not in given
+        ]
+
+    return complete
+
+
+def _choose_format(_context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        log_format.choose(name)
+
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice([log_format.TEXT, log_format.JSON]),
+    envvar=log_format.VARIABLE,
+    callback=_choose_format,
+    expose_value=False,
+    help=f"Log for people or for machines (default: {log_format.TEXT}).",
+)
+
+
+def told(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command; an error of ours is told in its own words on standard error, without a traceback."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            code = command(*arguments, **options)
+        except GlassrabbitError as error:
+            _tell(str(error))
+            code = error.exit_code
+        except OSError as error:
+            # A pipe whose reader has enough needs no word. Nothing more can be flushed there, either way.
+            if not isinstance(error, BrokenPipeError):
+                _tell(str(error))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.FAILED
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            code = ExitCode.INTERRUPTED
+        # A group returns nothing, and its command has yet to run.
+        if code is not None:
+            raise SystemExit(int(code))
+
+    return run
+
+
+def _tell(error: str) -> None:
+    for line in error.split("\n"):
+        if log_format.is_json():
+            from broker.console.logs import tell_error
+
+            tell_error(line)
+        else:
+            click.echo(f"error: {plain(line)}", err=True)

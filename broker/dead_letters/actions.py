@@ -1,0 +1,216 @@
+"""What the commands of ``python -m broker dead`` do, between the broker and the lines that a shell sees.
+
+Letters are held only while they are read. Printing, which may wait for a pager, comes after that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+
+import click
+
+from broker.config.settings import Settings
+from broker.console.tables import print_table
+from broker.dead_letters.filter import Chosen
+from broker.dead_letters.queue import MOST, Held, Letter, held
+from broker.dead_letters.replay import Replay, Report, replay
+from broker.dead_letters.spool import Spool
+from broker.dead_letters.text import HEAD, LINE, cell, description, detail, dumps, row, summary, whole
+from broker.topology.apply import open_once
+from protocol.errors import ExitCode, worst
+
+#: Rows that are aligned with one another; a longer table has its head again.
+_ROWS = 1000
+
+
+async def list_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+    """Print a line for each letter."""
+    match output:
+        case "table":
+            await _print(settings, queues, chosen, row, _print_tables)
+        case "plain":
+            await _print(settings, queues, chosen, lambda letter: "\t".join(row(letter, LINE)), _print_lines)
+        case _:
+            await _print_json(settings, queues, chosen, summary, output)
+
+
+async def show_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+    """Print what a person wants to know of each letter."""
+    if output in ("table", "plain"):
+        await _print(
+            settings, queues, chosen, lambda letter: description(letter, chosen.limits) + "\n", _print_lines
+        )
+    else:
+        await _print_json(settings, queues, chosen, lambda letter: detail(letter, chosen.limits), output)
+
+
+async def export_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+    """Print letters whole, as JSON."""
+    await _print_json(settings, queues, chosen, lambda letter: whole(letter, chosen.limits), output)
+
+
+async def replay_letters(settings: Settings, queues: Sequence[str], asked: Replay, output: str) -> ExitCode:
+    """Replay letters, queue by queue, and say what became of them, also when it ends early."""
+    reports: list[Report] = []
+    connection = await open_once(settings, "broker dead replay")
+    try:
+        for queue in queues:
+            reports.append(Report(queue=queue))
+            await replay(connection, queue, asked, reports[-1])
+    finally:
+        _print_reports(reports, asked, output)
+        await connection.close()
+    return worst([report.exit_code for report in reports])
+
+
+async def count_letters(settings: Settings, queues: Sequence[str], chosen: Chosen) -> dict[str, int]:
+    """How many letters of each queue are chosen."""
+    counts = dict.fromkeys(queues, 0)
+
+    def see(letter: Letter) -> None:
+        counts[letter.queue] += chosen(letter)
+
+    await _look_at(settings, queues, see)
+    return counts
+
+
+async def purge_letters(settings: Settings, queue: str, chosen: Chosen) -> int:
+    """Remove the chosen letters of one queue for good; how many."""
+    tags: list[int] = []
+    connection = await open_once(settings, "broker dead purge")
+    try:
+        async with held(connection, queue, lambda letter: tags.extend([letter.tag] * chosen(letter))) as looked:
+            for tag in tags:
+                looked.ack(tag)
+    finally:
+        await connection.close()
+    return len(tags)
+
+
+def print_counts(counts: dict[str, int], output: str, word: str) -> None:
+    """A number of letters for each queue."""
+    match output:
+        case "json":
+            click.echo(dumps([{"queue": queue, word: count} for queue, count in counts.items()], indent=2))
+        case "jsonl":
+            for queue, count in counts.items():
+                click.echo(dumps({"queue": queue, word: count}))
+        case _:
+            print_table(["queue", word], counts.items(), tabs=output == "plain")
+
+
+async def _look_at(settings: Settings, queues: Sequence[str], see: Callable[[Letter], None]) -> None:
+    connection = await open_once(settings, "broker dead")
+    try:
+        for queue in queues:
+            async with held(connection, queue, see) as looked:
+                pass
+            _note(queue, looked)
+    finally:
+        await connection.close()
+
+
+def _note(queue: str, looked: Held | Report) -> None:
+    if looked.unseen:
+        click.echo(
+            f"note: {queue} has {looked.unseen} letters beyond the first {MOST}, which is as many as can be seen. "
+            "Replay or purge some of these first.",
+            err=True,
+        )
+    if looked.others:
+        click.echo(
+            f"note: {queue} has another reader ({looked.others}); the letters that it holds were not seen.",
+            err=True,
+        )
+
+
+async def _print(
+    settings: Settings,
+    queues: Sequence[str],
+    chosen: Chosen,
+    render: Callable[[Letter], object],
+    show: Callable[[Spool], None],
+) -> None:
+    with closing(Spool()) as spool:
+        await _look_at(settings, queues, lambda letter: spool.put(render(letter)) if chosen(letter) else None)
+        show(spool)
+    if not chosen.passed:
+        click.echo("no letters", err=True)
+    if chosen.beyond:
+        click.echo(f"{chosen.beyond} more: raise --limit", err=True)
+
+
+async def _print_json(
+    settings: Settings, queues: Sequence[str], chosen: Chosen, render: Callable[[Letter], object], output: str
+) -> None:
+    indent = 2 if output == "json" else None
+    await _print(
+        settings,
+        queues,
+        chosen,
+        lambda letter: dumps(render(letter), indent=indent),
+        _print_array if output == "json" else _print_lines,
+    )
+
+
+def _print_tables(rows: Iterable[list[str]]) -> None:
+    left = iter(rows)
+    while some := list(itertools.islice(left, _ROWS)):
+        print_table(HEAD, some)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def _print_array(items: Iterable[str]) -> None:
+    between = "[\n"
+    for item in items:
+        sys.stdout.write(between + item)
+        between = ",\n"
+    sys.stdout.write("\n]\n" if between == ",\n" else "[]\n")
+
+
+def _print_reports(reports: Sequence[Report], asked: Replay, output: str) -> None:
+    word = "to be replayed" if asked.dry_run else "replayed"
+    match output:
+        case "json":
+            click.echo(dumps([_report_map(report, asked) for report in reports], indent=2))
+        case "jsonl":
+            for report in reports:
+                click.echo(dumps(_report_map(report, asked)))
+        case _:
+            print_table(
+                ["queue", "letters", "meant", word, "left"],
+                [(one.queue, one.letters, one.matching, one.replayed, one.remaining) for one in reports],
+                tabs=output == "plain",
+            )
+    for report in reports:
+        _note(report.queue, report)
+        for code, count in report.left.items():
+            click.echo(f"left in {report.queue}: {count} × {code}: {cell(report.texts[code], LINE)}", err=True)
+        for task, count in report.unroutable.items():
+            click.echo(
+                f"left in {report.queue}: {count} × no queue is bound for task {task}. Add the task to the "
+                "configuration and run `python -m broker declare`.",
+                err=True,
+            )
+        for text, count in report.without.items():
+            click.echo(f"{word} from {report.queue}: {count} without {text}", err=True)
+
+
+def _report_map(report: Report, asked: Replay) -> dict[str, object]:
+    return {
+        "queue": report.queue,
+        "dry_run": asked.dry_run,
+        "letters": report.letters,
+        "meant": report.matching,
+        "replayed": report.replayed,
+        "left": dict(report.left),
+        "unroutable": dict(report.unroutable),
+        "without": dict(report.without),
+    }

@@ -1,0 +1,1 @@
+"""What is wrong with an installation, the first thing first, with its fix. Changes nothing."""

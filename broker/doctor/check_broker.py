@@ -1,0 +1,157 @@
+"""The doctor's checks of the broker itself: what it is, and whether it is well. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from broker.doctor.verdict import Facts, Point, State, Verdict, unseen
+from broker.management import SEES_ALL, Clock
+from broker.status.workers import Listed, whole
+
+#: The oldest RabbitMQ that this was tried on.
+OLDEST = (3, 10)
+#: A worker buries a task that it gets more than 2 s after its expiry.
+LARGEST_SKEW_S = 2.0
+#: Parts of the memory limit, and multiples of the disk limit, that should be left.
+FULL = 0.8
+DISKS = 2
+#: RabbitMQ's own limit of 50 MB is passed in a moment.
+LEAST_DISK = 512 * 1024 * 1024
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+def check_version(facts: Facts) -> Verdict:
+    why = "Quorum queues, their delivery limit and at-least-once dead-lettering are what keeps tasks."
+    version = next((one.version for one in facts.reached if one.version), "")
+    found = _VERSION.match(version)
+    if not found:
+        return unseen("version", why, "The broker tells it once it lets this user in.")
+    old = (int(found[1]), int(found[2])) < OLDEST
+    flags = facts.api.feature_flags if facts.api else ()
+    off = [str(one.get("name")) for one in flags if one.get("state") == "disabled" and _stable(one)]
+    broken = old or "quorum_queue" in off
+    fix = "Use RabbitMQ 3.10 or later." if old else "Run `rabbitmqctl enable_feature_flag all`." if off else ""
+    return Verdict(
+        check="version",
+        point=Point.BROKER,
+        state=State.FAILED if broken else State.UNKNOWN if off else State.OK,
+        measured=f"RabbitMQ {version}" + (f", switched off: {', '.join(off)}" if off else ""),
+        why=why,
+        fix=fix,
+    )
+
+
+def _stable(flag: Listed) -> bool:
+    return flag.get("stability") in ("stable", "required")
+
+
+def check_management(facts: Facts) -> Verdict:
+    api = facts.api
+    state, fix = State.OK, ""
+    if api is None:
+        state, measured, fix = State.UNKNOWN, "not seen", facts.api_problem
+    else:
+        measured = f"answers user {api.user} with the tags {', '.join(sorted(api.tags)) or 'none'}"
+        if not api.tags & SEES_ALL:
+            state, fix = State.UNKNOWN, f"Give {api.user} the tag `monitoring` to see nodes and all workers."
+        elif api.overview.get("disable_stats") is True:
+            state, measured = State.UNKNOWN, f"{measured}, and collects no numbers"
+            fix = "Remove management.disable_stats, and permit the feature management_metrics_collection."
+    return Verdict(
+        check="management API",
+        point=Point.BROKER,
+        state=state,
+        measured=measured,
+        why="Only it tells bindings, unacked tasks, workers, memory and disk.",
+        fix=fix,
+    )
+
+
+def check_alarms(facts: Facts) -> Verdict:
+    why = "Under an alarm the broker reads no publish: nothing is sent, and no worker can answer."
+    nodes = facts.api.nodes if facts.api else ()
+    raised = [f"{what} on {node.get('name')}" for node in nodes for what in _alarms(node)]
+    if facts.blocked and not raised:
+        raised = ["the broker blocks publishes"]
+    seen = bool(nodes) or facts.rights is not None
+    return Verdict(
+        check="alarms",
+        point=Point.BROKER,
+        state=State.FAILED if raised else State.OK if seen else State.UNKNOWN,
+        measured=", ".join(raised) or ("none" if seen else "not seen"),
+        why=why,
+        fix="Free memory or disk there, or raise its limit (vm_memory_high_watermark, disk_free_limit)."
+        if raised
+        else ("" if seen else "See the management API."),
+    )
+
+
+def _alarms(node: Listed) -> Iterable[str]:
+    if node.get("mem_alarm") is True:
+        yield "memory alarm"
+    if node.get("disk_free_alarm") is True:
+        yield "disk alarm"
+
+
+def check_headroom(facts: Facts) -> Verdict:
+    why = "At the limit of memory or disk an alarm stops everything that publishes."
+    nodes = facts.api.nodes if facts.api else ()
+    if not nodes:
+        return unseen("memory and disk", why, "The management API tells a user with the tag `monitoring`.")
+    short = [text for node in nodes for text in _short(node)]
+    return Verdict(
+        check="memory and disk",
+        point=Point.BROKER,
+        state=State.FAILED if short else State.OK,
+        measured=", ".join(short or [_room(node) for node in nodes]),
+        why=why,
+        fix="Give the node more memory or disk, or purge what nobody needs (`python -m broker dead purge`)."
+        if short
+        else "",
+    )
+
+
+def _short(node: Listed) -> Iterable[str]:
+    used, limit = whole(node.get("mem_used")), whole(node.get("mem_limit"))
+    if used is not None and limit and used > FULL * limit:
+        yield f"{node.get('name')} uses {used / limit:.0%} of its memory limit"
+    free, least = whole(node.get("disk_free")), whole(node.get("disk_free_limit"))
+    if free is not None and least is not None and free < max(DISKS * least, LEAST_DISK):
+        yield f"{node.get('name')} has {_size(free)} of disk left; the alarm comes at {_size(least)}"
+
+
+def _room(node: Listed) -> str:
+    used, limit = whole(node.get("mem_used")) or 0, whole(node.get("mem_limit")) or 0
+    share = f"{used / limit:.0%} of {_size(limit)} memory used" if limit else "memory without a limit"
+    return f"{node.get('name')}: {share}, {_size(whole(node.get('disk_free')) or 0)} disk free"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def check_clocks(facts: Facts) -> Verdict:
+    why = "Expiry and waiting times compare clocks of dispatchers and workers; the broker's stands in for them."
+    clock = facts.api.clock if facts.api else None
+    if clock is None:
+        return unseen("clocks", why, "The management API tells the broker's time.")
+    skew_s = skew(clock)
+    wrong = abs(skew_s) > LARGEST_SKEW_S
+    return Verdict(
+        check="clocks",
+        point=Point.TASKS,
+        state=State.FAILED if wrong else State.OK,
+        measured=f"{abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the broker's"
+        if wrong
+        else f"{abs(skew_s):.1f} s apart from the broker's",
+        why=why,
+        fix="Let both machines follow the same time servers (`chronyc tracking`, `timedatectl`)." if wrong else "",
+    )
+
+
+def skew(clock: Clock) -> float:
+    """How far our clock is ahead of the broker's, at least; below 0: behind. The broker tells whole seconds."""
+    if clock.before_s > clock.theirs_s + 1:
+        return clock.before_s - clock.theirs_s - 1
+    return min(0.0, clock.after_s - clock.theirs_s)

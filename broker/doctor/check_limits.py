@@ -1,0 +1,166 @@
+"""The doctor's checks of numbers that have to fit together, as they are on the broker. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from broker.config.consistency import ACKNOWLEDGEMENT_TIMEOUT_S
+from broker.config.settings import effective_prefetch
+from broker.doctor.verdict import Facts, Point, State, Verdict
+from broker.status.workers import Listed, table, whole
+
+#: Below this a short pause of a machine or network ends connections.
+SHORTEST_HEARTBEAT_S = 5
+
+
+def _verdict(check: str, point: Point, wrong: Iterable[str], right: str, why: str, fix: str) -> Verdict:
+    found = list(wrong)
+    return Verdict(
+        check=check,
+        point=point,
+        state=State.FAILED if found else State.OK,
+        measured="; ".join(found) or right,
+        why=why,
+        fix=fix if found else "",
+    )
+
+
+def check_delivery_limit(facts: Facts) -> Verdict:
+    limits = {name: _delivery_limit(facts, name) for name in facts.settings.queues}
+    return _verdict(
+        "delivery limit",
+        Point.TASKS,
+        _short_limits(facts, limits),
+        ", ".join(f"{name}: {limit}" for name, limit in limits.items()),
+        "After so many returns the broker buries a task: also one that only waited in workers that were lost.",
+        "Clear a policy with delivery-limit (`rabbitmqctl list_policies`), or raise delivery_limit beyond "
+        "the retries.",
+    )
+
+
+def _short_limits(facts: Facts, limits: dict[str, int]) -> Iterator[str]:
+    for name, limit in limits.items():
+        retries = max(
+            (one.retry.max_retries for one in facts.settings.tasks.values() if one.queue == name), default=0
+        )
+        configured = facts.settings.queues[name].delivery_limit
+        if limit <= retries:
+            yield f"{name} gives up after {limit} returns, and its tasks are tried {retries + 1} times"
+        elif limit < configured:
+            yield f"{name} gives up after {limit} returns; the configuration says {configured}"
+
+
+def _delivery_limit(facts: Facts, queue: str) -> int:
+    """What counts is the lower one of argument and policy."""
+    listed = _listed(facts, queue)
+    found = (
+        listed.get("delivery_limit"),
+        table(listed, "arguments").get("x-delivery-limit"),
+        table(listed, "effective_policy_definition").get("delivery-limit"),
+    )
+    known = [limit for limit in map(whole, found) if limit is not None and limit >= 0]
+    return min(known, default=facts.settings.queues[queue].delivery_limit)
+
+
+def check_consumer_timeout(facts: Facts) -> Verdict:
+    timeouts = {name: _consumer_timeout_s(facts, name) for name in facts.settings.queues}
+    told = [f"{name}: {timeout:g} s" for name, timeout in timeouts.items() if timeout is not None]
+    return _verdict(
+        "consumer timeout",
+        Point.TASKS,
+        _taken_back(facts, timeouts),
+        ", ".join(told) or f"the broker does not tell it; {ACKNOWLEDGEMENT_TIMEOUT_S} s unless it was changed",
+        "The broker takes a task back that is unacked for so long, and it runs twice.",
+        "Raise consumer_timeout on the broker or in its policy, or lower timeout_s of the tasks, or prefetch.",
+    )
+
+
+def _taken_back(facts: Facts, timeouts: dict[str, float | None]) -> Iterator[str]:
+    """The time counts from delivery: what waits behind other tasks in a worker waits for these as well."""
+    worker = facts.settings.worker
+    for queue, timeout_s in timeouts.items():
+        own = {name: one.timeout_s for name, one in facts.settings.tasks.items() if one.queue == queue}
+        if not own:
+            continue
+        slowest = max(own, key=lambda name: own[name])
+        rounds = math.ceil(effective_prefetch(facts.settings.queues[queue], worker) / worker.concurrency)
+        most_s = own[slowest] * rounds
+        limit_s = ACKNOWLEDGEMENT_TIMEOUT_S if timeout_s is None else timeout_s
+        if most_s > limit_s:
+            yield f"{slowest} may take {rounds} × {own[slowest]:g} s; {queue} takes it back after {limit_s:g} s"
+
+
+def _consumer_timeout_s(facts: Facts, queue: str) -> float | None:
+    listed = _listed(facts, queue)
+    found = [
+        table(listed, "arguments").get("x-consumer-timeout"),
+        table(listed, "effective_policy_definition").get("consumer-timeout"),
+        *(one.get("consumer_timeout") for one in _consumers(facts, queue)),
+    ]
+    known = [timeout for timeout in map(whole, found) if timeout]
+    return min(known) / 1000 if known else None
+
+
+def check_heartbeat(facts: Facts) -> Verdict:
+    heartbeat_s, grace_s = facts.settings.broker.heartbeat_s, facts.settings.worker.grace_s
+    return _verdict(
+        "heartbeat",
+        Point.WORKER,
+        _heartbeats(facts, heartbeat_s),
+        f"{heartbeat_s} s: silence is noticed within {_noticed_s(heartbeat_s)} s; a stop waits {grace_s:g} s",
+        "A worker that fell silent keeps its tasks until the broker notices; too short a time ends sound ones.",
+        "Set broker.heartbeat_s to 10 … 60, everywhere, and restart what was started with another.",
+    )
+
+
+def _heartbeats(facts: Facts, heartbeat_s: int) -> Iterator[str]:
+    if heartbeat_s < SHORTEST_HEARTBEAT_S:
+        yield f"{heartbeat_s} s is less than the pauses that machines and networks make"
+    if _noticed_s(heartbeat_s) >= ACKNOWLEDGEMENT_TIMEOUT_S:
+        yield (
+            f"silence is noticed after {_noticed_s(heartbeat_s)} s, later than the broker takes tasks back "
+            f"({ACKNOWLEDGEMENT_TIMEOUT_S} s)"
+        )
+    for connection in facts.api.connections if facts.api else ():
+        client = table(connection, "client_properties")
+        if client.get("product") == "glassrabbit" and connection.get("timeout") == 0:
+            yield f"{client.get('connection_name')} has none: nobody notices if it falls silent"
+
+
+def _noticed_s(heartbeat_s: int) -> int:
+    return 2 * (heartbeat_s + 5)
+
+
+def check_prefetch(facts: Facts) -> Verdict:
+    concurrency = facts.settings.worker.concurrency
+    held = {
+        name: effective_prefetch(queue, facts.settings.worker) for name, queue in facts.settings.queues.items()
+    }
+    return _verdict(
+        "prefetch",
+        Point.TASKS,
+        _prefetches(facts, held, concurrency),
+        f"{', '.join(f'{name}: {prefetch}' for name, prefetch in held.items())}; concurrency {concurrency}",
+        "A worker runs no more tasks than it holds; one that holds too many keeps them from the others.",
+        "Set prefetch to null (concurrency + 2), or to concurrency at least, and restart the workers.",
+    )
+
+
+def _prefetches(facts: Facts, held: dict[str, int], concurrency: int) -> Iterator[str]:
+    for name, prefetch in held.items():
+        if prefetch < concurrency:
+            yield f"a worker of {name} holds {prefetch} and could run {concurrency}"
+        for consumer in _consumers(facts, name):
+            if consumer.get("prefetch_count") == 0:
+                yield f"consumer {consumer.get('consumer_tag')} of {name} takes everything: it has no prefetch"
+
+
+def _listed(facts: Facts, queue: str) -> Listed:
+    counts = facts.api.counts if facts.api else ()
+    return next((one for one in counts if one.get("name") == queue), {})
+
+
+def _consumers(facts: Facts, queue: str) -> list[Listed]:
+    consumers = facts.api.consumers if facts.api else ()
+    return [one for one in consumers if table(one, "queue").get("name") == queue]

@@ -1,0 +1,1 @@
+"""A private RabbitMQ for demonstrations and tests: found, started, stopped, removed."""

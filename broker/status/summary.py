@@ -1,0 +1,143 @@
+"""What stands in the queues and who works on it, as values. Pure: what the broker listed in, a ``Status`` out.
+
+Two sources tell of it. AMQP tells the ready messages and the number of consumers of each queue, exactly now, and
+nothing else. The management API tells what is unacked, rates and workers, and its numbers are up to ten seconds
+old. None stands for what nobody told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.config.settings import Settings
+from broker.management import STALENESS_S
+from broker.status.workers import Listed, WorkerStatus, table, whole, workers_of
+from protocol.delay import LEVELS, UNIT_MS, ttl_ms
+from protocol.names import LOST, OBITUARIES, dead_queue, delay_level, mailbox_queue
+
+#: Queues that a note names.
+_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """One queue. ``ready`` is None if there is no such queue, or nothing is known of it yet."""
+
+    name: str
+    ready: int | None = None
+    unacked: int | None = None
+    consumers: int | None = None
+    #: Messages a second, over the last samples: what came by any way, and what was acked.
+    in_rate: float | None = None
+    out_rate: float | None = None
+    #: Seconds since the first dispatch of the task that is next; only if it was looked at.
+    oldest_s: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Everything in it, unacked or not, as far as it is known."""
+        return (self.ready or 0) + (self.unacked or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One look at an installation."""
+
+    #: How old unacked messages, rates and workers may be; None: the API, which tells them, was not there.
+    staleness_s: int | None
+    work: tuple[QueueStatus, ...]
+    #: Those of the configuration: results that wait to be collected.
+    mailboxes: tuple[QueueStatus, ...]
+    delays: tuple[QueueStatus, ...]
+    dead: tuple[QueueStatus, ...]
+    obituaries: QueueStatus
+    #: None: nobody told of workers.
+    workers: tuple[WorkerStatus, ...] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def delayed(self) -> int:
+        """Tasks that wait for their time."""
+        return sum(level.waiting for level in self.delays)
+
+    @property
+    def next_due_s(self) -> float | None:
+        """The next delayed task falls due within so many seconds; None if none waits.
+
+        A queue tells how many wait in it and not since when. What waits in a level leaves it within the level's
+        TTL, and passes at worst through every lower one.
+        """
+        waiting = [level for level, queue in enumerate(self.delays) if queue.waiting]
+        return (2 * ttl_ms(waiting[0]) - UNIT_MS) / 1000 if waiting else None
+
+
+def queue_names(settings: Settings) -> list[str]:
+    """Every queue that a status tells of."""
+    dead = [dead_queue(name) for name in settings.queues]
+    boxes = map(mailbox_queue, settings.mailboxes)
+    return [*settings.queues, *boxes, *dead, LOST, OBITUARIES, *map(delay_level, range(LEVELS))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What the management API listed."""
+
+    counts: Sequence[Listed]
+    consumers: Sequence[Listed]
+    connections: Sequence[Listed]
+    channels: Sequence[Listed]
+
+
+def status_of(
+    settings: Settings,
+    inspected: Mapping[str, tuple[int, int]],
+    listing: Listing | None,
+    now_s: float,
+    notes: Sequence[str] = (),
+) -> Status:
+    """``inspected`` has ready messages and consumers of each queue that there is and that may be seen."""
+    listed = {str(one.get("name")): one for one in listing.counts} if listing else {}
+    queues = {
+        name: _queue(name, ready, consumers, listed.get(name, {}))
+        for name, (ready, consumers) in inspected.items()
+    }
+
+    def of(names: Iterable[str]) -> tuple[QueueStatus, ...]:
+        return tuple(queues.get(name, QueueStatus(name=name)) for name in names)
+
+    unseen = [name for name in queue_names(settings) if name not in queues]
+    if unseen:
+        some = ", ".join(unseen[:_NAMED]) + (f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else "")
+        notes = [*notes, f"{some}: missing, or not for this user to see. Run `python -m broker declare`."]
+    return Status(
+        staleness_s=STALENESS_S if listing else None,
+        work=of(settings.queues),
+        mailboxes=of(map(mailbox_queue, settings.mailboxes)),
+        delays=of(map(delay_level, range(LEVELS))),
+        dead=of([*map(dead_queue, settings.queues), LOST]),
+        obituaries=of([OBITUARIES])[0],
+        workers=workers_of(settings, listing.consumers, listing.connections, listing.channels, now_s)
+        if listing
+        else None,
+        notes=tuple(notes),
+    )
+
+
+def _queue(name: str, ready: int, consumers: int, listed: Listed) -> QueueStatus:
+    acked, growth = _rate(table(listed, "message_stats"), "ack"), _rate(listed, "messages")
+    return QueueStatus(
+        name=name,
+        ready=ready,
+        consumers=consumers,
+        unacked=whole(listed.get("messages_unacknowledged")),
+        # The API counts no message that another queue dead-lettered into this one, as the delay line does. What
+        # came is what was acked, and by how much the queue grew.
+        in_rate=None if growth is None else max(0.0, (acked or 0.0) + growth),
+        out_rate=acked if acked is not None else (None if growth is None else 0.0),
+    )
+
+
+def _rate(listed: Listed, what: str) -> float | None:
+    rate = table(listed, f"{what}_details").get("rate")
+    return float(rate) if isinstance(rate, int | float) else None

@@ -1,0 +1,127 @@
+"""The workers of an installation, from what the management API lists. Pure.
+
+A worker has two connections, whose names say host, process and role, and a consumer on each of its queues. Nothing
+of that is checked by the broker: it is the word of whoever connected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.config.settings import Settings
+from protocol.names import OBITUARIES
+
+_WORKER = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) (?P<role>consume|publish)", re.DOTALL)
+#: A worker of a queue without a prefetch in the configuration holds so many tasks beyond those that it runs.
+_SPARE = 2
+#: Of a worker with one of its two connections.
+HALF = "half"
+
+Listed = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One worker, from the names of its two connections and from its consumers. All of it is the worker's word."""
+
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    #: Tasks that it may hold, and how many of them it runs at a time as far as that can be told.
+    prefetch: int | None
+    concurrency: int | None
+    #: Deliveries that it holds: those that it runs, and those that wait in it.
+    unacked: int | None
+    #: Since its start; known only of workers on this machine, see ``broker.status.counts``.
+    done: int | None = None
+    retried: int | None = None
+    failed: int | None = None
+    #: Circuit breakers that are not closed, and their states; known of the same workers.
+    breakers: Mapping[str, str] = field(default_factory=dict)
+    up_s: float | None
+    user: str
+    platform: str
+    #: ``running``, ``blocked``, ``flow``…; ``half`` if one of its two connections is missing.
+    state: str
+
+
+def table(listed: Listed, key: str) -> Listed:
+    """What stands under a key, if it is a table."""
+    found = listed.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def whole(value: object) -> int | None:
+    """A whole number, or None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def workers_of(
+    settings: Settings,
+    consumers: Iterable[Listed],
+    connections: Iterable[Listed],
+    channels: Iterable[Listed],
+    now_s: float,
+) -> tuple[WorkerStatus, ...]:
+    """A worker is a pair of connections whose names say so; what it consumes hangs on one of them."""
+    pairs: dict[tuple[str, int], dict[str, Listed]] = defaultdict(dict)
+    for connection in connections:
+        named = _WORKER.fullmatch(str(table(connection, "client_properties").get("connection_name", "")))
+        if named:
+            pairs[named["host"], int(named["pid"])][named["role"]] = connection
+    by_connection: dict[str, list[Listed]] = defaultdict(list)
+    for consumer in consumers:
+        by_connection[str(table(consumer, "channel_details").get("connection_name"))].append(consumer)
+    unacked: dict[str, int | None] = {}
+    for channel in channels:
+        name = str(table(channel, "connection_details").get("name"))
+        held = whole(channel.get("messages_unacknowledged"))
+        unacked[name] = held if unacked.get(name) is None else (unacked[name] or 0) + (held or 0)
+    return tuple(
+        _worker(settings, key, pair, by_connection, unacked, now_s) for key, pair in sorted(pairs.items())
+    )
+
+
+def _worker(
+    settings: Settings,
+    key: tuple[str, int],
+    pair: Mapping[str, Listed],
+    by_connection: Mapping[str, Sequence[Listed]],
+    unacked: Mapping[str, int | None],
+    now_s: float,
+) -> WorkerStatus:
+    consume = pair.get("consume", {})
+    name = str(consume.get("name"))
+    prefetches = {
+        str(table(consumer, "queue").get("name")): whole(consumer.get("prefetch_count"))
+        for consumer in by_connection.get(name, ())
+    }
+    prefetches.pop(OBITUARIES, None)
+    either = consume or next(iter(pair.values()))
+    connected = [at for one in pair.values() if (at := whole(one.get("connected_at"))) is not None]
+    states = {str(one.get("state", "")) for one in pair.values()}
+    return WorkerStatus(
+        host=key[0],
+        pid=key[1],
+        queues=tuple(prefetches),
+        prefetch=sum(held or 0 for held in prefetches.values()) if prefetches else None,
+        concurrency=_concurrency(settings, prefetches),
+        unacked=unacked.get(name),
+        up_s=max(0.0, now_s - min(connected) / 1000) if connected else None,
+        user=str(either.get("user", "")),
+        platform=str(table(either, "client_properties").get("platform", "")),
+        state=HALF if len(pair) == 1 else next((one for one in sorted(states) if one != "running"), "running"),
+    )
+
+
+def _concurrency(settings: Settings, prefetches: Mapping[str, int | None]) -> int | None:
+    """No connection tells it. A queue without a prefetch of its own is consumed with concurrency + 2."""
+    for queue, prefetch in prefetches.items():
+        known = settings.queues.get(queue)
+        if known is not None and known.prefetch is None and prefetch is not None and prefetch > _SPARE:
+            return prefetch - _SPARE
+    return None

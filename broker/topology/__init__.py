@@ -1,0 +1,1 @@
+"""What exists on the broker, as data; its declaration, and what differs from it."""

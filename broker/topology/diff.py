@@ -1,0 +1,121 @@
+"""What differs between a topology and a broker, argument by argument. Pure: two descriptions in, a list out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from broker.topology.model import Binding, Topology
+from protocol.names import DUE, TASKS
+
+#: A queue in which the delay line ends must take everything: 32 refused messages stop the line for all.
+_LIMITS = ("max-length", "max-length-bytes")
+#: The exchanges from which a task reaches its queue.
+_TASK_SOURCES = (TASKS, DUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as the configuration says. ``ours`` and ``theirs`` are None where it is absent."""
+
+    kind: str
+    name: str
+    what: str
+    ours: object
+    theirs: object
+
+    def __str__(self) -> str:
+        if self.theirs is None and self.what == "":
+            return f"{self.kind} {self.name}: missing on the broker"
+        if self.ours is None and self.what == "":
+            return f"{self.kind} {self.name}: on the broker, not in the configuration"
+        return f"{self.kind} {self.name}: {self.what} is {_shown(self.theirs)}, should be {_shown(self.ours)}"
+
+
+def compare(
+    topology: Topology,
+    exchanges: Sequence[Mapping[str, Any]],
+    queues: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+) -> list[Difference]:
+    """Compare with what the management API lists."""
+    return [
+        *_compare_things(
+            "exchange",
+            {one.name: {"type": str(one.type), **one.arguments} for one in topology.exchanges},
+            {one["name"]: {"type": one["type"], **_arguments(one)} for one in exchanges},
+        ),
+        *_compare_things(
+            "queue",
+            {one.name: dict(one.arguments) for one in topology.queues},
+            {one["name"]: {"x-queue-type": one.get("type"), **_arguments(one)} for one in queues},
+        ),
+        *_limited(topology, queues),
+        *_compare_bindings(topology, bindings),
+    ]
+
+
+def stale_bindings(topology: Topology, bindings: Iterable[Mapping[str, Any]]) -> list[Binding]:
+    """Ways into a queue that the configuration does not name: a task that moved still reaches its old queue."""
+    wanted = set(topology.bindings)
+    return [
+        found
+        for found in map(_binding, bindings)
+        if found.source in _TASK_SOURCES and not found.to_exchange and found not in wanted
+    ]
+
+
+def _compare_things(
+    kind: str, ours: Mapping[str, Mapping[str, Any]], theirs: Mapping[str, Mapping[str, Any]]
+) -> Iterable[Difference]:
+    for name, wanted in ours.items():
+        found = theirs.get(name)
+        if found is None:
+            yield Difference(kind, name, "", "declared", None)
+            continue
+        for key in sorted(wanted.keys() | found.keys()):
+            if wanted.get(key) != found.get(key):
+                yield Difference(kind, name, key, wanted.get(key), found.get(key))
+
+
+def _limited(topology: Topology, queues: Iterable[Mapping[str, Any]]) -> Iterable[Difference]:
+    ends = {binding.destination for binding in topology.bindings if binding.source == DUE}
+    for queue in queues:
+        policy = queue.get("effective_policy_definition") or {}
+        for limit in _LIMITS:
+            if queue["name"] in ends and isinstance(policy, Mapping) and limit in policy:
+                yield Difference("queue", queue["name"], f"policy {limit}", None, policy[limit])
+
+
+def _compare_bindings(topology: Topology, bindings: Iterable[Mapping[str, Any]]) -> Iterable[Difference]:
+    found = list(bindings)
+    there = set(map(_binding, found))
+    for binding in topology.bindings:
+        if binding not in there:
+            yield Difference("binding", _name(binding), "", "bound", None)
+    for binding in stale_bindings(topology, found):
+        yield Difference("binding", _name(binding), "", None, "bound")
+
+
+def _binding(listed: Mapping[str, Any]) -> Binding:
+    return Binding(
+        listed["source"],
+        listed["destination"],
+        listed["routing_key"],
+        to_exchange=listed["destination_type"] == "exchange",
+    )
+
+
+def _name(binding: Binding) -> str:
+    key = f" ({binding.routing_key})" if binding.routing_key else ""
+    return f"{binding.source} → {binding.destination}{key}"
+
+
+def _arguments(thing: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments = thing.get("arguments")
+    return arguments if isinstance(arguments, Mapping) else {}
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""``python -m dispatcher …``: options and words of its commands."""

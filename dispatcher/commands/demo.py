@@ -1,0 +1,240 @@
+"""``python -m dispatcher demo``: everything once, on a broker of its own, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker.amqp.connection import Connection
+from broker.config.loader import load
+from broker.config.settings import Settings, WorkItem
+from broker.console import log_format
+from broker.console.logs import configure
+from broker.console.tables import print_table
+from broker.dead_letters.queue import Letter, held, read_letter
+from broker.errors import AccessRefused, Unreachable
+from broker.management import Management
+from broker.topology.apply import open_once
+from broker.topology.declare import is_declared, remove
+from broker.topology.model import topology_of
+from dispatcher.client import Dispatcher
+from dispatcher.commands.workload import HEAD, send
+from protocol.errors import ExitCode, GlassrabbitError
+from protocol.limits import Limits
+from protocol.names import dead_queue
+from protocol.reply import Reply
+
+#: The demo's own configuration: a backoff that a person can wait for.
+CONFIG = """\
+queues: {queue_a: {}, queue_b: {}}
+tasks:
+  task_a: {queue: queue_a, handler: "worker.tasks:task_a"}
+  task_b: {queue: queue_b, handler: "worker.tasks:task_b"}
+defaults: {retry: {max_retries: 3, backoff_s: [0.5, 1, 2], jitter: 0.1}}
+worker: {concurrency: 2, grace_s: 5}
+"""
+WORKLOAD = (WorkItem(task="task_a", count=6), WorkItem(task="task_b", count=4))
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+
+
+class DemoFailed(GlassrabbitError):
+    """A part of the demo did not do what it promises; its output is above."""
+
+
+def run() -> ExitCode:
+    """Tell the story. Whatever ends it, Ctrl-C and SIGTERM included, everything it started is ended."""
+    configure()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glassrabbit-demo-")))
+        config = folder / "config.yml"
+        config.write_text(CONFIG)
+        place = _place_at(load(config)) if os.environ.get("BROKER_URL") else _private_node()
+        # The story quotes what the workers say when they are ready: text, whatever the shell's logs are.
+        environment = {**os.environ, log_format.VARIABLE: log_format.TEXT}
+        environment["BROKER_URL"] = stack.enter_context(place)
+        for queue in ("queue_a", "queue_b"):
+            stack.enter_context(_worker(queue, config, environment))
+        asyncio.run(_story(load(config, environment)))
+        _say("stopping the workers and the broker")
+    _say("everything is stopped and removed")
+    return ExitCode.OK
+
+
+@contextmanager
+def _private_node() -> Iterator[str]:
+    from broker.node.local import private_node
+
+    _say("starting a private RabbitMQ on free loopback ports")
+    started = time.monotonic()
+    with private_node() as node:
+        _say(f"RabbitMQ answers at {node.info.redacted_url} after {time.monotonic() - started:.1f} s")
+        yield node.info.url
+
+
+@contextmanager
+def _place_at(settings: Settings) -> Iterator[str]:
+    """A vhost of its own on BROKER_URL's broker; else its vhost, if that has no topology yet.
+
+    Both are left as they were: the demo's workers must never meet a task of somebody else's.
+    """
+    endpoint = settings.broker.endpoints[0]
+    api = Management.of(settings.broker)
+    name = f"glassrabbit-demo-{secrets.token_hex(4)}"
+    try:
+        api.add_vhost(name)
+    except (Unreachable, AccessRefused):
+        _say(f"using {endpoint} (BROKER_URL), whose vhost has to be without a topology")
+        asyncio.run(_in_vhost(settings, _refuse_topology))
+        try:
+            yield endpoint.secret_url
+        finally:
+            asyncio.run(_in_vhost(settings, lambda connection: remove(connection, topology_of(settings))))
+        return
+    _say(f"using {endpoint} (BROKER_URL) with a vhost of its own, {name}")
+    try:
+        yield replace(endpoint, vhost=name).secret_url
+    finally:
+        api.remove_vhost(name)
+
+
+async def _in_vhost(settings: Settings, step: Callable[[Connection], Awaitable[None]]) -> None:
+    connection = await open_once(settings, "demo")
+    try:
+        await step(connection)
+    finally:
+        await connection.close()
+
+
+async def _refuse_topology(connection: Connection) -> None:
+    if await is_declared(connection):
+        raise DemoFailed(
+            f"{connection.where} has a topology already, and may have tasks. The demo needs a vhost of its own: "
+            "unset BROKER_URL for a private node, or set broker.management_url and a user who may make a vhost."
+        )
+
+
+@contextmanager
+def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A worker in a process of its own, ready; asked to stop at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", queue, "--config", str(config)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for the demo, which then ends its workers itself.
+        process_group=0,
+    )
+    try:
+        _say(f"worker for {queue}: {_wait_ready(process)}")
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def _wait_ready(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    told = []
+    # A worker that does not get ready in time is ended, which ends its output as well.
+    bound = threading.Timer(READY_TIMEOUT_S, process.kill)
+    bound.start()
+    try:
+        for line in process.stderr:
+            told.append(line)
+            if "ready: " in line:
+                return line.partition("ready: ")[2].strip()
+    finally:
+        bound.cancel()
+    raise DemoFailed("a worker was not ready in time: " + " ".join(told).strip())
+
+
+async def _story(settings: Settings) -> None:
+    async with Dispatcher(settings) as dispatcher:
+        _title("1. task_a and task_b at the same time, each on its own worker")
+        report = await send(dispatcher, WORKLOAD, timeout_s=60)
+        print_table(HEAD, report.rows())
+        click.echo(report.summary)
+        _expect(report.exit_code is ExitCode.OK, "not every task was done")
+
+        _title("2. a task that fails twice and comes back through the delay line")
+        started = time.monotonic()
+        reply = await dispatcher.ask("task_a", {"fail_times": 2}, timeout_s=60)
+        _expect(reply.failure is None and reply.run.attempts == 3, "the third attempt should have worked")
+        click.echo(
+            f"done at attempt {reply.run.attempts}, {time.monotonic() - started:.2f} s after it was sent "
+            "(it waited 0.5 s and 1 s, each up to a tenth longer, in steps of 0.1 s)"
+        )
+
+        _title("3. a task that fails for good and ends in queue_a.dead, with its history")
+        failed = await dispatcher.ask("task_a", {"fail_times": 99}, timeout_s=60)
+        _print_failure(failed, await _take_letter(settings, failed), settings.limits.messages)
+
+
+async def _take_letter(settings: Settings, failed: Reply) -> Letter:
+    """Out of its queue; the others stay where they are."""
+    found: list[Letter] = []
+
+    def see(letter: Letter) -> None:
+        if letter.id == failed.id:
+            found.append(letter)
+
+    connection = await open_once(settings, "letters")
+    try:
+        async with held(connection, dead_queue("queue_a"), see) as looked:
+            for letter in found:
+                looked.ack(letter.tag)
+    finally:
+        await connection.close()
+    _expect(failed.failure is not None and bool(found), "there should be a dead letter")
+    return found[0]
+
+
+def _print_failure(failed: Reply, letter: Letter, limits: Limits) -> None:
+    assert failed.failure is not None
+    click.echo(f"the caller was told: {failed.failure.code} ({failed.failure.text})")
+    click.echo(f"the letter in queue_a.dead: task {letter.id}, reason {letter.why.code}, arguments kept")
+    rows: list[Sequence[Any]] = [
+        (
+            entry.attempt,
+            entry.error,
+            entry.text,
+            entry.worker,
+            f"{entry.ran_ms / 1000:.2f} s",
+            f"{entry.retry_in_ms / 1000:.1f} s" if entry.retry_in_ms else "none",
+        )
+        for entry in read_letter(letter, limits).history
+    ]
+    print_table(("attempt", "error", "text", "worker", "ran", "retry in"), rows)
+
+
+def _expect(held: bool, text: str) -> None:
+    if not held:
+        raise DemoFailed(f"the demo did not go as it should: {text}")
+
+
+def _title(text: str) -> None:
+    click.echo(f"\n{text}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,141 @@
+"""What the commands of ``python -m dispatcher`` do: between a dispatcher and the lines that a shell sees."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import click
+
+from broker.config.settings import Settings
+from broker.console.tables import print_table
+from dispatcher.client import Dispatcher
+from dispatcher.commands.progress import Progress
+from dispatcher.commands.workload import HEAD, send, task_map
+from dispatcher.errors import TaskFailed
+from dispatcher.json_lines import dumps, ended_line, lines_of, read_object, result_text
+from dispatcher.metrics import line
+from dispatcher.pace import Batch
+from dispatcher.pending import End
+from protocol.errors import ExitCode, GlassrabbitError, worst
+from protocol.reply import Reply
+
+log = logging.getLogger("glassrabbit.dispatcher")
+
+
+async def run_workload(settings: Settings, timeout_s: float, output: str) -> ExitCode:
+    """Send the workload; print its table, or JSON."""
+    total = sum(item.count for item in settings.workload)
+    async with Dispatcher(settings) as dispatcher:
+        with Progress(total) as progress:
+            report = await send(dispatcher, settings.workload, timeout_s, lambda _sent: progress.advance())
+    match output:
+        case "json":
+            click.echo(dumps(report.to_map(), indent=2))
+        case "jsonl":
+            for sent in report.sent:
+                click.echo(dumps(task_map(sent)))
+        case _:
+            print_table(HEAD, report.rows(), tabs=output == "plain")
+    click.echo(report.summary, err=output != "table")
+    return report.exit_code
+
+
+async def call(
+    settings: Settings,
+    task: str,
+    arguments: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    delay_s: float,
+    expires_s: float | None,
+    output: str,
+) -> ExitCode:
+    """One task: its result, or with JSON output its whole reply. Raises ``TaskFailed``."""
+    async with Dispatcher(settings) as dispatcher:
+        reply = await dispatcher.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+    if output in ("json", "jsonl"):
+        click.echo(dumps(reply.to_map(), indent=2 if output == "json" else None))
+    elif reply.failure is None:
+        click.echo(result_text(reply.result, plain=output == "plain"))
+    if reply.failure is not None:
+        raise TaskFailed(reply)
+    return ExitCode.OK
+
+
+async def map_lines(
+    settings: Settings,
+    task: str,
+    source: str,
+    *,
+    window: int | None,
+    timeout_s: float,
+    batch: Batch,
+    verbose: bool = False,
+) -> ExitCode:
+    """One JSON object a line in, one JSON reply a line out, in order of completion.
+
+    ``verbose``: and at the end, whatever it is, a line of the log with the dispatcher's numbers.
+    """
+    codes = {ExitCode.OK}
+    async with Dispatcher(settings) as dispatcher, told_at_the_end(dispatcher, verbose):
+        with Progress(None) as progress:
+            async for chunk in dispatcher.map_chunks(
+                lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
+            ):
+                sys.stdout.writelines(dumps(ended_line(ended)) + "\n" for ended in chunk)
+                # Whoever reads a pipe sees each line as it comes; a file is written in blocks.
+                sys.stdout.flush()
+                codes.update(code_of(ended.end) for ended in chunk)
+                progress.advance(len(chunk))
+    return worst(list(codes))
+
+
+@asynccontextmanager
+async def told_at_the_end(dispatcher: Dispatcher, verbose: bool) -> AsyncIterator[None]:
+    """Log what was published and what came back, if that is wanted."""
+    try:
+        yield
+    finally:
+        if verbose:
+            log.info("%s", line(dispatcher.metrics))
+
+
+async def submit(
+    settings: Settings,
+    task: str,
+    arguments: Mapping[str, Any],
+    *,
+    mailbox: str | None,
+    timeout_s: float,
+    delay_s: float,
+    expires_s: float | None,
+) -> ExitCode:
+    """Print the task's id once the broker has it."""
+    async with Dispatcher(settings) as dispatcher:
+        task_id = await dispatcher.submit(
+            task, arguments, mailbox=mailbox, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s
+        )
+    click.echo(task_id)
+    return ExitCode.OK
+
+
+async def collect(settings: Settings, mailbox: str, count: int | None, timeout_s: float) -> ExitCode:
+    """Print replies, a line each; a reply is acked only after its line was written."""
+    codes = {ExitCode.OK}
+    async with Dispatcher(settings) as dispatcher:
+        async for reply in dispatcher.collect(mailbox, count=count, timeout_s=timeout_s):
+            sys.stdout.write(dumps(reply.to_map()) + "\n")
+            sys.stdout.flush()
+            codes.add(code_of(reply))
+    return worst(list(codes))
+
+
+def code_of(end: End) -> ExitCode:
+    """The exit code that one end asks for."""
+    if isinstance(end, GlassrabbitError):
+        return end.exit_code
+    return ExitCode.FAILED if isinstance(end, Reply) and end.failure is not None else ExitCode.OK

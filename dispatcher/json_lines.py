@@ -1,0 +1,148 @@
+"""Arguments from the command line and from lines of JSON; replies as lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from broker.console.arguments import pairs_of, read_json
+from broker.console.escaping import plain_json
+from dispatcher.errors import CallError
+from dispatcher.pending import Accepted
+from dispatcher.window import Ended
+from protocol.errors import GlassrabbitError
+from protocol.reply import Reply
+
+#: A longer line than this is no JSON object that a body could hold.
+_LINE_BYTES = 64 * 1024 * 1024
+
+
+class BadLine(CallError):
+    """A line that is no JSON object. Nothing was sent for it."""
+
+
+def arguments_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
+    """Arguments from ``--json OBJECT`` and ``-a KEY=VALUE``, which wins; a VALUE that is JSON is read as such.
+
+    Raises ``ValueError``.
+    """
+    return {**({} if text is None else read_object(text)), **pairs_of(pairs, "-a")}
+
+
+def read_object(text: str | bytes) -> dict[str, Any]:
+    """One JSON object. Raises ``BadLine``."""
+    try:
+        value = read_json(text)
+    except ValueError as error:
+        raise BadLine(f"no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadLine(f'a JSON {type(value).__name__}; it must be an object of arguments, like {{"n": 1}}')
+    return value
+
+
+async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
+    """The lines of a file, or of standard input for ``-``, numbered from 1; empty ones are left out.
+
+    Raises ``OSError``. A pipe is read as it fills, so a slow producer is followed and not waited for.
+    """
+    if source == "-":
+        if sys.stdin is None:
+            raise BadLine("standard input is closed. Give a file, or lines on standard input.")
+        file: BinaryIO = sys.stdin.buffer
+        async for item in _of_file(file):
+            yield item
+    else:
+        with Path(source).open("rb") as file:
+            async for item in _of_file(file):
+                yield item
+
+
+async def _of_file(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
+    number = 0
+    mode = os.fstat(file.fileno()).st_mode
+    # Files and devices like /dev/null are always ready, and epoll refuses them.
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty()):
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line
+        return
+    reader = asyncio.StreamReader(limit=_LINE_BYTES)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    try:
+        while line := await _line(reader, number + 1):
+            number += 1
+            if line.strip():
+                yield number, line
+    finally:
+        transport.close()
+
+
+async def _line(reader: asyncio.StreamReader, number: int) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError as error:
+        raise BadLine(
+            f"line {number} is longer than {_LINE_BYTES >> 20} MiB. Nothing after it was read."
+        ) from error
+
+
+def ended_line(ended: Ended) -> dict[str, Any]:
+    """One line of ``map``: the input's number with its reply, or with what kept it from one."""
+    match ended.end:
+        case Reply():
+            return {"line": ended.line, **ended.end.to_map()}
+        case Accepted():
+            return {"line": ended.line, "id": ended.id}
+        case GlassrabbitError() as error:
+            return {"line": ended.line, "id": ended.id or None, "error": error_map(error)}
+
+
+def error_map(error: GlassrabbitError) -> dict[str, Any]:
+    """An error of ours in the shape of a failure."""
+    name = type(error).__name__
+    return {"code": _snake(name), "type": name, "text": str(error)}
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """JSON of what msgpack carried; bytes, which JSON does not have, as base64.
+
+    Characters that are not printable, some of which JSON lets pass and a terminal obeys, are escaped.
+    """
+    try:
+        text = json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
+    return plain_json(text)
+
+
+def _finite(value: object) -> object:
+    """NaN and the infinities, which msgpack carries and JSON does not, by their names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _other(value: object) -> object:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    raise TypeError(type(value).__name__)
+
+
+def result_text(result: Any, *, plain: bool) -> str:
+    """What ``call`` prints: JSON, or with ``-o plain`` a string as it is."""
+    return result if plain and isinstance(result, str) else dumps(result)

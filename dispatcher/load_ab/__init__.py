@@ -1,0 +1,1 @@
+"""Two configurations in turns on one broker, and whether they differ."""

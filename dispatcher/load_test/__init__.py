@@ -1,0 +1,1 @@
+"""Load at a rate, with thresholds: plan, run, count, compare."""

@@ -1,0 +1,1 @@
+"""A run of a handler ends once, whatever the handler does. Knows no AMQP."""

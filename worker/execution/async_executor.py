@@ -1,0 +1,122 @@
+"""The async executor: coroutines on an event loop of their own in a thread, apart from the loop that owns AMQP.
+
+A time limit cancels a coroutine, at its next await; the waiting for it ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from contextvars import copy_context
+
+from broker.errors import ConfigError
+from protocol.codec import Encoder
+from protocol.errors import ErrorCode
+from protocol.limits import Limits
+from worker.execution.handler import Call, Handler, run_async, safe_text
+from worker.execution.outcome import Failed, Outcome
+from worker.execution.thread_executor import SWEEP_S, Outcomes, load_all, timed_out
+
+
+class Coroutine:
+    """A call that was handed over to the other loop."""
+
+    def __init__(self, call: Call, now_s: float) -> None:
+        self.call = call
+        self.began_s = now_s
+        self.task: asyncio.Task[None] | None = None
+
+
+class AsyncExecutor:
+    """As many coroutines at a time as are submitted: whoever submits bounds them."""
+
+    def __init__(self, handlers: dict[str, str], limits: Limits) -> None:
+        self._paths = handlers
+        self._handlers: dict[str, Handler] = {}
+        self._encoder = Encoder(limits)
+        self._theirs = asyncio.new_event_loop()
+        #: Insertion order is the order in which they began.
+        self._running: dict[Call, Coroutine] = {}
+        self._begun: deque[Coroutine] = deque()
+        self._woken = False
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return None
+
+    @property
+    def busy(self) -> int:
+        return len(self._running)
+
+    async def start(self) -> None:
+        self._handlers = await load_all(self._paths)
+        wrong = [self._paths[task] for task, handler in self._handlers.items() if not handler.is_async]
+        if wrong:
+            raise ConfigError([f"handler {path!r} must be `async def` for the async executor." for path in wrong])
+        self._outcomes = Outcomes(asyncio.get_running_loop(), self._take)
+        threading.Thread(target=self._theirs.run_forever, name="async handlers", daemon=True).start()
+
+    def submit(self, calls: list[Call]) -> None:
+        now_s = time.monotonic()
+        for call in calls:
+            coroutine = self._running[call] = Coroutine(call, now_s)
+            self._begun.append(coroutine)
+        if not self._woken:
+            self._woken = True
+            self._theirs.call_soon_threadsafe(self._begin)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def withdraw(self) -> None:
+        """All of them have begun."""
+
+    async def stop(self) -> None:
+        def end() -> None:
+            for task in asyncio.all_tasks(self._theirs):
+                task.cancel()
+            self._theirs.call_soon(self._theirs.stop)
+
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._theirs.call_soon_threadsafe(end)
+
+    def _take(self, ended: list[tuple[Call, Outcome, float]]) -> None:
+        for call, outcome, ran_s in ended:
+            self._ended(call, outcome, ran_s)
+
+    def _ended(self, call: Call, outcome: Outcome, ran_s: float) -> None:
+        if self._running.pop(call, None) is not None:
+            call.on_end(outcome, ran_s)
+
+    def _look(self) -> None:
+        self._sweep, now_s = None, time.monotonic()
+        late = [one for one in self._running.values() if now_s - one.began_s > one.call.timeout_s]
+        for one in late:
+            # The waiting ends here and now: a coroutine may swallow its cancellation, or not await at all.
+            self._theirs.call_soon_threadsafe(self._cancel, one)
+            text = "it was cancelled, which takes effect at its next await"
+            self._ended(one.call, timed_out(one.call.timeout_s, text), now_s - one.began_s)
+        if self._running and self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def _begin(self) -> None:
+        """In the other loop: begin what was submitted since it was last woken."""
+        self._woken = False
+        while self._begun:
+            coroutine = self._begun.popleft()
+            coroutine.task = self._theirs.create_task(self._work(coroutine), context=copy_context())
+
+    def _cancel(self, coroutine: Coroutine) -> None:
+        if coroutine.task is not None:
+            coroutine.task.cancel()
+
+    async def _work(self, coroutine: Coroutine) -> None:
+        call = coroutine.call
+        try:
+            outcome = await run_async(self._handlers[call.handler], call, self._encoder)
+        except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
+            outcome = Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
+        self._outcomes.hand_over((call, outcome, time.monotonic() - coroutine.began_s))

@@ -1,0 +1,149 @@
+"""A child of a worker: a fresh interpreter that runs handlers, one task at a time, and knows no AMQP.
+
+Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for permits →
+gets the handlers → says that it is ready, or why not → a permit, the call that it is for, its outcome → ends when
+the permits do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
+pipe ends, and so does this process with all that its handlers started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import msgpack
+
+from broker.console.logs import to_stderr
+from broker.errors import ConfigError
+from protocol.codec import Encoder
+from protocol.limits import Limits
+from worker.execution import child_protocol as frames
+from worker.execution.handler import Call, Handler, load, run
+from worker.telemetry.log_fields import of_worker
+
+READY = "ready"
+BROKEN = "broken"
+#: Outcomes of a batch wait here for each other, at most so long.
+FLUSH_S = 0.005
+
+
+def main(descriptor: int, permits_descriptor: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
+    _end_with_parent()
+    pair, permits = socket.socket(fileno=descriptor), socket.socket(fileno=permits_descriptor)
+    with pair, permits, pair.makefile("rb") as incoming:
+        setup = _next(incoming)
+        if setup is None:
+            return
+        paths, handler_paths, limit_values = setup
+        sys.path[:0] = [path for path in paths if path not in sys.path]
+        try:
+            handlers: dict[str, Handler] = {task: load(path) for task, path in handler_paths.items()}
+        except ConfigError as error:
+            pair.sendall(msgpack.packb([BROKEN, *error.problems]))
+            return
+        pair.sendall(msgpack.packb([READY]))
+        _serve(permits, incoming, Answers(pair), handlers, Limits(**limit_values))
+
+
+def _serve(
+    permits: socket.socket,
+    incoming: BinaryIO,
+    answers: Answers,
+    handlers: Mapping[str, Handler],
+    limits: Limits,
+) -> None:
+    calls: deque[tuple[int, Call]] = deque()
+    encoder = Encoder(limits)
+    while permit := permits.recv(frames.PERMIT.size):
+        (permitted,) = frames.PERMIT.unpack(permit)
+        while True:
+            if not calls:
+                fields = _next(incoming)
+                if fields is None:
+                    return
+                calls.extend(frames.to_calls(fields))
+            number, call = calls.popleft()
+            # A call without a permit was taken back before it began.
+            if number == permitted:
+                break
+        began_s = time.monotonic()
+        outcome = run(handlers[call.handler], call, encoder)
+        answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
+        answers.add(answer, hold=bool(calls))
+
+
+class Answers:
+    """Sends outcomes. What is held for the next of its batch leaves after ``FLUSH_S`` even if that one hangs."""
+
+    def __init__(self, pair: socket.socket) -> None:
+        self._pair = pair
+        self._lock = threading.Lock()
+        self._held: list[list[object]] = []
+        self._since_s = 0.0
+        self._holding: threading.Event | None = None
+
+    def add(self, outcome: list[object], *, hold: bool) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            if not self._held:
+                self._since_s = now_s
+            self._held.append(outcome)
+            if not hold or now_s - self._since_s >= FLUSH_S:
+                self._send()
+            else:
+                self._hold()
+
+    def _hold(self) -> None:
+        if self._holding is None:
+            self._holding = threading.Event()
+            threading.Thread(target=self._flush_in_time, args=(self._holding,), daemon=True).start()
+        self._holding.set()
+
+    def _send(self) -> None:
+        self._pair.sendall(msgpack.packb(self._held))
+        self._held = []
+        if self._holding is not None:
+            self._holding.clear()
+
+    def _flush_in_time(self, holding: threading.Event) -> None:
+        while holding.wait():
+            time.sleep(FLUSH_S)
+            with self._lock:
+                if self._held:
+                    self._send()
+
+
+def _next(incoming: BinaryIO) -> Any:
+    head = incoming.read(frames.HEAD.size)
+    if len(head) < frames.HEAD.size:
+        return None
+    (size,) = frames.HEAD.unpack(head)
+    return frames.unpack(incoming.read(size))
+
+
+def _end_with_parent() -> None:
+    """Watch the pipe on a copy of standard input; handlers see an empty input instead."""
+    lifeline = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        # This process leads its group: the handlers' own children go with it.
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

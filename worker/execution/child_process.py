@@ -1,0 +1,287 @@
+"""The worker's side of one child: starting it, what it has in hand, and how it ended.
+
+A child may have several short calls in hand, so that it need not wait for the loop between two of them. Each has
+a permit (``worker.execution.permits``), so that what the child has not begun can be taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+
+from broker.errors import ConfigError
+from worker.execution import child_protocol as frames
+from worker.execution.child_main import READY
+from worker.execution.handler import Call
+from worker.execution.outcome import Outcome
+from worker.execution.permits import Permits
+
+#: A new interpreter that takes longer than this to import the handlers is given up.
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 2.0
+_READ_BYTES = 1 << 16
+_SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
+
+
+class ChildLost(Exception):
+    """The child's end of the socket pair is gone."""
+
+
+class InHand(NamedTuple):
+    """A call, the seconds that it is expected to take, and the number of its permit."""
+
+    call: Call
+    expected_s: float
+    number: int
+
+
+class Child:
+    """One child process. Replaced, never repaired."""
+
+    def __init__(self, process: asyncio.subprocess.Process, pair: socket.socket, permits: Permits) -> None:
+        self.process = process
+        self._pair = pair
+        self._permits = permits
+        self._loop = asyncio.get_running_loop()
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0)
+        self._out = bytearray()
+        self._flushing = False
+        self._on_message: Callable[[list[Any]], None] = self._on_first
+        self._on_lost: Callable[[], None] = lambda: None
+        self._first: asyncio.Future[list[Any]] = self._loop.create_future()
+        self.is_lost = False
+        #: What it has in hand, in the order in which it runs them.
+        self.in_hand: deque[InHand] = deque()
+        self.expected_s = 0.0
+        #: Since when it may be running the first of them.
+        self.since_s = 0.0
+        pair.setblocking(False)
+        self._loop.add_reader(pair, self._read)
+        self._watch = asyncio.create_task(self._hang_up_when_gone())
+
+    @classmethod
+    async def start(cls, setup: list[object]) -> Child:
+        """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
+        ours, theirs = socket.socketpair()
+        permits = Permits()
+        with theirs, contextlib.ExitStack() as unless_started:
+            unless_started.callback(ours.close)
+            unless_started.callback(permits.close)
+            passed = (theirs.fileno(), permits.theirs.fileno())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "worker.execution.child_main",
+                *map(str, passed),
+                stdin=asyncio.subprocess.PIPE,
+                # Standard output is for data; a handler's prints are not data of ours.
+                stdout=sys.stderr.fileno() if _has_descriptor() else None,
+                pass_fds=passed,
+                env=_without_login(os.environ),
+                process_group=0,
+            )
+            unless_started.pop_all()
+        child = cls(process, ours, permits)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                state, *problems = await child._ask(frames.pack(setup))
+        except TimeoutError as error:
+            await child.kill()
+            raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
+        except (ChildLost, asyncio.CancelledError):
+            await child.kill()
+            raise
+        if state != READY:
+            await child.kill()
+            raise ConfigError([str(problem) for problem in problems])
+        return child
+
+    async def _ask(self, frame: bytes) -> list[Any]:
+        self._out += frame
+        self._write()
+        return await self._first
+
+    def _on_first(self, message: list[Any]) -> None:
+        if not self._first.done():
+            self._first.set_result(message)
+
+    def serve(
+        self,
+        on_outcome: Callable[[Call, Outcome, float], None],
+        on_answered: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """From now on: each outcome, the end of each answer, and once the end of the child."""
+
+        def on_message(message: list[Any]) -> None:
+            for fields in message:
+                number = fields.pop()
+                call, expected_s, due = self.in_hand.popleft()
+                if number != due:
+                    # Better that everything goes back than that a task gets the result of another.
+                    raise RuntimeError(f"a child answered call {number}, and call {due} was due")
+                self.expected_s -= expected_s
+                self.since_s = time.monotonic()
+                on_outcome(call, *frames.to_outcome(fields))
+            on_answered()
+
+        self._on_message, self._on_lost = on_message, on_lost
+        if self.is_lost:
+            self._loop.call_soon(on_lost)
+
+    def send(self, calls: list[Call], expected_s: float) -> None:
+        """Hand over calls of one task, each expected to take so long. They leave in this turn of the loop."""
+        if not self.in_hand:
+            self.since_s, self.expected_s = time.monotonic(), 0.0
+        number = self._permits.number
+        self._out += frames.pack(frames.from_calls(number, calls))
+        self._permits.grant(len(calls))
+        self.in_hand.extend(
+            InHand(call, expected_s, (number + place) % frames.NUMBERS) for place, call in enumerate(calls)
+        )
+        self.expected_s += expected_s * len(calls)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def let_go(self) -> tuple[list[Call], list[Call]]:
+        """The calls that it has begun, and those that it has not; nothing more is expected of it."""
+        back = self.take_back()
+        begun = [held.call for held in self.in_hand]
+        self.in_hand.clear()
+        self._permits.close()
+        return begun, back
+
+    def take_back(self, *, all_but_one: bool = False) -> list[Call]:
+        """The calls that it has not begun, in their order; it will not run them. ``all_but_one``: if it has begun
+        none, it keeps the first."""
+        count = self._permits.take_back()
+        if all_but_one and count == len(self.in_hand) > 0:
+            self._permits.renew(self.in_hand[0].number)
+            count -= 1
+        taken = [self.in_hand.pop() for _ in range(count)]
+        self.expected_s -= sum(held.expected_s for held in taken)
+        return [held.call for held in reversed(taken)]
+
+    def _flush(self) -> None:
+        self._flushing = False
+        # It may have been lost in the turn in which it was handed something.
+        if not self.is_lost:
+            self._write()
+            self._permits.send()
+
+    def _write(self) -> None:
+        """Send what is there; what the socket does not take follows when it can."""
+        try:
+            while self._out:
+                del self._out[: self._pair.send(self._out)]
+        except BlockingIOError:
+            self._loop.add_writer(self._pair, self._write)
+            return
+        except OSError:
+            self._out.clear()
+        self._loop.remove_writer(self._pair)
+
+    def _read(self) -> None:
+        try:
+            while data := self._pair.recv(_READ_BYTES):
+                self._unpacker.feed(data)
+                for message in self._unpacker:
+                    self._on_message(message)
+                if len(data) < _READ_BYTES:
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._lost()
+
+    def _lost(self) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            self._hang_up()
+            if not self._first.done():
+                self._first.set_exception(ChildLost())
+                self._first.exception()
+            self._on_lost()
+
+    async def _hang_up_when_gone(self) -> None:
+        """The end of the process ends the conversation, even if a fork of it holds its end of the pair."""
+        await self.process.wait()
+        if not self.is_lost:
+            # First what it said before it ended.
+            self._read()
+            self._lost()
+
+    def _hang_up(self) -> None:
+        for forget in (self._loop.remove_reader, self._loop.remove_writer):
+            forget(self._pair)
+        self._pair.close()
+
+    async def kill(self) -> int:
+        """End the child and whatever its handlers started; its return code. Nobody is told of its end."""
+        # Before it has been waited for, its number cannot belong to another process.
+        if self.process.returncode is None:
+            _kill_group(self.process.pid)
+        self._retire()
+        return await self.process.wait()
+
+    async def stop(self) -> None:
+        """Let an idle child end by itself; kill it if it does not."""
+        self._retire()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            await self.kill()
+
+    def _retire(self) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            self._hang_up()
+        self._permits.close()
+
+    async def fate(self) -> str:
+        """What became of a child that was lost, in words."""
+        try:
+            code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            code = await self.kill()
+        # What it forked holds the group, and the group its number, until the last of them has ended.
+        _kill_group(self.process.pid)
+        if code >= 0:
+            return f"the process that ran it ended with exit code {code}"
+        return f"the process that ran it was ended by {signal.Signals(-code).name}"
+
+
+def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
+    """For handlers, who have no business with the broker's password, or the token of the metrics."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name != "BROKER_URL" and not name.upper().startswith(_SECRETS)
+    }
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _has_descriptor() -> bool:
+    try:
+        sys.stderr.fileno()
+    except (OSError, AttributeError, ValueError):
+        return False
+    return True

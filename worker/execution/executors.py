@@ -1,0 +1,106 @@
+"""The executors of a worker: one for each kind that its tasks ask for. Knows nothing of AMQP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from broker.config.consistency import too_slow_together
+from broker.config.settings import Settings
+from broker.errors import ConfigError
+from worker.execution.async_executor import AsyncExecutor
+from worker.execution.executor import Executor
+from worker.execution.handler import fallback_of
+from worker.execution.process_executor import ProcessExecutor
+from worker.execution.thread_executor import ThreadExecutor
+
+
+class Executors:
+    """Life: ``begin`` → ``started`` → ``stop``; all of it on one loop."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        """Raises ``ConfigError`` for a queue that the configuration does not know, and for too many of them."""
+        unknown = [queue for queue in queues if queue not in settings.queues]
+        if unknown:
+            known = ", ".join(settings.queues)
+            raise ConfigError(
+                [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
+            )
+        slow = list(too_slow_together(settings, queues))
+        if slow:
+            raise ConfigError(slow)
+        kinds = {
+            kind: _executor(kind, handlers, settings) for kind, handlers in _handlers(settings, queues).items()
+        }
+        self._all = list(kinds.values())
+        self._starts: list[asyncio.Task[None]] = []
+        #: What runs each task of these queues.
+        self.of_task = {
+            name: kinds[task.executor] for name, task in settings.tasks.items() if task.queue in queues
+        }
+        #: How many may run at once; None: the one executor that there is, of threads or children, bounds that.
+        self.slots = None if _bounds_itself(self._all) else settings.worker.concurrency
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps one of them from running as many as it should."""
+        return next((executor.problem for executor in self._all if executor.problem), None)
+
+    @property
+    def restarts(self) -> int:
+        """Children that were replaced so far."""
+        return sum(one.restarts for one in self._all if isinstance(one, ProcessExecutor))
+
+    def begin(self) -> None:
+        """Begin to get ready to run, if that was not begun before."""
+        self._starts = self._starts or [asyncio.create_task(executor.start()) for executor in self._all]
+
+    async def started(self, told: asyncio.Task[Any]) -> bool:
+        """Return True once all are ready, False if ``told`` comes first. Raises ``ConfigError`` for a handler that
+        cannot be loaded."""
+        self.begin()
+        started: asyncio.Future[Any] = asyncio.gather(*self._starts)
+        await asyncio.wait({told, started}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            started.result()
+            return True
+        started.cancel()
+        await asyncio.gather(*self._starts, return_exceptions=True)
+        return False
+
+    async def stop(self) -> None:
+        """End at once; what still runs is abandoned."""
+        await asyncio.gather(*[executor.stop() for executor in self._all])
+
+
+def _bounds_itself(executors: Sequence[Executor]) -> bool:
+    return len(executors) == 1 and not isinstance(executors[0], AsyncExecutor)
+
+
+def import_paths(settings: Settings) -> list[str]:
+    """Where handlers are looked for: beside the configuration file, then the current folder."""
+    folders = ([] if settings.path is None else [settings.path.parent]) + [Path.cwd()]
+    return list(dict.fromkeys(str(folder.resolve()) for folder in folders))
+
+
+def _handlers(settings: Settings, queues: Sequence[str]) -> dict[str, dict[str, str]]:
+    """For each kind of executor the handlers and fallbacks that it runs."""
+    kinds: dict[str, dict[str, str]] = {}
+    for name, task in settings.tasks.items():
+        if task.queue in queues:
+            handlers = kinds.setdefault(task.executor, {})
+            handlers[name] = task.handler
+            if task.fallback is not None:
+                handlers[fallback_of(name)] = task.fallback
+    return kinds
+
+
+def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Executor:
+    size, limits = settings.worker.concurrency, settings.limits.messages
+    if kind == "thread":
+        return ThreadExecutor(size, handlers, limits)
+    if kind == "async":
+        return AsyncExecutor(handlers, limits)
+    return ProcessExecutor(size, handlers, limits, import_paths(settings))

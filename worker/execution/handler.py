@@ -1,0 +1,206 @@
+"""Handlers: finding the function, and running it so that every way it can end becomes an outcome.
+
+Used in children, threads and the async executor alike. Nothing that a message says is imported or looked up
+by name here: the module and the function come from the configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.errors import ConfigError
+from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode_arguments
+from protocol.errors import ErrorCode, Malformed
+from protocol.limits import Limits, cut
+from worker.context import Current, Reject, Retry, enter
+from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
+from worker.expiry import is_expired
+
+log = logging.getLogger("glassrabbit.handler")
+
+_NAME_BYTES = 255
+
+OnEnd = Callable[[Outcome | None, float], None]
+#: The id of a task, how it ended (None: it was withdrawn before it began), and how many seconds it ran.
+Ran = tuple[str, Outcome | None, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that does one kind of task."""
+
+    function: Callable[..., Any]
+    signature: inspect.Signature
+    #: The names that it takes and those that it must be given, if that is all there is to its signature.
+    takes: frozenset[str] | None = None
+    needs: frozenset[str] = frozenset()
+    is_async: bool = False
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises ``TypeError`` if the function cannot be called with these."""
+        # Binding takes microseconds; comparing names does not, and is the same for most functions.
+        if self.takes is None or not self.needs <= arguments.keys() <= self.takes:
+            self.signature.bind(**arguments)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One run of a task: what an executor needs to know, and can send to a child."""
+
+    context: Current
+    #: Under which an executor knows its handler.
+    handler: str
+    body: bytes
+    timeout_s: float
+    #: Epoch milliseconds; 0: never. One that begins later than this and the slack is not run.
+    expires_at: int
+    #: Called once, on the loop: with the outcome and how many seconds it ran, or with None if it was withdrawn
+    #: before it began.
+    on_end: OnEnd
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """Runs of one task with the arguments of many, one after another."""
+
+    handler: str
+    queue: str
+    max_attempts: int
+    #: By the id of each.
+    arguments: dict[str, dict[str, Any]]
+    timeout_s: float
+    expires_at: int
+    #: Called on the loop, with some of them at a time; with each once.
+    on_end: Callable[[list[Ran]], None]
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+
+def fallback_of(task: str) -> str:
+    """Under which an executor knows the fallback of a task: no task has such a name."""
+    return f"{task} fallback"
+
+
+def load(path: str) -> Handler:
+    """Import ``module:function``. Raises ``ConfigError`` that names the path and the reason."""
+    module_name, _, name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+        if not callable(function):
+            raise TypeError("it is not a function")
+        return _handler(function)
+    except Exception as error:
+        problem = (
+            f"handler {path!r} cannot be loaded: {type(error).__name__}: {safe_text(error)}. "
+            "Check the name, and that its folder is beside config.yml or the current one."
+        )
+        raise ConfigError([problem]) from error
+
+
+def _handler(function: Callable[..., Any]) -> Handler:
+    signature, is_async = inspect.signature(function), inspect.iscoroutinefunction(function)
+    parameters = signature.parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if any(one.kind not in named for one in parameters):
+        return Handler(function, signature, is_async=is_async)
+    takes = frozenset(one.name for one in parameters)
+    needs = frozenset(one.name for one in parameters if one.default is inspect.Parameter.empty)
+    return Handler(function, signature, takes, needs, is_async)
+
+
+def run(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
+    """Run a handler to its end in this thread; an ``async def`` gets an event loop of its own."""
+    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
+    if isinstance(arguments, Rejected):
+        return arguments
+    return run_with(handler, arguments, call.context, encoder)
+
+
+def run_with(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
+    """The same with arguments that are unpacked already."""
+    try:
+        handler.check(arguments)
+    except TypeError as error:
+        return _bad_arguments(error, encoder.limits)
+    enter(context)
+    try:
+        result = handler.function(**arguments)
+        if handler.is_async:
+            # Only here: it would take a child a fifth of its memory more.
+            import asyncio
+
+            result = asyncio.run(result)
+        return _encoded(result, encoder)
+    except Exception as error:  # noqa: BLE001 - the one place around a user's handler, and what it returned
+        return _ended_by(error, context, encoder.limits)
+
+
+async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
+    """The same for an ``async def`` on the loop that runs already."""
+    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
+    if isinstance(arguments, Rejected):
+        return arguments
+    try:
+        handler.check(arguments)
+    except TypeError as error:
+        return _bad_arguments(error, encoder.limits)
+    enter(call.context)
+    try:
+        return _encoded(await handler.function(**arguments), encoder)
+    except Exception as error:  # noqa: BLE001 - the one place around a user's handler, its async twin
+        return _ended_by(error, call.context, encoder.limits)
+
+
+def too_late(expires_at: int) -> Rejected | None:
+    """Why what expires at that time is not run any more."""
+    if expires_at and is_expired(expires_at, time.time_ns() // 1_000_000):
+        return Rejected(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
+    return None
+
+
+def _arguments(call: Call, limits: Limits) -> dict[str, Any] | Rejected:
+    try:
+        return decode_arguments(call.body, limits)
+    except Malformed as error:
+        return Rejected(error.code, str(error.code), error.text)
+
+
+def _bad_arguments(error: TypeError, limits: Limits) -> Rejected:
+    return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
+
+
+def _encoded(result: object, encoder: Encoder) -> Outcome:
+    try:
+        return Done(encoder.encode(result))
+    except EncodedTooLarge as error:
+        return Rejected(ErrorCode.RESULT_TOO_LARGE, type(result).__name__, str(error))
+    except NotEncodable as error:
+        return Rejected(ErrorCode.RESULT_NOT_ENCODABLE, type(result).__name__, str(error))
+
+
+def _ended_by(error: Exception, context: Current, limits: Limits) -> Outcome:
+    text = cut(safe_text(error), limits.error_text_bytes)
+    name = cut(type(error).__name__, _NAME_BYTES)
+    match error:
+        case Retry():
+            return RetryAsked(error.after, text)
+        case Reject():
+            return Rejected(ErrorCode.REJECTED, name, text)
+        case _:
+            log.warning("task %s (%s) attempt %d raised", context.id, context.task, context.attempt, exc_info=True)
+            return Failed(ErrorCode.RETRIES_EXHAUSTED, name, text)
+
+
+def safe_text(error: BaseException) -> str:
+    """The text of an exception, whose ``__str__`` may be the user's and may raise."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - still the user's code
+        return "its text could not be read: __str__ raised"

@@ -1,0 +1,219 @@
+"""The process executor: children that are fresh interpreters, one task in each at a time.
+
+A crash or a time-out is charged to the one task that ran in the child, and the child is replaced. The loop that
+owns AMQP never runs a handler, so nothing that a handler does can stop heartbeats.
+
+A child is handed about a millisecond of work ahead. What waits behind a task that takes longer than that is taken
+back and goes to another child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from broker.errors import ConfigError
+from protocol.errors import ErrorCode
+from protocol.limits import Limits
+from worker.execution.child_process import Child, ChildLost
+from worker.execution.handler import Call
+from worker.execution.outcome import Failed, Outcome
+
+log = logging.getLogger("glassrabbit.worker")
+
+#: After a child that died before it was ready: do not start the next one at once.
+RESTART_WAIT_S = 0.5
+LONGEST_RESTART_WAIT_S = 15.0
+#: Seconds of work that a child has in hand, and how many calls at most.
+AHEAD_S = 0.001
+DEPTH = 16
+#: Nothing is known of a task that has not run yet.
+UNKNOWN_S = 1.0
+SHORTEST_S = 1e-6
+#: Of a batch a child is handed as much at a time.
+BATCH_S = 0.05
+#: How much the latest run of a task counts in its mean.
+WEIGHT = 0.2
+#: How often it is looked whether a call is over its limit, or holds up others.
+SWEEP_S = 0.02
+
+
+class ProcessExecutor:
+    """``size`` children, each with the handlers of ``handlers`` (``Call.handler`` → ``module:function``)."""
+
+    def __init__(self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str]) -> None:
+        self._size = size
+        self._setup: list[object] = [paths, handlers, asdict(limits)]
+        self._waiting: deque[list[Call]] = deque()
+        self._children: list[Child] = []
+        self._mean_s: dict[str, float] = {}
+        self._others: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._stopping = False
+        #: Children that were replaced so far.
+        self.restarts = 0
+        #: Replacements that failed to start at their latest attempt.
+        self._failing = 0
+
+    @property
+    def problem(self) -> str | None:
+        return "children cannot be started" if self._failing else None
+
+    @property
+    def busy(self) -> int:
+        """Children that have a call in hand."""
+        return sum(bool(child.in_hand) for child in self._children)
+
+    async def start(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            starts = [group.create_task(_started(self._setup)) for _ in range(self._size)]
+        results = [start.result() for start in starts]
+        started = [result for result in results if isinstance(result, Child)]
+        for result in results:
+            if isinstance(result, ConfigError):
+                await asyncio.gather(*(child.stop() for child in started))
+                raise result
+        for child in started:
+            self._add(child)
+
+    def submit(self, calls: list[Call]) -> None:
+        self._waiting.append(calls)
+        self._feed()
+
+    def withdraw(self) -> None:
+        back = [child.take_back() for child in self._children]
+        waiting, self._waiting = self._waiting, deque()
+        for calls in (*back, *waiting):
+            for call in calls:
+                call.on_end(None, 0.0)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in self._others:
+            task.cancel()
+        # Its calls never end: whoever stops an executor has given them up.
+        await asyncio.gather(*(child.kill() if child.in_hand else child.stop() for child in self._children))
+
+    def _feed(self) -> None:
+        """Hand out what waits: to the first child that has room, so that it is awake already."""
+        while self._waiting:
+            calls = self._waiting[0]
+            expected_s = self._mean_s.get(calls[0].handler, UNKNOWN_S)
+            child = next((child for child in self._children if _has_room(child, expected_s)), None)
+            if child is None:
+                break
+            count = max(1, int(BATCH_S / max(expected_s, SHORTEST_S)))
+            self._waiting.popleft()
+            if count < len(calls):
+                self._waiting.appendleft(calls[count:])
+            child.send(calls[:count], expected_s)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def _look(self) -> None:
+        self._sweep, now_s = None, time.monotonic()
+        for child in list(self._children):
+            if child.in_hand and now_s - child.since_s > SWEEP_S:
+                self._hurry(child, now_s - child.since_s)
+        if self._sweep is None and self.busy:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+    def _hurry(self, child: Child, ran_s: float) -> None:
+        """Its call takes long: nothing has to wait behind it. Over its limit, it is stopped."""
+        self._waiting.extendleft(reversed(_by_handler(child.take_back(all_but_one=True))))
+        # As long as it runs there is no room behind it.
+        child.expected_s = max(child.expected_s, UNKNOWN_S)
+        running = child.in_hand[-1].call
+        if ran_s > running.timeout_s:
+            text = f"stopped after its limit of {running.timeout_s:g} s"
+            self._end(child, Failed(ErrorCode.TIMED_OUT, "TimeLimit", text), ran_s)
+        self._feed()
+
+    def _on_lost(self, child: Child) -> None:
+        if child in self._children:
+            self._end(child, None, time.monotonic() - child.since_s)
+
+    def _end(self, child: Child, verdict: Failed | None, ran_s: float) -> None:
+        """A child is lost, or has to go: charge the call that it ran, hand on the others, replace it."""
+        self._children.remove(child)
+        begun, back = child.let_go()
+        guilty = begun.pop() if begun else None
+        # Those before the guilty one have run, but what came of it was lost with the child.
+        for call in reversed(begun):
+            self._waiting.appendleft([call])
+        self._waiting.extend(_by_handler(back))
+        self._spawn(self._start_another())
+        self._spawn(self._charge(child, guilty, verdict, ran_s))
+        self._feed()
+
+    async def _charge(self, child: Child, guilty: Call | None, verdict: Failed | None, ran_s: float) -> None:
+        if verdict is None:
+            fate = await child.fate()
+            verdict = Failed(ErrorCode.WORKER_LOST, "ChildLost", fate)
+        else:
+            await child.kill()
+        if guilty is not None:
+            guilty.on_end(verdict, ran_s)
+
+    def _on_outcome(self, call: Call, outcome: Outcome, ran_s: float) -> None:
+        mean_s = self._mean_s.get(call.handler)
+        self._mean_s[call.handler] = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
+        call.on_end(outcome, ran_s)
+
+    def _add(self, child: Child) -> None:
+        self._children.append(child)
+        child.serve(self._on_outcome, self._feed, lambda: self._on_lost(child))
+        self._feed()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    async def _start_another(self) -> None:
+        """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
+        wait_s, told = RESTART_WAIT_S, False
+        self.restarts += 1
+        try:
+            while not self._stopping:
+                try:
+                    self._add(await Child.start(self._setup))
+                    return
+                except (ConfigError, ChildLost, OSError) as error:
+                    if not told:
+                        told = True
+                        self._failing += 1
+                        log.error("a child cannot be started, trying again until it can: %s", error or "it ended")
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_RESTART_WAIT_S)
+        finally:
+            self._failing -= told
+
+
+def _has_room(child: Child, expected_s: float) -> bool:
+    """One call at a time, unless they are so short that the way to the child takes longer."""
+    held = len(child.in_hand)
+    return not held or (held < DEPTH and child.expected_s + expected_s <= AHEAD_S)
+
+
+def _by_handler(calls: list[Call]) -> list[list[Call]]:
+    """What a child had in hand, in its order: only calls of one handler belong together."""
+    return [list(alike) for _, alike in groupby(calls, lambda call: call.handler)]
+
+
+async def _started(setup: list[object]) -> Child | ConfigError:
+    """A child, or why there is none, as a value: one failure must not leave its siblings unowned."""
+    try:
+        return await Child.start(setup)
+    except ConfigError as error:
+        return error
+    except (ChildLost, OSError) as error:
+        return ConfigError([f"a child ended while it loaded the handlers ({error!r}). Look at its output above."])

@@ -1,0 +1,56 @@
+"""Deliveries that were returned so often that one of them may be what ends workers: they run one at a time.
+
+The broker counts the crash of a worker against everything that it held, and buries what was returned more often
+than the queue's ``delivery_limit``. From half of that on a delivery is a suspect. Suspects wait for each other:
+what ran before the culprit is done and out of danger when it strikes. Their order is turned round from one crash
+to the next, so of any two each comes first in one of them. Whoever is innocent is done two crashes after it
+became a suspect, and the culprit is buried alone. (A limit of 1 leaves no time for that.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from worker.intake.delivery import Delivery
+
+#: Before a suspect is chosen: those that were returned with it have come, the ack of the one before has arrived.
+PAUSE_S = 0.2
+
+
+class Suspects:
+    """Hands suspects on, one at a time."""
+
+    def __init__(self, delivery_limits: Mapping[str, int], handle: Callable[[Delivery], Awaitable[None]]) -> None:
+        self._limits = delivery_limits
+        self._handle = handle
+        self._waiting: list[Delivery] = []
+        self._turn = asyncio.Lock()
+
+    def suspects(self, delivery: Delivery) -> bool:
+        """Whether a delivery of a work queue is to be taken here."""
+        return delivery.redelivered and delivery.returned >= threshold(self._limits[delivery.queue])
+
+    async def take(self, delivery: Delivery) -> None:
+        """Handle a suspect, in its turn: the one whose turn it is.
+
+        One whose channel ended while it waited is left alone: the broker delivers it again.
+        """
+        self._waiting.append(delivery)
+        async with self._turn:
+            await asyncio.sleep(PAUSE_S)
+            chosen = next_of(self._waiting)
+            self._waiting.remove(chosen)
+            if chosen.is_live:
+                await self._handle(chosen)
+
+
+def threshold(delivery_limit: int) -> int:
+    """How often a suspect was returned, at least."""
+    return max(1, delivery_limit // 2)
+
+
+def next_of(suspects: Sequence[Delivery]) -> Delivery:
+    """By id, upwards or downwards: a crash raises all counts by one and so turns the order round."""
+    first = max if max(suspect.returned for suspect in suspects) % 2 else min
+    return first(suspects, key=lambda suspect: str(suspect.properties.message_id))

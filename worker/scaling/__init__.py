@@ -1,0 +1,1 @@
+"""More and fewer workers: pools of processes, Compose services, autoscaling."""

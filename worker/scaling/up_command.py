@@ -1,0 +1,118 @@
+"""``python -m worker up QUEUE=N…``: options, signals, and the wait in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.console.options import config_option, log_format_option, told
+
+if TYPE_CHECKING:
+    from broker.config.settings import Settings
+    from worker.scaling.target import Workers
+
+log = logging.getLogger("glassrabbit.pool")
+
+
+class QueueCount(click.ParamType[tuple[str, int]]):
+    """QUEUE=N."""
+
+    name = "queue=n"
+    MOST = 1000
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        queue, _, count = str(value).partition("=")
+        if not queue or not (count.isascii() and count.isdigit()) or int(count) > self.MOST:
+            self.fail(f"{value!r} is not QUEUE=N with N from 0 to {self.MOST}, like queue_a=2", param, ctx)
+        return queue, int(count)
+
+
+def check_queues(settings: Settings, queues: Sequence[str]) -> None:
+    """Raises ``ConfigError`` for a queue that the configuration does not have."""
+    from broker.errors import ConfigError
+
+    known = ", ".join(settings.queues)
+    unknown = [queue for queue in queues if queue not in settings.queues]
+    if unknown:
+        raise ConfigError(
+            [f"queue {queue!r} is not in the configuration. Name one that is: {known}." for queue in unknown]
+        )
+
+
+@click.command()
+@click.argument("wanted", nargs=-1, required=True, metavar="QUEUE=N...", type=QueueCount())
+@config_option
+@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time of each worker.")
+@log_format_option
+@told
+def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int | None) -> None:
+    """Keep N local workers of each QUEUE alive, until SIGTERM or Ctrl-C.
+
+    A worker that ends is started again, later each time. SIGHUP replaces all of them, one by one, each when its
+    successor is ready. The first signal to stop lets what runs finish within worker.grace_s; a second one stops at
+    once, and what is unfinished goes back.
+    """
+    import os
+
+    from broker.config.loader import load
+    from broker.console import logs
+    from worker.scaling.pool import Pool
+
+    logs.configure()
+    settings = load(config)
+    check_queues(settings, [queue for queue, _ in wanted])
+
+    async def keep() -> None:
+        pool = Pool(settings, worker_options(config, concurrency), os.environ)
+        for queue, count in dict(wanted).items():
+            pool.want(queue, count)
+        await until_told(pool, asyncio.Event().wait)
+
+    asyncio.run(keep())
+
+
+def worker_options(config: str | None, concurrency: int | None) -> list[str]:
+    """The options of each worker, as ours were given."""
+    given = (("--config", config), ("--concurrency", concurrency))
+    return [word for name, value in given if value is not None for word in (name, str(value))]
+
+
+async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Do ``work`` until it ends, or until SIGTERM or SIGINT; then let the workers go. SIGHUP replaces them."""
+    loop = asyncio.get_running_loop()
+    told, rolls = asyncio.Event(), set[asyncio.Task[None]]()
+
+    def on_stop(number: signal.Signals) -> None:
+        if told.is_set():
+            log.warning("%s again: stopping at once", number.name)
+            workers.abort()
+        else:
+            log.info("%s: %s", number.name, workers.at_stop)
+            told.set()
+
+    def on_hangup() -> None:
+        if not told.is_set() and not rolls:
+            roll = asyncio.create_task(workers.roll())
+            rolls.add(roll)
+            roll.add_done_callback(rolls.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_stop, number)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    tasks = {asyncio.create_task(told.wait()), asyncio.create_task(work())}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, *rolls):
+            task.cancel()
+        await asyncio.gather(*tasks, *rolls, return_exceptions=True)
+        await workers.stop()
+    for task in done:
+        task.result()

@@ -1,0 +1,206 @@
+"""Publishing what a delivery depends on: it is confirmed, or the delivery stays unacked.
+
+One link of its own, so that an alarm, which stops the broker from reading what a connection publishes, does not
+stop the acks of the other. A message is sent again, with pauses of 1, 2, 4 … 30 s, for as long as it is wanted:
+the next hop may be full, unbound or gone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from broker.amqp.connection import Connection
+from broker.amqp.link import Link, LinkSettings
+from broker.amqp.link_state import State
+from broker.amqp.publisher import Message, Publisher
+from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
+from worker.failpoint import failpoint
+
+log = logging.getLogger("glassrabbit.worker")
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+#: The broker's reply code when a forged reply address crashes its channel (RabbitMQ 3.10 and 4.0).
+_INTERNAL_ERROR = 541
+#: How often it is looked whether nothing is in flight any more.
+QUIET_S = 0.01
+#: Refused by closing the channel: no right, no such exchange, a property that the broker does not take. A new
+#: channel alone mends none of these.
+_OURS_TO_WAIT_FOR = (403, 404, 406)
+
+
+OnEnd = Callable[[PublishError | None], None]
+
+
+class Undeliverable(PublishError):
+    """This very message ends the connection each time it is sent. It was given up."""
+
+
+class Outbox:
+    """Sends messages until they are accepted. Life: ``run`` as a task → ``send`` → ``stop``."""
+
+    def __init__(self, settings: LinkSettings, name: str, confirm_timeout_s: float) -> None:
+        self.link = Link(settings, name, self._set_up)
+        self._confirm_timeout_s = confirm_timeout_s
+        self._publisher: Publisher | None = None
+        self._opened = asyncio.Event()
+        self._suspects = 0
+        self._alone = asyncio.Lock()
+        self._calm = asyncio.Event()
+        self._calm.set()
+        #: How many messages each exchange does not take at present.
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def refused(self) -> int:
+        """Messages that their next hop does not take at present."""
+        return self._refused.total()
+
+    async def run(self) -> None:
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self.link.run()
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        """End a generation whose confirms do not come: one look at the oldest, not a timer for each."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(1.0, self._confirm_timeout_s / 4))
+            # Under an alarm the broker has the message in its socket, and carries it out afterwards.
+            if self._publisher is None or self.link.state is not State.OPEN:
+                continue
+            if loop.time() - self._publisher.oldest_s > self._confirm_timeout_s:
+                self.link.fail(ConnectionLost(f"no confirm within {self._confirm_timeout_s:g} s"))
+
+    async def stop(self, timeout_s: float) -> None:
+        await self.link.stop(timeout_s)
+
+    async def _set_up(self, connection: Connection) -> None:
+        publisher = await Publisher.open(connection)
+        publisher.channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
+        self._publisher = publisher
+        self._opened.set()
+
+    def post(self, message: Message, on_end: OnEnd) -> bool:
+        """Send a message once and call ``on_end`` with None as soon as it is accepted, or with why it was not.
+        False if there is nothing to send it by at present: then nobody is called.
+
+        Whoever still wants it after an error goes on with ``send`` and that error.
+        """
+        publisher = self._publisher
+        if publisher is None or not publisher.channel.is_open or self._suspects:
+            return False
+        publisher.send(message, on_end)
+        failpoint("after_publish")
+        return True
+
+    def before_write(self, action: Callable[[], None]) -> bool:
+        """Call back once, at the end of this turn of the loop: what is posted then leaves with all else. False if
+        there is nothing to send by at present."""
+        publisher = self._publisher
+        if publisher is None or not publisher.channel.is_open:
+            return False
+        publisher.channel.before_write(action)
+        return True
+
+    async def send(
+        self,
+        message: Message,
+        wanted: Callable[[], bool] = lambda: True,
+        *,
+        give_up_unroutable: bool = False,
+        problem: PublishError | None = None,
+    ) -> bool:
+        """Return True once the message is accepted, False once it is no longer ``wanted``. ``problem`` is what
+        came of it when it was posted before.
+
+        Raises ``Unroutable`` if that is to be given up, and ``Undeliverable`` for a reply that the broker
+        answers by closing the connection (541), after that was seen with nothing else in flight.
+        """
+        wait_s, told, posted = FIRST_WAIT_S, False, problem
+        try:
+            # Asked again after the wait for the link: meanwhile the delivery may have come again.
+            while wanted() and await self._open_publisher(alone=False) and wanted():
+                problem, posted = await self._problem(message, give_up_unroutable, posted), None
+                if problem is None:
+                    return True
+                if isinstance(problem, ConfirmLost) and problem.code not in _OURS_TO_WAIT_FOR:
+                    # The link comes back by itself; the next attempt waits for that and for nothing else.
+                    continue
+                if not told:
+                    told = True
+                    self._refused[message.exchange] += 1
+                    # One line for all that wait for the same: it is the exchange that somebody has to look at.
+                    if self._refused[message.exchange] == 1:
+                        log.warning("not accepted, the delivery stays unacked: %s", problem)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            return False
+        finally:
+            if told:
+                self._refused[message.exchange] -= 1
+                if not self._refused[message.exchange]:
+                    log.warning("no longer waiting for exchange '%s' to take messages", message.exchange)
+
+    async def _problem(
+        self, message: Message, give_up_unroutable: bool, posted: PublishError | None
+    ) -> PublishError | None:
+        """Why the message was not accepted this time, or None if it was."""
+        try:
+            if posted is not None:
+                raise posted
+            await self._attempt(message)
+        except Unroutable as error:
+            if give_up_unroutable:
+                raise
+            return error
+        except ConfirmLost as error:
+            if error.code != _INTERNAL_ERROR or message.exchange != "":
+                return error
+            await self._send_alone(message)
+        except PublishError as error:
+            return error
+        return None
+
+    async def _attempt(self, message: Message, *, alone: bool = False) -> None:
+        accepted = (await self._open_publisher(alone)).publish(message)
+        failpoint("after_publish")
+        await accepted
+
+    async def _open_publisher(self, alone: bool) -> Publisher:
+        """Wait for the link, and for calm; or, for what is to be sent alone, until nothing else is in flight."""
+        while True:
+            if self._publisher is None or not self._publisher.channel.is_open:
+                self._opened.clear()
+                await self._opened.wait()
+            elif alone and self._publisher.unconfirmed:
+                await asyncio.sleep(QUIET_S)
+            elif not alone and not self._calm.is_set():
+                await self._calm.wait()
+            else:
+                return self._publisher
+
+    async def _send_alone(self, message: Message) -> None:
+        """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""
+        self._suspects += 1
+        self._calm.clear()
+        try:
+            async with self._alone:
+                while True:
+                    try:
+                        return await self._attempt(message, alone=True)
+                    except ConfirmLost as error:
+                        if error.code == _INTERNAL_ERROR:
+                            raise Undeliverable(
+                                "the broker closes the connection over this reply address; the reply was dropped"
+                            ) from error
+        finally:
+            self._suspects -= 1
+            # Not between two suspects: what waits for calm may be guilty itself, and would be in flight.
+            if not self._suspects:
+                self._calm.set()

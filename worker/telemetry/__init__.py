@@ -1,0 +1,1 @@
+"""What a worker counts, and the fields of its log."""
