@@ -1,1 +1,1 @@
-"""``config.yml`` and the environment to frozen settings, with every problem at once. Reads files and nothing else."""
+"""``config.yml`` and the environment to frozen settings, with every problem at once. Only reads files."""
