@@ -24,7 +24,14 @@ class Progress:
             from rich.progress import Progress as Bar
 
             columns = [TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            # Left to itself it would send standard output here, too.
+            self._bar = Bar(
+                *columns,
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._bar.start()
             self._task = self._bar.add_task("tasks", total=self._total)
         return self
