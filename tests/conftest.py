@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, engine_answers, why_not
+from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, Wanted, engine_answers, why_not
 
 #: The fixture that every test on a broker depends on.
 _FIXTURE = "broker"
@@ -81,7 +81,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if everywhere is None:
         names = [usual]
     repeats = everywhere is not None and everywhere.kwargs.get("long", False)
-    brokers = [pytest.param(name, marks=pytest.mark.long if repeats and name != usual else ()) for name in names]
+    alone = metafunc.definition.get_closest_marker("own_broker") is not None
+    brokers = [
+        pytest.param(Wanted(name, alone), marks=pytest.mark.long if repeats and name != usual else (), id=name)
+        for name in names
+    ]
     metafunc.parametrize(_FIXTURE, brokers, indirect=True, scope="session")
 
 
@@ -128,9 +132,10 @@ def brokers(request: pytest.FixtureRequest) -> Brokers:
     """All brokers that the selected tests need, starting side by side."""
     brokers = request.config.stash[_SESSION].brokers
     needed = {
-        str(item.callspec.params[_FIXTURE])
+        wanted
         for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _FIXTURE in item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        if isinstance(wanted := item.callspec.params.get(_FIXTURE), Wanted)
     }
     brokers.prepare(sorted(needed))
     return brokers

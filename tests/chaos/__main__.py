@@ -22,7 +22,7 @@ from tests.chaos.mutants import BY_NAME
 from tests.chaos.report import Result
 from tests.chaos.rig import Campaign, play
 from tests.chaos.schedule import KINDS
-from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, why_not
+from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, Wanted, why_not
 from tests.support.management import ManagementError
 
 _SHOWN = 20
@@ -104,7 +104,7 @@ def main(
 def _judged(campaign: Campaign, name: str, folder: Path) -> tuple[Verdict, str]:
     brokers = Brokers()
     try:
-        broker = brokers.get(name)
+        broker = brokers.get(Wanted(name, alone=True))
         try:
             play(campaign, broker, folder, _tell)
         except (AssertionError, ManagementError, AMQPError) as error:

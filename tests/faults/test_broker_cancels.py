@@ -47,6 +47,7 @@ def test_of_a_deleted_queue_only_what_lay_in_it_is_gone(install: Install) -> Non
     assert vhost.ready("queue_a.dead") == 0
 
 
+@pytest.mark.own_broker
 @pytest.mark.every_broker
 @pytest.mark.timeout(90)
 def test_a_task_that_outlasts_the_acknowledgement_timeout_is_run_once_and_answered_once(

@@ -24,6 +24,7 @@ LINKS = 2
 MOST_ATTEMPTS = 40
 
 
+@pytest.mark.own_broker
 @pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_broker_that_hangs_for_a_minute_costs_no_task_and_no_call_hangs_with_it(

@@ -56,6 +56,7 @@ def frozen(site: Distant) -> Iterator[None]:
     site.vhost.broker.unpause()
 
 
+@pytest.mark.own_broker
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(("outage", "noticed_s"), [(stopped, 5), (killed, 5), (frozen, SILENCE_S)])
 def test_an_outage_is_noticed_and_survived(
@@ -80,6 +81,7 @@ def test_an_outage_is_noticed_and_survived(
         assert 1 <= len(worker.lines(f"{link} link down")) <= 3
 
 
+@pytest.mark.own_broker
 @pytest.mark.timeout(90)
 def test_a_memory_alarm_loses_nothing_and_ends_no_connection(distant: Callable[..., Distant]) -> None:
     site = distant(broker={"heartbeat_s": HEARTBEAT_S})

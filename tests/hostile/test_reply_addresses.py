@@ -89,6 +89,7 @@ def test_a_task_with_an_address_that_is_none_is_refused_before_it_runs_and_nothi
     assert not worker.lines("link down")
 
 
+@pytest.mark.own_broker
 @pytest.mark.every_broker
 def test_addresses_of_200_invented_nodes_cost_the_broker_few_atoms_and_ordinary_requesters_nothing(
     install: Install, raw: Socket

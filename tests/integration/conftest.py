@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker.config.settings import Settings
-from tests.support.brokers import Broker, Brokers
+from tests.support.brokers import Broker, Brokers, Wanted
 from tests.support.caller import Caller
 from tests.support.installation import Install, Installation
 from tests.support.vhost import Vhost, vhost_of
@@ -17,9 +17,10 @@ from tests.support.vhost import Vhost, vhost_of
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
-    """A running broker, shared by the session. Marked ``every_broker``, a test runs on each version."""
-    name: str = request.param
-    return brokers.get(name)
+    """A running broker, shared with others unless the test is marked ``own_broker``. Marked ``every_broker``, a
+    test runs on each version."""
+    wanted: Wanted = request.param
+    return brokers.get(wanted)
 
 
 @pytest.fixture

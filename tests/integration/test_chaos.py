@@ -15,6 +15,7 @@ SECONDS, SEED = 95.0, 5
 KINDS = ("worker killed", "worker told to end", "broker killed", "resets", "silence")
 
 
+@pytest.mark.own_broker
 @pytest.mark.timeout(400)
 def test_a_short_campaign_keeps_every_promise(broker: Broker, tmp_path: Path) -> None:
     campaign = rig.Campaign(seconds=SECONDS, seed=SEED, rate=20, within_s=45, kinds=KINDS)

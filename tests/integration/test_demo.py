@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.commands import command
 from tests.support.installation import Installation
 from tests.support.management import Management
@@ -32,6 +34,7 @@ def test_at_a_broker_without_management_an_empty_vhost_is_empty_again(installati
     assert not installation.vhost.exists("queue_a.dead")
 
 
+@pytest.mark.own_broker
 def test_with_management_it_has_a_vhost_of_its_own(installation: Installation) -> None:
     management = installation.vhost.broker.management
     installation.declare()

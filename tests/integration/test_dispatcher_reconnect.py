@@ -161,6 +161,7 @@ def test_a_connection_that_falls_silent_is_given_up_by_its_heartbeats(install: I
         assert asking.result(15).result == 1
 
 
+@pytest.mark.own_broker
 def test_pending_calls_outlive_a_broker_that_is_killed_and_restarted(installation: Installation) -> None:
     vhost, caller = installation.vhost, installation.caller()
     installation.worker("queue_b")

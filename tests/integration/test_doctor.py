@@ -336,6 +336,7 @@ def test_a_fault_of_access_limits_or_workers_is_found_and_its_fix_is_named(
         assert_found(site, fault)
 
 
+@pytest.mark.own_broker
 def test_an_alarm_is_found_with_the_management_api_and_without(shared: Installation) -> None:
     broker = shared.vhost.broker
     watermark = broker.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()

@@ -163,6 +163,7 @@ def broker_down(installation: Installation) -> Iterator[None]:
 WEDGES: list[Wedge] = [consumer_cancelled, channel_closed, next_hop_refusing, publishes_blocked, broker_down]
 
 
+@pytest.mark.own_broker
 @pytest.mark.timeout(180)
 def test_readiness_tells_of_each_wedge_within_5_s_and_of_its_end_and_the_worker_lives_throughout(
     installation: Installation,

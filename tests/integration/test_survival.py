@@ -27,6 +27,7 @@ LIFE_S = 1.0
 TIMEOUT_S = 150
 
 
+@pytest.mark.own_broker
 @pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(300)
 def test_2000_tasks_survive_workers_killed_in_turns_and_a_broker_killed_once(

@@ -81,6 +81,7 @@ def test_a_worker_whose_queue_was_deleted_declares_it_and_consumes_again(install
     assert installation.caller().ask("note").result == 1
 
 
+@pytest.mark.own_broker
 def test_under_a_memory_alarm_acks_go_on_and_replies_wait_and_nothing_is_lost(install: Install) -> None:
     installation = install(
         worker={"concurrency": 2}, queues={"queue_a": {"prefetch": 2}}, broker={"heartbeat_s": 4}
@@ -109,6 +110,7 @@ def test_under_a_memory_alarm_acks_go_on_and_replies_wait_and_nothing_is_lost(in
     assert not worker.lines("link down")
 
 
+@pytest.mark.own_broker
 def test_a_task_that_was_done_while_the_broker_was_away_is_answered_and_not_run_again(
     installation: Installation,
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_task_that_was_done_while_the_broker_was_away_is_answered_and_not_run_
     assert len(journal.entries) == 1
 
 
+@pytest.mark.own_broker
 def test_a_worker_waits_for_a_broker_that_is_not_there_yet(installation: Installation) -> None:
     broker = installation.vhost.broker
     broker.kill()

@@ -1,7 +1,9 @@
 """Brokers for the tests: containers of three versions, or a private node where there is no Docker engine.
 
-A broker is started when the first test asks for it, is shared by the session, and can be killed, paused and
-restarted: its address stays the same. Each test has a vhost of its own on it.
+A broker is started when the first test asks for it, and each test has a vhost of its own on it. Every test process
+of this user shares it (``tests.support.shared``), so nobody may do to it what others notice. A test that must is
+marked ``own_broker``: its process has that broker alone, and may kill, pause and restart it: its address stays the
+same.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 from broker.node.files import find_server
 from broker.node.local import Node
 from tests.support.management import Management
+from tests.support.shared import Running, Use, container_name
 from tests.support.waiting import eventually
 
 #: Name of a broker in test ids → the image it runs in.
@@ -31,6 +37,10 @@ IMAGES = {
 DEFAULT = "4.0"
 LOCAL = "local"
 
+#: What ``rabbitmqctl`` may do to a broker that is not ours alone.
+_HARMLESS = {"list_connections", "close_all_connections"}
+_NOT_OURS = "others use this broker as well: mark the test own_broker"
+
 _LOOPBACK = "127.0.0.1"
 _AMQP, _MANAGEMENT = 5672, 15672
 _START_S = 90.0
@@ -38,8 +48,16 @@ _PULL_S = 600
 _USER = _PASSWORD = "guest"
 
 
+class Wanted(NamedTuple):
+    """A broker that a test asks for."""
+
+    name: str
+    #: Nobody but this process may use it.
+    alone: bool = False
+
+
 class Broker:
-    """A running RabbitMQ that is ours alone."""
+    """A RabbitMQ that is ours alone, but for ``SharedBroker``."""
 
     def __init__(self, name: str, how: str, port: int, management_port: int) -> None:
         self.name = name
@@ -127,9 +145,12 @@ class Broker:
 
 
 class ContainerBroker(Broker):
-    """RabbitMQ in a container, by testcontainers. Its ports are fixed, so that they outlive ``kill``."""
+    """RabbitMQ in a container, by testcontainers. Its ports are fixed, so that they outlive ``kill``.
 
-    def __init__(self, name: str) -> None:
+    ``alone=False``: of all that are to be shared there is one container, which replaces what a killed keeper left.
+    """
+
+    def __init__(self, name: str, *, alone: bool = True) -> None:
         from testcontainers.community.rabbitmq import RabbitMqContainer
 
         image = IMAGES[name]
@@ -143,6 +164,13 @@ class ContainerBroker(Broker):
         }
         container.ports = ports
         self._container: Any = container
+        if not alone:
+            _remove_container(container_name(name))
+            container.with_name(container_name(name))
+
+    def running(self) -> Running:
+        container = str(self._docker.id)
+        return Running(os.getpid(), self.how, self.version, self.port, self.management.port, container, {})
 
     def _start(self) -> None:
         self._container.start()
@@ -161,9 +189,7 @@ class ContainerBroker(Broker):
         self._docker.unpause()
 
     def ctl(self, *arguments: str) -> str:
-        code, output = self._docker.exec_run(["rabbitmqctl", *arguments])
-        assert code == 0, output.decode()
-        return str(output.decode())
+        return _ctl_in(self._docker, arguments)
 
     def stop(self) -> None:
         self._container.stop()
@@ -179,6 +205,10 @@ class LocalBroker(Broker):
     def __init__(self) -> None:
         self._node = Node(port=free_port())
         super().__init__(LOCAL, "rabbitmq-server of this machine", 0, 0)
+
+    def running(self) -> Running:
+        environment = self._node._environment
+        return Running(os.getpid(), self.how, self.version, self.port, self.management.port, None, environment)
 
     def _start(self) -> None:
         info = self._node.start(_START_S)
@@ -210,23 +240,58 @@ class LocalBroker(Broker):
         return pid
 
 
+class SharedBroker(Broker):
+    """A broker that others use as well: nothing of it may be changed but vhosts and users of ours."""
+
+    def __init__(self, name: str) -> None:
+        self._use = Use(name)
+        running = self._running = self._use.running
+        super().__init__(name, f"{running.how}, shared", running.port, running.management_port)
+        self.version = running.version
+
+    def start(self) -> None:
+        self._await_ready()
+
+    def ctl(self, *arguments: str) -> str:
+        words = [word for word in arguments if not word.startswith("-")]
+        assert words[0] in _HARMLESS, f"'rabbitmqctl {words[0]}' touches every user: mark the test own_broker"
+        if self._running.container is not None:
+            with _engine() as client:
+                return _ctl_in(client.containers.get(self._running.container), arguments)
+        server = find_server()
+        assert server is not None
+        command = [str(server.with_name("rabbitmqctl")), *arguments]
+        done = subprocess.run(command, env=self._running.environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return str(done.stdout)
+
+    def stop(self) -> None:
+        self._use.end()
+
+    def kill(self) -> None:
+        pytest.fail(_NOT_OURS)
+
+    def pause(self) -> None:
+        pytest.fail(_NOT_OURS)
+
+
 class Brokers:
-    """The brokers of a session: started side by side in the background, each at most once."""
+    """The brokers of a process: started side by side in the background, each at most once."""
 
     def __init__(self) -> None:
-        self._starts = ThreadPoolExecutor(max_workers=len(IMAGES))
-        self._brokers: dict[str, Future[Broker]] = {}
+        self._starts = ThreadPoolExecutor(max_workers=2 * len(IMAGES))
+        self._brokers: dict[Wanted, Future[Broker]] = {}
 
-    def prepare(self, names: Iterable[str]) -> None:
+    def prepare(self, wanted: Iterable[Wanted]) -> None:
         """Begin to start these, without waiting."""
-        for name in names:
-            if name not in self._brokers:
-                self._brokers[name] = self._starts.submit(_started, name)
+        for one in wanted:
+            if one not in self._brokers:
+                self._brokers[one] = self._starts.submit(_started, one)
 
-    def get(self, name: str) -> Broker:
+    def get(self, wanted: Wanted) -> Broker:
         """A running broker. Raises what kept it from starting."""
-        self.prepare([name])
-        return self._brokers[name].result()
+        self.prepare([wanted])
+        return self._brokers[wanted].result()
 
     def running(self) -> list[Broker]:
         return [start.result() for start in self._brokers.values() if not start.exception()]
@@ -237,10 +302,34 @@ class Brokers:
         self._starts.shutdown()
 
 
-def _started(name: str) -> Broker:
-    broker = LocalBroker() if name == LOCAL else ContainerBroker(name)
+def _started(wanted: Wanted) -> Broker:
+    broker = new_broker(wanted.name) if wanted.alone else SharedBroker(wanted.name)
     broker.start()
     return broker
+
+
+def new_broker(name: str, *, alone: bool = True) -> ContainerBroker | LocalBroker:
+    """One that is not started yet."""
+    return LocalBroker() if name == LOCAL else ContainerBroker(name, alone=alone)
+
+
+def _engine() -> Any:
+    from docker.client import DockerClient
+
+    return contextlib.closing(DockerClient.from_env())
+
+
+def _ctl_in(container: Any, arguments: Sequence[str]) -> str:
+    code, output = container.exec_run(["rabbitmqctl", *arguments])
+    assert code == 0, output.decode()
+    return str(output.decode())
+
+
+def _remove_container(name: str) -> None:
+    from docker.errors import NotFound
+
+    with _engine() as client, contextlib.suppress(NotFound):
+        client.containers.get(name).remove(force=True, v=True)
 
 
 @functools.cache

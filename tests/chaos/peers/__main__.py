@@ -46,7 +46,7 @@ from tests.chaos.records import (
     count,
     read,
 )
-from tests.support.brokers import IMAGES, LOCAL, Broker, Brokers
+from tests.support.brokers import IMAGES, LOCAL, Broker, Brokers, Wanted
 from tests.support.peers import prepare
 from tests.support.vhost import Vhost
 from tests.support.workers import ROOT, environment
@@ -224,7 +224,7 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Broker, list[Site]]]:
     with contextlib.ExitStack() as stack:
         stack.callback(brokers.stop)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
-        broker = brokers.get(options.broker)
+        broker = brokers.get(Wanted(options.broker, alone=True))
         for number, system in enumerate(systems()):
             sites.append(Site(system, broker, folder / f"peer-{number}", options))
             stack.callback(sites[-1].close)
