@@ -76,13 +76,17 @@ class Management:
         return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password, tls, timeout_s)
 
     def exchanges(self) -> list[dict[str, Any]]:
-        return self._list("exchanges", "name,type,durable,arguments")
+        return self._list("exchanges", "name,type,durable,arguments,policy")
 
     def queues(self) -> list[dict[str, Any]]:
         return self._list("queues", "name,type,durable,arguments,effective_policy_definition")
 
     def bindings(self) -> list[dict[str, Any]]:
         return self._list("bindings", None)
+
+    def policies(self) -> list[dict[str, Any]]:
+        """Those of users; operators' policies are for queues alone, whose effective ones ``queues`` tells."""
+        return self._list("policies", None)
 
     def counts(self) -> list[dict[str, Any]]:
         """Every queue with its messages, consumers, rates and limits; numbers are up to ``STALENESS_S`` old."""

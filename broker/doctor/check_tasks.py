@@ -47,7 +47,7 @@ def check_delay_line(facts: Facts) -> Verdict:
     whole = f"{LEVELS} levels, and back to a queue for {len(facts.settings.tasks)} tasks"
     if facts.api is None:
         whole = f"{LEVELS} levels; bindings were not seen"
-    return _compared("delay line", found, Point.TASKS, why, whole, limit=True)
+    return _compared("delay line", found, Point.TASKS, why, whole)
 
 
 def check_results(facts: Facts) -> Verdict:
@@ -57,16 +57,14 @@ def check_results(facts: Facts) -> Verdict:
     return _compared("replies", found, Point.RESULTS, why, f"mailboxes: {boxes}; obituaries are kept")
 
 
-def _compared(
-    check: str, found: list[str] | None, point: Point, why: str, same: str, *, limit: bool = False
-) -> Verdict:
+def _compared(check: str, found: list[str] | None, point: Point, why: str, same: str) -> Verdict:
     if found is None:
         return unseen(
             check, why, "It is compared with what the management API lists, or by a user who may declare.", point
         )
     fix = _DECLARE
-    if limit and any("policy" in text for text in found):
-        fix = "Clear the policy that limits the queue (`rabbitmqctl list_policies`, `clear_policy`). " + fix
+    if any(": policy " in text for text in found):
+        fix = "Clear the policy (`rabbitmqctl list_policies`, `list_operator_policies`, `clear_policy`). " + fix
     return Verdict(
         check=check,
         point=point,

@@ -157,7 +157,7 @@ async def _differences(
     topology: Topology, api: Api | None, connections: Sequence[Connection]
 ) -> list[Difference | str] | None:
     if api is not None:
-        return [*compare(topology, api.exchanges, api.queues, api.bindings)]
+        return [*compare(topology, api.exchanges, api.queues, api.bindings, api.policies)]
     if not connections:
         return None
     try:
@@ -176,6 +176,7 @@ def _ask_api(settings: Settings) -> tuple[Api | None, str]:
         "exchanges": management.exchanges,
         "queues": management.queues,
         "bindings": management.bindings,
+        "policies": management.policies,
         "consumers": management.consumers,
         "connections": management.connections,
     }

@@ -82,6 +82,7 @@ class Api:
     exchanges: Sequence[Listed]
     queues: Sequence[Listed]
     bindings: Sequence[Listed]
+    policies: Sequence[Listed]
     consumers: Sequence[Listed]
     connections: Sequence[Listed]
     #: Empty without the tag ``monitoring``.

@@ -84,7 +84,7 @@ def _management(settings: Settings) -> Management:
 
 def _listed(settings: Settings, topology: Topology) -> list[Difference]:
     api = _management(settings)
-    return compare(topology, api.exchanges(), api.queues(), api.bindings())
+    return compare(topology, api.exchanges(), api.queues(), api.bindings(), api.policies())
 
 
 def _stale(settings: Settings, topology: Topology) -> list[Binding]:

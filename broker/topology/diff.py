@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.topology.model import Binding, Topology
-from protocol.names import DUE, TASKS
+from broker.topology.policies import overruled
+from protocol.delay import LEVELS
+from protocol.names import DUE, TASKS, delay_level
 
-#: A queue in which the delay line ends must take everything: 32 refused messages stop the line for all.
-_LIMITS = ("max-length", "max-length-bytes")
+_LINE = frozenset(map(delay_level, range(LEVELS)))
 #: The exchanges from which a task reaches its queue.
-_TASK_SOURCES = (TASKS, DUE)
+_TASK_SOURCES = _LINE | {TASKS, DUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ def compare(
     exchanges: Sequence[Mapping[str, Any]],
     queues: Sequence[Mapping[str, Any]],
     bindings: Sequence[Mapping[str, Any]],
+    policies: Sequence[Mapping[str, Any]] = (),
 ) -> list[Difference]:
-    """Compare with what the management API lists."""
+    """Compare with what the management API lists; it names the policy of an exchange, and lists it by itself."""
     return [
         *_compare_things(
             "exchange",
@@ -51,18 +53,21 @@ def compare(
             {one.name: dict(one.arguments) for one in topology.queues},
             {one["name"]: {"x-queue-type": one.get("type"), **_arguments(one)} for one in queues},
         ),
-        *_limited(topology, queues),
+        *_overruled(topology, exchanges, queues, policies),
         *_compare_bindings(topology, bindings),
     ]
 
 
 def stale_bindings(topology: Topology, bindings: Iterable[Mapping[str, Any]]) -> list[Binding]:
-    """Ways into a queue that the configuration does not name: a task that moved still reaches its old queue."""
+    """Ways into a queue that the configuration does not name, and out of the delay line: a task that moved still
+    reaches its old queue."""
     wanted = set(topology.bindings)
     return [
         found
         for found in map(_binding, bindings)
-        if found.source in _TASK_SOURCES and not found.to_exchange and found not in wanted
+        if found.source in _TASK_SOURCES
+        and found not in wanted
+        and (found.source in _LINE or not found.to_exchange)
     ]
 
 
@@ -79,13 +84,22 @@ def _compare_things(
                 yield Difference(kind, name, key, wanted.get(key), found.get(key))
 
 
-def _limited(topology: Topology, queues: Iterable[Mapping[str, Any]]) -> Iterable[Difference]:
-    ends = {binding.destination for binding in topology.bindings if binding.source == DUE}
-    for queue in queues:
-        policy = queue.get("effective_policy_definition") or {}
-        for limit in _LIMITS:
-            if queue["name"] in ends and isinstance(policy, Mapping) and limit in policy:
-                yield Difference("queue", queue["name"], f"policy {limit}", None, policy[limit])
+def _overruled(
+    topology: Topology,
+    exchanges: Iterable[Mapping[str, Any]],
+    queues: Iterable[Mapping[str, Any]],
+    policies: Iterable[Mapping[str, Any]],
+) -> Iterable[Difference]:
+    definitions = {one["name"]: one["definition"] for one in policies}
+    applied = {one["name"]: definitions.get(one.get("policy"), {}) for one in exchanges}
+    for exchange in topology.exchanges:
+        alternate = applied.get(exchange.name, {}).get("alternate-exchange")
+        if alternate is not None and "alternate-exchange" not in exchange.arguments:
+            yield Difference("exchange", exchange.name, "policy alternate-exchange", None, alternate)
+    effective = {one["name"]: one.get("effective_policy_definition") for one in queues}
+    for queue in topology.queues:
+        for key, ours, theirs in overruled(queue.arguments, effective.get(queue.name)):
+            yield Difference("queue", queue.name, f"policy {key}", ours, theirs)
 
 
 def _compare_bindings(topology: Topology, bindings: Iterable[Mapping[str, Any]]) -> Iterable[Difference]:

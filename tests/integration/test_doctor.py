@@ -312,7 +312,8 @@ def test_a_policy_that_contradicts_the_configuration_is_found_wherever_it_does_h
     policy = {"pattern": "^queue_a$", "definition": definition, "apply-to": "queues"}
     site.vhost.broker.management.request("PUT", "policies", site.vhost.name, "planted", body=policy)
     fixes = {
-        "delay line": "Clear the policy that limits the queue",
+        "topology": "Clear the policy",
+        "delay line": "Clear the policy",
         "delivery limit": "Clear a policy with delivery-limit",
         "consumer timeout": "Raise consumer_timeout",
     }

@@ -27,6 +27,7 @@ class Listing:
         # RabbitMQ binds every queue to the default exchange.
         self.bindings = [self._binding(Binding("", one.name, one.name)) for one in topology.queues]
         self.bindings += [self._binding(one) for one in topology.bindings]
+        self.policies: list[dict[str, Any]] = []
 
     @staticmethod
     def _binding(one: Binding) -> dict[str, Any]:
@@ -42,7 +43,8 @@ class Listing:
 
     @property
     def lines(self) -> list[str]:
-        found = compare(TOPOLOGY, list(self.exchanges.values()), list(self.queues.values()), self.bindings)
+        listed = list(self.exchanges.values()), list(self.queues.values()), self.bindings, self.policies
+        found = compare(TOPOLOGY, *listed)
         return [str(one) for one in found]
 
 
@@ -99,13 +101,61 @@ def test_a_type_that_differs_is_told(listing: Listing) -> None:
     assert "queue queue_b: x-queue-type is classic, should be quorum" in lines
 
 
-@pytest.mark.parametrize("limit", ["max-length", "max-length-bytes"])
-def test_a_policy_that_bounds_a_queue_in_which_the_delay_line_ends_is_a_difference(
-    listing: Listing, limit: str
+@pytest.mark.parametrize(
+    ("queue", "policy", "lines"),
+    [
+        # The lower number counts.
+        ("queue_a", {"max-length": 5}, ["max-length is 5, should be not set"]),
+        ("queue_a", {"delivery-limit": 49}, ["delivery-limit is 49, should be 50"]),
+        ("queue_a", {"delivery-limit": 51}, []),
+        ("queue_a", {"delivery-limit": -1}, []),
+        ("tasks.delay.05", {"message-ttl": 3199}, ["message-ttl is 3199, should be 3200"]),
+        ("tasks.delay.05", {"message-ttl": 3200}, []),
+        (
+            "queue_a.dead",
+            {"message-ttl": 0, "expires": 1},
+            ["expires is 1, should be not set", "message-ttl is 0, should be not set"],
+        ),
+        ("tasks.obituaries", {"max-length": 1_000_000}, []),
+        # The policy's counts.
+        ("queue_a", {"overflow": "drop-head"}, ["overflow is drop-head, should be reject-publish"]),
+        ("tasks.obituaries", {"overflow": "drop-head"}, []),
+        ("queue_a.dead", {"overflow": "reject-publish"}, ["overflow is reject-publish, should be not set"]),
+        # The argument's counts, if there is one.
+        ("queue_a", {"dead-letter-exchange": "x", "dead-letter-strategy": "at-most-once"}, []),
+        ("queue_a", {"dead-letter-routing-key": "x"}, []),
+        ("tasks.delay.05", {"dead-letter-routing-key": "x"}, ["dead-letter-routing-key is x, should be not set"]),
+        ("queue_a.dead", {"dead-letter-exchange": "x"}, ["dead-letter-exchange is x, should be not set"]),
+        # These change nothing that is promised.
+        ("queue_a", {"consumer-timeout": 1, "queue-leader-locator": "balanced", "alternate-exchange": "x"}, []),
+        ("tasks.lost", {"delayed-retry-type": "all"}, ["delayed-retry-type is all, should be not set"]),
+    ],
+)
+def test_each_key_of_a_policy_that_counts_more_than_our_argument_is_a_difference(
+    listing: Listing, queue: str, policy: dict[str, Any], lines: list[str]
 ) -> None:
-    for queue in ("queue_a", "queue_a.dead"):
-        listing.queues[queue]["effective_policy_definition"] = {limit: 5, "expires": 1000}
-    assert listing.lines == [f"queue queue_a: policy {limit} is 5, should be not set"]
+    listing.queues[queue]["effective_policy_definition"] = policy
+    assert listing.lines == [f"queue {queue}: policy {line}" for line in lines]
+
+
+@pytest.mark.parametrize(("exchange", "is_found"), [("tasks", True), ("tasks.due", False), ("theirs", False)])
+def test_an_alternate_exchange_by_policy_is_a_difference_where_we_have_none(
+    listing: Listing, exchange: str, is_found: bool
+) -> None:
+    theirs = {"name": exchange, "type": "direct", "arguments": {}}
+    listing.exchanges.setdefault(exchange, theirs)["policy"] = "catch"
+    listing.policies = [{"name": "catch", "definition": {"alternate-exchange": "x"}}]
+    line = f"exchange {exchange}: policy alternate-exchange is x, should be not set"
+    assert listing.lines == ([line] if is_found else [])
+
+
+def test_a_way_out_of_the_delay_line_that_is_not_ours_is_stale(listing: Listing) -> None:
+    listing.bind("tasks.delay.05", "queue_a", "#.task_a")
+    listing.bind("tasks.delay.05", "tasks.due", "#", to_exchange=True)
+    assert listing.lines == [
+        "binding tasks.delay.05 → queue_a (#.task_a): on the broker, not in the configuration",
+        "binding tasks.delay.05 → tasks.due (#): on the broker, not in the configuration",
+    ]
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}])

@@ -58,7 +58,7 @@ def api(**further: Any) -> Api:
         "nodes": [NODE],
         "clock": Clock(before_s=NOW_S, theirs_s=NOW_S, after_s=NOW_S),
     }
-    lists = ("feature_flags", "counts", "exchanges", "queues", "bindings", "consumers", "connections")
+    lists = ("feature_flags", "counts", "exchanges", "queues", "bindings", "policies", "consumers", "connections")
     return Api(**{**dict.fromkeys(lists, ()), **values, **further})
 
 
