@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from broker.config.settings import Settings
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from broker.topology.declare import ensure
 from broker.topology.model import topology_of
-from dispatcher.errors import NoReply, ReplyUnreadable, UnknownTask
+from dispatcher.errors import NoReply, NotOpen, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
 from dispatcher.request import Request
 from protocol.names import DIRECT_REPLY_TO
@@ -38,7 +39,8 @@ REFUSED_WAIT_S = 0.5
 
 
 class Asking:
-    """Life: ``open`` → ``launch`` → ``close``. Every call that is launched ends once, by its deadline."""
+    """Life: ``open``, or ``begin`` → ``launch`` → ``close``, in one process and on one loop. Every call that is
+    launched ends once, by its deadline."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,6 +50,8 @@ class Asking:
         self._publisher: Publisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
+        #: Where it was begun: neither a fork nor another loop hears of what comes on the connection.
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self.pending = PendingCalls()
 
     @property
@@ -56,7 +60,7 @@ class Asking:
 
     async def open(self) -> None:
         """Raises ``Unreachable``, ``AccessRefused`` or ``TopologyDrift`` if it cannot be had."""
-        self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
+        self.begin()
         try:
             broker = self._settings.broker
             await self._link.wait_open(len(broker.endpoints) * broker.connect_timeout_s + MARGIN_S)
@@ -64,19 +68,39 @@ class Asking:
             await self.close()
             raise
 
+    def begin(self) -> None:
+        """Begin to open: what is launched waits for the connection until its own deadline."""
+        self._home = os.getpid(), asyncio.get_running_loop()
+        self._tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._sweep())]
+
+    def problem(self) -> NotOpen | None:
+        """Why nothing can be asked here and now."""
+        if self._home is None or self._is_closed:
+            return NotOpen()
+        pid, loop = self._home
+        if pid != os.getpid():
+            return NotOpen(f"was opened in process {pid}, and this is a fork of it")
+        return None if loop is asyncio.get_running_loop() else NotOpen("was opened on another event loop")
+
     async def close(self) -> None:
-        """Close the connection. Calls that still wait, and those that come later, end with ``ConnectionLost``."""
+        """Close the connection. Calls that still wait end with ``ConnectionLost``. Does nothing where it is not
+        open: the connection of the process that forked this one is not closed from here."""
+        if self.problem() is not None:
+            return
         self._is_closed = True
         await self._link.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for task_id in list(self.pending.calls):
-            self.pending.end(task_id, _closed())
+            self.pending.end(task_id, ConnectionLost("the dispatcher was closed"))
 
     async def connection(self, within_s: float) -> Connection:
-        """The open connection, for channels of one's own. Raises what keeps it from being open."""
+        """The open connection, for channels of one's own. Raises ``NotOpen``, and what keeps it from being
+        open."""
         while True:
+            if (problem := self.problem()) is not None:
+                raise problem
             await self._link.wait_open(within_s)
             if self._connection is not None and self._connection.is_open:
                 return self._connection
@@ -89,8 +113,8 @@ class Asking:
 
         ``patient``: a refused publish is tried again until the deadline.
         """
-        if self._is_closed:
-            asyncio.get_running_loop().call_soon(on_end, {task_id: _closed() for task_id in request.tasks})
+        if (problem := self.problem()) is not None:
+            asyncio.get_running_loop().call_soon(on_end, dict.fromkeys(request.tasks, problem))
             return
         call = Pending(
             request=request,
@@ -177,10 +201,6 @@ class Asking:
                 continue
             if loop.time() - publisher.oldest_s > bound_s:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
-
-
-def _closed() -> ConnectionLost:
-    return ConnectionLost("the dispatcher was closed")
 
 
 def _until_s(due_ms: int) -> float:

@@ -6,15 +6,20 @@ A thread of its own runs the loop, so heartbeats and reconnects go on between ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
 from broker.config.settings import Settings
+from broker.errors import ConnectionLost
 from dispatcher.client import DEFAULT_TIMEOUT_S, Dispatcher
+from dispatcher.errors import NotOpen
 from dispatcher.pace import Batch
 from dispatcher.window import Ended, numbered
 from protocol.reply import Reply
@@ -23,33 +28,44 @@ T = TypeVar("T")
 
 #: Inputs of a map in batches that are taken before there is room for them: to take each alone would be slow.
 AHEAD = 1000
+#: When it is closed, for calls to hear of that.
+LAST_S = 0.5
 
 
 class BlockingDispatcher:
-    """``with BlockingDispatcher(settings) as dispatcher``: the methods of ``Dispatcher``, which say what they
-    raise, as plain calls. May be used from several threads at once."""
+    """``with BlockingDispatcher(settings) as dispatcher``, or ``open`` and ``close``: the methods of
+    ``Dispatcher``, which say what they raise, as plain calls. May be used from several threads at once.
+
+    A fork of the process that opened it opens it anew by its first call, which waits for that until its deadline.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._dispatcher = Dispatcher(settings)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
+        self._settings = settings
+        self._life: _Life | None = None
+        #: By process: a fork may not wait for a thread that it does not have.
+        self._opening: dict[int, threading.Lock] = {}
 
     def __enter__(self) -> BlockingDispatcher:
-        self._thread.start()
-        try:
-            self._do(self._dispatcher.__aenter__())
-        except BaseException:
-            self._end_thread()
-            raise
+        self.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self._do(self._dispatcher.close())
-        finally:
-            self._end_thread()
+        self.close()
+
+    def open(self) -> None:
+        """Connect, unless it is open."""
+        if self._life is None or not self._life.is_here:
+            life = _Life(self._settings)
+            life.open()
+            self._life = life
+
+    def close(self) -> None:
+        """Close the connection, if it is open. Calls that still wait end with ``ConnectionLost``."""
+        life, self._life = self._life, None
+        if life is not None and life.is_here:
+            life.close()
 
     def call(
         self,
@@ -60,8 +76,9 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Any:
-        return self._do(
-            self._dispatcher.call(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+        life = self._here()
+        return life.do(
+            life.dispatcher.call(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         )
 
     def ask(
@@ -73,8 +90,9 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Reply:
-        return self._do(
-            self._dispatcher.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+        life = self._here()
+        return life.do(
+            life.dispatcher.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         )
 
     def map(
@@ -86,9 +104,10 @@ class BlockingDispatcher:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         batch: Batch = None,
     ) -> Iterator[Ended]:
+        life = self._here()
         inputs = numbered(_in_a_thread(arguments, 1 if batch is None else AHEAD))
-        chunks = self._dispatcher.map_chunks(inputs, task, window=window, timeout_s=timeout_s, batch=batch)
-        return _each(self._iterate(chunks))
+        chunks = life.dispatcher.map_chunks(inputs, task, window=window, timeout_s=timeout_s, batch=batch)
+        return _each(life.iterate(chunks))
 
     def submit(
         self,
@@ -100,8 +119,9 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> str:
-        return self._do(
-            self._dispatcher.submit(
+        life = self._here()
+        return life.do(
+            life.dispatcher.submit(
                 task, arguments, mailbox=mailbox, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s
             )
         )
@@ -109,33 +129,101 @@ class BlockingDispatcher:
     def collect(
         self, mailbox: str, *, count: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Iterator[Reply]:
-        return self._iterate(self._dispatcher.collect(mailbox, count=count, timeout_s=timeout_s))
+        life = self._here()
+        return life.iterate(life.dispatcher.collect(mailbox, count=count, timeout_s=timeout_s))
 
-    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def _here(self) -> _Life:
+        life = self._life
+        if life is None:
+            raise NotOpen
+        if not life.is_here:
+            with self._opening.setdefault(os.getpid(), threading.Lock()):
+                # Another thread may have been faster.
+                if self._life is life:
+                    self._life = _Life(self._settings)
+                    self._life.begin()
+            return self._here()
+        return life
+
+
+class _Life:
+    """A dispatcher on a loop in a thread, in one process, from ``open`` or ``begin`` to ``close``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.dispatcher = Dispatcher(settings)
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher", daemon=True)
+        self._handing_over = threading.Lock()
+        self._is_over = False
+
+    @property
+    def is_here(self) -> bool:
+        """False in a fork of the process that it belongs to."""
+        return self._pid == os.getpid()
+
+    def open(self) -> None:
+        self._thread.start()
+        try:
+            self.do(self.dispatcher.open())
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        self._loop.call_soon(self.dispatcher.begin)
+        self._thread.start()
+
+    def close(self) -> None:
+        with self._handing_over:
+            self._is_over = True
+            ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        try:
+            ended.result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _end(self) -> None:
+        await self.dispatcher.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=LAST_S)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if not self.is_here:
+            coroutine.close()
+            raise NotOpen(f"was opened in process {self._pid}, and this is a fork of it")
+        with self._handing_over:
+            if self._is_over:
+                coroutine.close()
+                raise NotOpen
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ConnectionLost("the dispatcher was closed") from None
         except BaseException:
             # Ctrl-C while it waits: the call is given up, not left behind.
             future.cancel()
             raise
 
-    def _iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         async def following() -> tuple[T] | None:
             async for item in items:
                 return (item,)
             return None
 
         try:
-            while (item := self._do(following())) is not None:
+            while (item := self.do(following())) is not None:
                 yield item[0]
         finally:
-            self._do(_close(items))
-
-    def _end_thread(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+            with contextlib.suppress(NotOpen):
+                self.do(_close(items))
 
 
 def _each(chunks: Iterator[list[T]]) -> Iterator[T]:

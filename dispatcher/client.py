@@ -33,10 +33,13 @@ DEFAULT_TIMEOUT_S = 60.0
 
 
 class Dispatcher:
-    """``async with Dispatcher(settings) as dispatcher``: open on entry, closed on exit.
+    """``async with Dispatcher(settings) as dispatcher``: open on entry, closed on exit; or ``open`` and ``close``.
 
-    Entering raises ``Unreachable`` or ``AccessRefused`` if no host is had within ``connect_timeout_s`` each;
-    from then on a lost connection is made again, and calls wait for it until their own deadlines.
+    Opening raises ``Unreachable`` or ``AccessRefused`` if no host is had within ``connect_timeout_s`` each; from
+    then on a lost connection is made again, and calls wait for it until their own deadlines.
+
+    It is open in one process and on one event loop. Anywhere else, before and afterwards a call raises ``NotOpen``
+    at once; ``open`` opens it anew there. The connection of a process is not touched by its forks.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -65,7 +68,7 @@ class Dispatcher:
         return self._asking.generation
 
     async def __aenter__(self) -> Dispatcher:
-        await self._asking.open()
+        await self.open()
         return self
 
     async def __aexit__(
@@ -73,8 +76,19 @@ class Dispatcher:
     ) -> None:
         await self.close()
 
+    async def open(self) -> None:
+        """Connect, unless it is open here already; what it has counted begins at 0."""
+        if self._asking.problem() is not None:
+            self._asking = Asking(self._settings)
+            await self._asking.open()
+
+    def begin(self) -> None:
+        """The same without waiting: calls wait for the connection, until their own deadlines."""
+        self._asking = Asking(self._settings)
+        self._asking.begin()
+
     async def close(self) -> None:
-        """Close the connection. Calls that still wait end with ``ConnectionLost``."""
+        """Close the connection, if it is open here. Calls that still wait end with ``ConnectionLost``."""
         await self._asking.close()
 
     async def call(
@@ -89,7 +103,7 @@ class Dispatcher:
         """Have a task done and return its result.
 
         Raises ``TaskFailed``; ``NoReply`` at the timeout (outcome unknown); ``UnknownTask`` if no queue is
-        bound for it; ``Refused``; and before anything is sent ``NotEncodable`` or ``BadRequest``.
+        bound for it; ``Refused``; and before anything is sent ``NotEncodable``, ``BadRequest`` or ``NotOpen``.
         """
         reply = await self.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         if reply.failure is not None:

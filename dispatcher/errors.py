@@ -12,6 +12,17 @@ class CallError(GlassrabbitError):
     """A call got no result."""
 
 
+class NotOpen(CallError):
+    """The dispatcher is not open where it is used. Nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, why: str = "was not opened, or is closed") -> None:
+        super().__init__(
+            f"the dispatcher {why}; nothing was sent. Use it in its `with` or `async with` block, or call open()."
+        )
+
+
 class TaskFailed(CallError):
     """The task ended without success; ``reply`` tells why, where and after how many attempts."""
 

@@ -9,14 +9,28 @@ asyncio's write at once and read until the socket is empty. pika takes any imple
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from pika.adapters.asyncio_connection import _AsyncioIOServicesAdapter
 from pika.adapters.utils import nbio_interface
 from pika.exceptions import AMQPError
+
+#: Those of this process that are in use.
+_SOCKETS: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    """A fork can neither write nor read on its parent's connections, and does not keep them open."""
+    for sock in list(_SOCKETS):
+        sock.close()
+
+
+os.register_at_fork(after_in_child=_close_copies)
 
 
 class Services(_AsyncioIOServicesAdapter):
@@ -32,6 +46,7 @@ class Services(_AsyncioIOServicesAdapter):
     ) -> Any:
         """Make a stream of a connected socket, which belongs to it from now on."""
         loop: asyncio.AbstractEventLoop = self.get_native_ioloop()
+        _SOCKETS.add(sock)
 
         async def connect() -> None:
             try:
