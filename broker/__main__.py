@@ -10,11 +10,12 @@ from broker.commands.doctor import doctor
 from broker.commands.node import down, up
 from broker.commands.status import status
 from broker.console.escaping import plain
-from broker.console.options import config_option, log_format_option, told
+from broker.console.options import config_option, log_format_option, told, version_option
 from protocol.errors import ExitCode
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option
 @log_format_option
 def main() -> None:
     """Make, see and compare the topology; see and replay dead letters; run a private RabbitMQ.

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from broker.console.options import Seconds, config_option, log_format_option, names_of, told
+from broker.console.options import Seconds, config_option, log_format_option, names_of, told, version_option
 from dispatcher.commands.batch_size import BatchSize
 from dispatcher.commands.load import load
 from protocol.errors import ExitCode
@@ -51,6 +51,7 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @config_option
+@version_option
 @log_format_option
 @_timeout
 @_output

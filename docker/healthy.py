@@ -7,6 +7,7 @@ without a worker (a dispatcher) has nothing that could be unhealthy.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ TIMEOUT_S = 3.0
 _LISTENS = "0A"
 _FAMILIES = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}
 _WORD = 8
+_WORKER = re.compile(rb"(\0-m|/glassrabbit|/start\.py)\0worker\0")
 
 
 def main() -> str | None:
@@ -32,11 +34,11 @@ def main() -> str | None:
 
 
 def worker_processes() -> list[Path]:
-    """``python -m worker``, and the init that started it; not the children that run handlers."""
+    """``python -m worker`` or ``glassrabbit worker``, and the init that started it; not the children."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            if b"\0-m\0worker\0" in (process / "cmdline").read_bytes():
+            if _WORKER.search((process / "cmdline").read_bytes()):
                 found.append(process)
     return found
 

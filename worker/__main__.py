@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from broker.console.options import config_option, log_format_option, names_of, told
+from broker.console.options import config_option, log_format_option, names_of, told, version_option
 from worker.scaling.autoscale_command import autoscale
 from worker.scaling.scale_command import scale
 from worker.scaling.up_command import up
@@ -54,6 +54,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time (default: worker.concurrency).")
 @log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@version_option
 @told
 def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
     """Run the tasks of QUEUE..., until SIGTERM or Ctrl-C.

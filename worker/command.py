@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from broker.config.settings import Settings
 from broker.config.tls import is_in_the_open
 from broker.console import gc_tuning as garbage
-from worker.execution.executors import Executors, import_paths
+from worker.execution.executors import Executors
+from worker.execution.handler_folders import add_to_path, handler_folders, warn_of_clashes
 from worker.health.pages import serving
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ READINESS_S = 1.0
 
 async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signals]) -> None:
     """Work until SIGTERM or SIGINT; those in ``told`` came before. Raises ``ConfigError``."""
-    sys.path[:0] = [path for path in import_paths(settings) if path not in sys.path]
+    folders = handler_folders(settings)
+    warn_of_clashes(folders)
+    add_to_path(folders)
     executors = Executors(settings, queues)
     worker: Worker | None = None
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from broker.console.start import command
 from broker.node.state import state_file, state_folder
 from protocol.errors import ExitCode
 
@@ -74,7 +75,7 @@ def down() -> None:
 @click.command(hidden=True)
 @_port
 @_bind
-def hold(port: int | None, bind: str | None) -> None:
+def main(port: int | None, bind: str | None) -> None:
     """What 'up --detach' starts: keeps the node, its lock and its state file until SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _lock() as free:
@@ -131,7 +132,7 @@ def _detach(port: int | None, bind: str | None) -> None:
     options = [f"--port={port}"] if port else []
     options += [f"--bind={bind}"] if bind else []
     holder = subprocess.Popen(
-        [sys.executable, "-m", "broker.commands.node", *options],
+        command("broker.commands.node", *options),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -219,7 +220,3 @@ def _let_go_of_terminal() -> None:
 def _failed(text: str) -> SystemExit:
     click.echo(text, err=True)
     return SystemExit(ExitCode.UNAVAILABLE)
-
-
-if __name__ == "__main__":
-    hold()

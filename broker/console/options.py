@@ -12,6 +12,7 @@ import click
 
 from broker.console import log_format
 from broker.console.escaping import plain
+from protocol import __version__
 from protocol.errors import ExitCode, GlassrabbitError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Seconds(click.ParamType[float]):
 config_option = click.option(
     "-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (default: config.yml)."
 )
+
+version_option = click.version_option(__version__, message="glassrabbit %(version)s")
 
 
 def names_of(section: Literal["queues", "tasks", "mailboxes"]) -> Callable[..., list[CompletionItem]]:

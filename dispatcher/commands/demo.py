@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from broker.config.loader import load
 from broker.config.settings import Settings, WorkItem
 from broker.console import log_format
 from broker.console.logs import configure
+from broker.console.start import command
 from broker.console.tables import print_table
 from broker.dead_letters.queue import Letter, held, read_letter
 from broker.errors import AccessRefused, Unreachable
@@ -133,7 +133,7 @@ async def _refuse_topology(connection: Connection) -> None:
 def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[None]:
     """A worker in a process of its own, ready; asked to stop at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker", queue, "--config", str(config)],
+        command("worker", queue, "--config", str(config)),
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,11 +7,11 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 from broker.console import log_format
+from broker.console.start import command
 from dispatcher.errors import CallError
 
 _READY_S = 30.0
@@ -48,10 +48,7 @@ class Workers:
         """Return once all of them consume. Raises ``WorkerEnded`` if one is not ready in time, ``OSError``."""
         for _ in range(self._count):
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "worker",
-                *self._words,
+                *command("worker", *self._words),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

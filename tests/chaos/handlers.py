@@ -9,17 +9,17 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import __main__
 from tests.chaos.records import Ending, Finished, Ledger, Started
 from tests.chaos.workload import digest_of
 from worker import Reject, Retry, current
 
 #: A child is a process of its own, and its parent holds the connection; in the other executors we do.
-_IN_CHILD = getattr(__main__.__spec__, "name", "") == "worker.execution.child_main"
+_IN_CHILD = sys.argv[1:2] == ["worker.execution.child_main"]
 #: Read once: whoever has lost its parent gets another one.
 WORKER = os.getppid() if _IN_CHILD else os.getpid()
 

@@ -110,9 +110,9 @@ def test_nothing_is_unpickled_evaluated_or_built_by_name(file: Path) -> None:
             assert node.attr not in UNSAFE_YAML, f"{name_of(file)}:{node.lineno}"
 
 
-def test_modules_are_imported_by_name_only_where_handlers_are_loaded() -> None:
+def test_modules_are_imported_by_name_only_where_handlers_are_loaded_and_our_own_commands_start() -> None:
     loading = {name_of(file) for file in SOURCES if "importlib" in tops(file)}
-    assert loading <= {"worker/execution/handler.py"}
+    assert loading == {"worker/execution/handler.py", "broker/console/start.py"}
 
 
 def test_the_folder_docker_is_no_package() -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import msgpack
@@ -34,17 +34,18 @@ BROKEN = "broken"
 FLUSH_S = 0.005
 
 
-def main(descriptor: int, permits_descriptor: int) -> None:
+def main(descriptors: Sequence[str]) -> None:
+    """Run the tasks that come by the first of these descriptors, each with a permit that comes by the second."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
     _end_with_parent()
-    pair, permits = socket.socket(fileno=descriptor), socket.socket(fileno=permits_descriptor)
+    pair, permits = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
     with pair, permits, pair.makefile("rb") as incoming:
         setup = _next(incoming)
         if setup is None:
             return
         paths, handler_paths, limit_values = setup
-        sys.path[:0] = [path for path in paths if path not in sys.path]
+        sys.path += [path for path in paths if path not in sys.path]  # as worker.execution.handler_folders does
         try:
             handlers: dict[str, Handler] = {task: load(path) for task, path in handler_paths.items()}
         except ConfigError as error:
@@ -143,7 +144,3 @@ def _end_with_parent() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from broker.console.start import command
 from broker.errors import ConfigError
 from worker.execution import child_protocol as frames
 from worker.execution.child_main import READY
@@ -79,10 +80,7 @@ class Child:
             unless_started.callback(permits.close)
             passed = (theirs.fileno(), permits.theirs.fileno())
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "worker.execution.child_main",
-                *map(str, passed),
+                *command("worker.execution.child_main", *map(str, passed)),
                 stdin=asyncio.subprocess.PIPE,
                 # Standard output is for data; a handler's prints are not data of ours.
                 stdout=sys.stderr.fileno() if _has_descriptor() else None,

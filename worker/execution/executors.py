@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from broker.config.consistency import too_slow_together
@@ -13,6 +12,7 @@ from broker.errors import ConfigError
 from worker.execution.async_executor import AsyncExecutor
 from worker.execution.executor import Executor
 from worker.execution.handler import fallback_of
+from worker.execution.handler_folders import handler_folders
 from worker.execution.process_executor import ProcessExecutor
 from worker.execution.thread_executor import ThreadExecutor
 
@@ -79,12 +79,6 @@ def _bounds_itself(executors: Sequence[Executor]) -> bool:
     return len(executors) == 1 and not isinstance(executors[0], AsyncExecutor)
 
 
-def import_paths(settings: Settings) -> list[str]:
-    """Where handlers are looked for: beside the configuration file, then the current folder."""
-    folders = ([] if settings.path is None else [settings.path.parent]) + [Path.cwd()]
-    return list(dict.fromkeys(str(folder.resolve()) for folder in folders))
-
-
 def _handlers(settings: Settings, queues: Sequence[str]) -> dict[str, dict[str, str]]:
     """For each kind of executor the handlers and fallbacks that it runs."""
     kinds: dict[str, dict[str, str]] = {}
@@ -103,4 +97,4 @@ def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Execut
         return ThreadExecutor(size, handlers, limits)
     if kind == "async":
         return AsyncExecutor(handlers, limits)
-    return ProcessExecutor(size, handlers, limits, import_paths(settings))
+    return ProcessExecutor(size, handlers, limits, handler_folders(settings))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker.console.start import PACKAGES
 from broker.errors import ConfigError
 from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode_arguments
 from protocol.errors import ErrorCode, Malformed
@@ -97,10 +98,13 @@ def load(path: str) -> Handler:
             raise TypeError("it is not a function")
         return _handler(function)
     except Exception as error:
-        problem = (
-            f"handler {path!r} cannot be loaded: {type(error).__name__}: {safe_text(error)}. "
-            "Check the name, and that its folder is beside config.yml or the current one."
+        package = module_name.partition(".")[0]
+        cure = (
+            f"The name {package} belongs to Glassrabbit: a module of yours needs another."
+            if package in PACKAGES
+            else "Check the name, and that its folder is beside config.yml or the current one."
         )
+        problem = f"handler {path!r} cannot be loaded: {type(error).__name__}: {safe_text(error)}. {cure}"
         raise ConfigError([problem]) from error
 
 

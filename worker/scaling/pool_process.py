@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from broker.console.start import command
+
 #: What a worker says within this time of a restart is held back, in case that it only fails again.
 LISTEN_S = 10.0
 _KEPT_LINES = 100
@@ -44,7 +46,7 @@ class WorkerProcess:
     """``python -m worker QUEUE``. Its standard error goes to ours, line by line, as it is."""
 
     def __init__(self, queue: str, options: Sequence[str], environ: Mapping[str, str]) -> None:
-        self._command = [sys.executable, "-m", "worker", queue, *options]
+        self._command = command("worker", queue, *options)
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
         self._held: list[str] = []
