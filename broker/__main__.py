@@ -103,7 +103,7 @@ def diff(config: str | None) -> ExitCode:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes `python -m broker`, `worker` and `dispatcher` in SHELL.
+    """Print a script that completes `glassrabbit`, and `python -m broker`, `worker` and `dispatcher`, in SHELL.
 
     Commands, options, and the names of queues, tasks and mailboxes in the configuration. For bash:
     source <(python -m broker completion bash)

@@ -14,7 +14,7 @@ from typing import Any
 
 PACKAGES = ("protocol", "broker", "worker", "dispatcher")
 #: What starts here beside the command line. Their ``main`` takes the words after the name.
-PROCESSES = ("worker.execution.child_main", "broker.commands.node")
+PROCESSES = ("worker.execution.child_main", "broker.commands.node", "broker.completion")
 #: The folder of the four packages.
 ROOT = dirname(dirname(dirname(abspath(__file__))))
 

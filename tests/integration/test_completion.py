@@ -74,6 +74,20 @@ def test_bash_completes_commands_options_and_names(line: str, offered: list[str]
     assert tab([sys.executable, "-X", "dev", "-m", *shlex.split(line)], config) == offered
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("worker ma", ["mail", "mail_bulk"]),
+        ("call mail.", ["mail.send", "mail.sort"]),
+        ("dispatcher call mail.", ["mail.send", "mail.sort"]),
+        ("doc", ["doctor"]),
+        ("completion ''", ["bash", "zsh", "fish"]),
+    ],
+)
+def test_bash_completes_the_installed_command(line: str, offered: list[str], config: Path) -> None:
+    assert tab([str(Path(sys.executable).with_name("glassrabbit")), *shlex.split(line)], config) == offered
+
+
 def test_the_configuration_on_the_line_is_the_one_that_is_asked(config: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yml"
     other.write_text("queues: {other: {}}")
