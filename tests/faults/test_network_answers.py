@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from pika import frame, spec
 
 from broker.errors import ConnectionLost
 from dispatcher.errors import NoReply, UnknownTask
+from protocol.names import DIRECT_REPLY_TO
 from tests.support.acked import acked
 from tests.support.distant import Distant
 from tests.support.frames import Event
 from tests.support.honest import honest
 from tests.support.link import SILENT, Link
+from tests.support.vhost import body, task
 from tests.support.waiting import eventually
 
 WINDOW = 40
@@ -172,6 +175,36 @@ def test_a_submit_to_a_mailbox_keeps_its_deadline_on_a_silent_network(distant: C
     with pytest.raises(ConnectionLost, match="nothing was sent"):
         submitting.result(10)
     site.dispatchers.cut()
+
+
+@pytest.mark.timeout(60)
+def test_a_reply_over_which_the_broker_closes_the_connection_is_dropped_alone_and_costs_nobody_another(
+    distant: Callable[..., Distant],
+) -> None:
+    """RabbitMQ 3.10 and 4.0 did so (541) over addresses that no broker had made. Here the network says it."""
+    site = distant()
+    worker, caller, journal = site.worker(), site.caller(), site.installation.journal()
+    strangers = [task("echo", reply_to=DIRECT_REPLY_TO) for _ in range(3)]
+    guilty = {properties.message_id for properties in strangers}
+
+    def close(event: Event, link: Link) -> None:
+        if event.kind == "publish" and event.id in guilty:
+            link.to_broker.become(SILENT)
+            link.say(frame.Method(0, spec.Connection.Close(541, "INTERNAL_ERROR", 0, 0)).marshal())
+
+    site.workers.on_event = close
+    with site.vhost.channel() as channel:
+        channel.basic_consume(DIRECT_REPLY_TO, lambda *_: None, auto_ack=True)
+        honest_ones = []
+        for number, properties in enumerate(strangers):
+            channel.basic_publish("tasks", "echo", body(journal=str(journal)), properties)
+            honest_ones += [caller.asking("echo", {"value": number}) for _ in range(5)]
+        assert [one.result(30).result for one in honest_ones] == [number for number in range(3) for _ in range(5)]
+        worker.wait_for("the reply was dropped", count=3)
+    worker.sigterm()
+    assert worker.wait(20) == 0
+    assert sorted(journal.ids) == sorted(guilty)
+    assert (site.vhost.ready("queue_a"), site.vhost.ready("queue_a.dead")) == (0, 0)
 
 
 @pytest.mark.timeout(60)

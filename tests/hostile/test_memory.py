@@ -57,7 +57,6 @@ def test_of_thousands_of_refused_messages_nothing_is_left(lonely: Installation, 
         *((content, {}) for _, content in ALL.values()),
         *((b"\xc1", change) for code, change in (HEADERS | SHORT_STRINGS).values() if code),
     ]
-    # RabbitMQ itself takes a second for 15,000 nested tables.
     small = [case for case in cases if len(case[0]) + sum(len(raw or b"") for raw in case[1].values()) < 20_000]
     sizes: list[int] = []
     for _ in range(ROUNDS):

@@ -9,34 +9,18 @@ import msgpack
 import pytest
 
 from protocol.names import DIRECT_REPLY_TO, OBITUARIES, delay_level, new_id
-from tests.support import hostile
 from tests.support.by_hand import reply
+from tests.support.hostile import ADDRESS, CUT_ADDRESS
 from tests.support.hostile_socket import Socket, short, task_fields
-from tests.support.installation import Install, Installation
+from tests.support.installation import Installation
 from tests.support.vhost import Vhost, body, task
-from worker.settlement.reply_nodes import MOST
 
 VICTIM = "victim"
-INVENTED = 200
-#: Erlang terms of other kinds, and of the right kind with something wrong.
-PIDS = {
-    "a compressed term": b"\x83P\x00\x00\xff\xff\x78\x9c",
-    "a fun": b"\x83p" + bytes(40),
-    "an atom": b"\x83\x77\x05hello",
-    "a large tuple": b"\x83i\xff\xff\xff\xff",
-    "another node's name": b"\x83\x58\x76\x00\x0arabbit@box" + bytes(12),
-    "no digits": b"\x83\x58\x76\x00\x06reply@" + bytes(12),
-    "eleven digits": b"\x83\x58\x76\x00\x11reply@" + b"1" * 11 + bytes(12),
-    "a length that is wrong": b"\x83\x58\x76\x00\x09reply@1234" + bytes(12),
-    "a byte too many": b"\x83\x58\x76\x00\x0areply@1234" + bytes(13),
-    "a byte too few": b"\x83\x58\x76\x00\x0areply@1234" + bytes(11),
-    "nothing": b"",
-}
 
 
 def addresses(vhost: Vhost) -> dict[str, str]:
     """What is neither a mailbox nor an address of a requester."""
-    good = hostile.direct_address()
+    pid, key = (base64.b64decode(part) for part in ADDRESS.removeprefix(f"{DIRECT_REPLY_TO}.").split("."))
     return {
         **{f"the queue {name}": name for name in (VICTIM, "queue_a", "queue_b.dead", OBITUARIES, delay_level(0))},
         **{f"the exchange {name}": name for name in ("tasks", "replies", "amq.direct", "amq.rabbitmq.trace")},
@@ -49,20 +33,21 @@ def addresses(vhost: Vhost) -> dict[str, str]:
         "a mailbox with a second line": "mailbox.box\n",
         "no mailbox": "mailbox_box",
         "junk": f"{DIRECT_REPLY_TO}.junk",
-        "two words of junk": f"{DIRECT_REPLY_TO}.x.y",
-        "no key": good.rpartition(".")[0],
-        "three parts": f"{good}.x",
-        "a space before it": f" {good}",
-        "a line after it": f"{good}\n",
-        "cut short": good[:-1],
-        "no padding": good.rstrip("="),
-        "other base64": good.replace("A", "-"),
-        "random base64": hostile.random_address(),
-        "random bytes": hostile.direct_address(pid=os.urandom(39)),
-        **{name: hostile.direct_address(pid=pid) for name, pid in PIDS.items()},
-        "a key of 15 bytes": hostile.direct_address(key=os.urandom(15)),
-        "a key of 17 bytes": hostile.direct_address(key=os.urandom(17)),
+        "no key": ADDRESS.rpartition(".")[0],
+        "three parts": f"{ADDRESS}.x",
+        "a space before it": f" {ADDRESS}",
+        "a line after it": f"{ADDRESS}\n",
+        "cut short": CUT_ADDRESS,
+        "no padding": ADDRESS.rstrip("="),
+        "an id of a byte less": _address(pid[:-1], key),
+        "an id of a byte more": _address(pid + b"\x00", key),
+        "a key of 15 bytes": _address(pid, key[:-1]),
+        "a key of 17 bytes": _address(pid, key + b"\x00"),
     }
+
+
+def _address(*parts: bytes) -> str:
+    return ".".join([DIRECT_REPLY_TO, *(base64.b64encode(part).decode() for part in parts)])
 
 
 @pytest.mark.every_broker
@@ -87,40 +72,6 @@ def test_a_task_with_an_address_that_is_none_is_refused_before_it_runs_and_nothi
     assert caller.ask("echo", {"value": 1}).result == 1
     assert vhost.connection_names() == connections
     assert not worker.lines("link down")
-
-
-@pytest.mark.own_broker
-@pytest.mark.every_broker
-def test_addresses_of_200_invented_nodes_cost_the_broker_few_atoms_and_ordinary_requesters_nothing(
-    install: Install, raw: Socket
-) -> None:
-    """RabbitMQ 4.0 keeps a name for ever, and 3.10 closes the connection over each that it does not know."""
-    installation = install(worker={"concurrency": 2}, queues={"queue_a": {"prefetch": 10}})
-    worker, vhost = installation.worker(), installation.vhost
-    connections, journal = vhost.connection_names(), installation.journal()
-    atoms = _atoms(vhost)
-    for number in range(INVENTED):
-        address = hostile.direct_address(b"reply@%d" % (1_000_000 + number))
-        raw.send_message("tasks", "note", body(journal=str(journal)), task_fields(reply_to=short(address)))
-    raw.wait()
-    # The first of them whose address the worker sees comes after those of the strangers.
-    caller = installation.caller()
-    assert [caller.ask("echo", {"value": one}, timeout_s=30).result for one in range(5)] == list(range(5))
-    letters = vhost.read_dead("queue_a", INVENTED - len(journal.entries), within_s=30)
-    assert {letter.why.code for letter in letters} == {"bad_reply_to"}
-    assert len(journal.entries) <= MOST
-    assert caller.ask("echo", {"value": 1}).result == 1
-    grown = _atoms(vhost) - atoms
-    print(f"{len(journal.entries)} were run, {len(letters)} refused; {grown} atoms more")
-    assert grown < 100
-    if worker.lines("the reply was dropped"):
-        assert vhost.broker.name == "3.10"
-    else:
-        assert vhost.connection_names("worker") == connections
-
-
-def _atoms(vhost: Vhost) -> int:
-    return int(vhost.broker.ctl("eval", "erlang:system_info(atom_count)."))
 
 
 @pytest.mark.every_broker

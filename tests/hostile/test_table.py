@@ -84,7 +84,7 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
     "S22 reply_to of another queue": {"hostile/test_reply_addresses.py": ("address_that_is_none",)},
     "S23 reply_to that looks like an address": {
         "hostile/test_reply_addresses.py": ("address_that_is_none",),
-        "hostile/test_messages.py": ("invented_node",),
+        "faults/test_network_answers.py": ("closes_the_connection",),
         "unit/test_addresses.py": (),
     },
     "S24 a guess at a reply": {

@@ -22,7 +22,7 @@ from protocol.names import new_id
 from protocol.reply import Reply
 from tests.integration.test_readme import assert_printed, run_block
 from tests.support.commands import Ended, command
-from tests.support.hostile import RawTable, direct_address, header_timestamp, nested_tables
+from tests.support.hostile import ADDRESS, RawTable, header_timestamp, nested_tables
 from tests.support.installation import Install, Installation
 from tests.support.letters import DIED_MS, bury, dead_task
 from tests.support.vhost import Vhost, body, task
@@ -247,7 +247,7 @@ def test_a_dry_run_replays_nothing(installation: Installation) -> None:
 
 def test_what_a_replay_goes_without_is_said(installation: Installation) -> None:
     installation.declare()
-    further = ({"reply_to": direct_address()}, {"expires_at": DIED_MS}, {"reply_to": "mailbox.results"})
+    further = ({"reply_to": ADDRESS}, {"expires_at": DIED_MS}, {"reply_to": "mailbox.results"})
     bury(installation.settings, [dead_task(**fields) for fields in further])
     ended = dead(installation, "replay", "queue_a")
     assert ended.code == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import struct
 from typing import Any
 
@@ -12,6 +11,13 @@ from pika import data
 
 from protocol.names import DIRECT_REPLY_TO
 
+_PID = b"\x83\x58\x76\x00\x10reply@2147483647" + bytes(12)
+_KEY = bytes(range(16))
+#: A direct reply address as brokers make them, for code that only reads it.
+ADDRESS = ".".join([DIRECT_REPLY_TO, *(base64.b64encode(part).decode() for part in (_PID, _KEY))])
+#: The same without its end. Strangers can send worse: other bytes, over which a broker closed the connection
+#: that answered. A worker refuses either for the same reason, so none of that is kept here.
+CUT_ADDRESS = ADDRESS[:-1]
 _MARK = {"mark": "the table that is replaced"}
 
 
@@ -42,17 +48,3 @@ def header_timestamp(seconds: int) -> bytes:
 
 def header_key(key: bytes) -> bytes:
     return bytes((len(key),)) + key + b"S\x00\x00\x00\x00"
-
-
-def direct_address(
-    node: bytes = b"reply@1234567890", *, pid: bytes | None = None, key: bytes | None = None
-) -> str:
-    """A direct reply address of exactly the structure that brokers make, of a node that does not exist."""
-    pid = b"\x83\x58\x76" + struct.pack(">H", len(node)) + node + os.urandom(12) if pid is None else pid
-    parts = (pid, os.urandom(16) if key is None else key)
-    return ".".join([DIRECT_REPLY_TO, *(base64.b64encode(part).decode() for part in parts)])
-
-
-def random_address() -> str:
-    """Random base64 of the right lengths: a regular expression lets it pass, and 3.10 and 4.0 choke on it."""
-    return direct_address(pid=os.urandom(33), key=os.urandom(16))

@@ -112,6 +112,10 @@ class Link:
         self.to_broker.wake()
         self.to_client.wake()
 
+    def say(self, frame: bytes) -> None:
+        """Give the client a frame as if the broker had sent it, behind all that it did send."""
+        self.to_client.put(frame)
+
     def end(self, by: By) -> None:
         """For directions: the client cannot use it any more."""
         if self.is_open:
@@ -167,13 +171,13 @@ class _Direction:
             while data := await reader.read(_CHUNK):
                 if self._by == "client":
                     self._link.tell(self._decoder.feed(data, time.monotonic()))
-                self._put(data)
+                self.put(data)
                 await self._until(lambda: self._held_bytes < _HELD_BYTES)
         except OSError:
             end = "reset"
         if self._by == "client":
             self._link.end("client")
-        self._put(end)
+        self.put(end)
 
     async def give(self, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -189,7 +193,7 @@ class _Direction:
                 await self._pass(writer, what, arrived)
                 self.wake()
 
-    def _put(self, what: bytes | _End) -> None:
+    def put(self, what: bytes | _End) -> None:
         self._held.append((time.monotonic(), what))
         self._held_bytes += len(what) if isinstance(what, bytes) else 0
         self.wake()

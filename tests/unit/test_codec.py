@@ -147,7 +147,7 @@ def test_no_bytes_raise_anything_but_malformed(body: bytes) -> None:
     [
         bytes.fromhex("ddffffffff"),
         bytes.fromhex("dd000fffff") * 200_000,
-        bytes.fromhex("dd000fffff") * 30 + bytes(1_000_000),
+        bytes.fromhex("dd0001ffff") * 30 + bytes(1_000_000),
         bytes.fromhex("de7fff") * 300_000,
         b"\x91" * 1_000_000,
         bytes.fromhex("81a161") * 300_000,

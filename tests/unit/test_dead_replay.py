@@ -11,7 +11,7 @@ from protocol.codec import NotEncodable
 from protocol.errors import ExitCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from protocol.task import Task
-from tests.support.hostile import direct_address
+from tests.support.hostile import ADDRESS
 from tests.unit.test_dead_text import ID, letter
 
 NOW_MS = 1_795_000_000_000
@@ -41,7 +41,10 @@ def test_each_replay_has_a_number_of_its_own() -> None:
     assert again(headers={**HEADERS, "replay": 4}).replay == 5
 
 
-@pytest.mark.parametrize("reply_to", [direct_address(), "amq.rabbitmq.reply-to", "queue_b", "mailbox.NO\x1b"])
+@pytest.mark.parametrize(
+    "reply_to",
+    [pytest.param(ADDRESS, id="direct"), "amq.rabbitmq.reply-to", "queue_b", "mailbox.NO\x1b"],
+)
 def test_a_reply_address_that_is_no_mailbox_is_dropped_and_said(reply_to: str) -> None:
     task, without = replayed(letter(reply_to=reply_to), DEFAULT_LIMITS, NOW_MS, Edit())
     assert (task.reply_to, without) == (None, [NO_REPLY])

@@ -132,7 +132,7 @@ def test_replies_that_are_read_at_once_are_read_as_each_by_itself(
 
 def test_arrays_that_claim_more_than_they_hold_are_not_read_at_once() -> None:
     head = b"\xdc\x04\x00"
-    odd = head + (b"\xdd" + (10**5).to_bytes(4)) * 1000 + bytes(10**5)
+    odd = head + (b"\xdd" + (10**5).to_bytes(4)) * 40 + bytes(10**5)
     assert _plain(odd, DEFAULT_LIMITS) is None
     [refused] = read_replies(odd, DEFAULT_LIMITS)
     assert isinstance(refused, Unreadable)
