@@ -6,6 +6,8 @@ PYTHON ?= python3
 ARGS ?=
 # What `make test` needs: private (a broker of its own), or server (one that is no container).
 NEED ?= private
+# Tests side by side. They mostly wait, so more than there are processors; 0: one after the other.
+JOBS ?= 4
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -14,18 +16,25 @@ NO_INDEX := echo 'the Python packages of pyproject.toml are missing and could no
   'pip needs a package index, or PIP_FIND_LINKS=folder with their wheels; then run make again' >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos clean
+.PHONY: help demo test test-quick test-long lint bench chaos clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## the whole system on a private broker, cleaned up afterwards
 	@$(RUN) -m broker.node.provision
 	@$(RUN) -m dispatcher demo
 
-test: $(VENV)/.dev ## all tests, on a real broker; ARGS='-k name' picks some
+test: $(VENV)/.dev ## the tests that everybody runs, on real brokers; ARGS='-k name' picks some
 	@$(RUN) -m broker.node.provision --need $(NEED)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(JOBS) $(ARGS)
+
+test-quick: $(VENV)/.dev ## those that need no broker, in half a minute
+	@$(RUN) -m pytest -n $(JOBS) --quick tests/unit tests/contract $(ARGS)
+
+test-long: $(VENV)/.dev ## all tests: clusters, machines and load for an hour or so as well
+	@$(RUN) -m broker.node.provision --need $(NEED)
+	@$(RUN) -m pytest -n $(JOBS) --long $(ARGS)
 
 lint: $(VENV)/.dev ## style, format and types
 	@$(RUN) -m ruff check .

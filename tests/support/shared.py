@@ -74,7 +74,7 @@ class Use:
     """The use of a shared broker by this process, until ``end`` or its death."""
 
     def __init__(self, name: str) -> None:
-        self._file = _opened(name, "users")
+        self._file = opened(name, "users")
         fcntl.flock(self._file, fcntl.LOCK_SH)
         with locked(name, "start"):
             self.running = _found(name) or _start(name)
@@ -133,7 +133,7 @@ def keep(name: str) -> None:
 @contextlib.contextmanager
 def _unused(name: str, for_s: float) -> Iterator[None]:
     """Once nobody has used the broker for so long. Nobody begins to within the block."""
-    with _opened(name, "users") as users:
+    with opened(name, "users") as users:
         while True:
             fcntl.flock(users, fcntl.LOCK_EX)
             fcntl.flock(users, fcntl.LOCK_UN)
@@ -150,7 +150,7 @@ def _unused(name: str, for_s: float) -> Iterator[None]:
 
 def is_free(name: str) -> bool:
     """Whether no keeper lives."""
-    with _opened(name, "keeper") as file:
+    with opened(name, "keeper") as file:
         return _locks(file)
 
 
@@ -164,13 +164,19 @@ def _locks(file: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def locked(name: str, what: str) -> Iterator[None]:
-    with _opened(name, what) as file:
+    with opened(name, what) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _opened(name: str, what: str) -> IO[str]:
+def opened(name: str, what: str) -> IO[str]:
     return (folder() / f"{name}.{what}").open("a")
+
+
+def remove(name: str) -> None:
+    """All its files: nobody may use them any more."""
+    for file in folder().glob(f"{name}.*"):
+        file.unlink()
 
 
 def _state(name: str) -> Path:

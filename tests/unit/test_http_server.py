@@ -248,12 +248,18 @@ def test_a_client_that_goes_away_leaves_nothing_behind(caplog: pytest.LogCapture
     assert not caplog.records
 
 
-def test_the_address_is_told_as_a_url() -> None:
-    async def listen(host: str) -> str:
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("127.0.0.1", "http://127.0.0.1"),
+        pytest.param("::1", "http://[::1]", marks=pytest.mark.needs("IPv6")),
+    ],
+)
+def test_the_address_is_told_as_a_url(host: str, told: str) -> None:
+    async def listen() -> str:
         server = HttpServer(PAGES, None)
         url = await server.listen(host, 0)
         await server.close()
         return url.rpartition(":")[0]
 
-    assert run(listen("127.0.0.1")) == "http://127.0.0.1"
-    assert run(listen("::1")) == "http://[::1]"
+    assert run(listen()) == told
