@@ -48,7 +48,8 @@ DEFAULT_LIMITS = Limits()
 
 def cut(text: str, limit_bytes: int) -> str:
     """``text`` shortened to at most ``limit_bytes`` of UTF-8; what UTF-8 cannot carry is escaped."""
-    raw = text.encode("utf-8", "backslashreplace")
+    # Not the method of a user's own string.
+    raw = str.encode(text, "utf-8", "backslashreplace")
     if len(raw) <= limit_bytes:
         return raw.decode("utf-8")
     return raw[: limit_bytes - 3].decode("utf-8", "ignore") + "…"

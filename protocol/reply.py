@@ -25,6 +25,7 @@ _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
     msgpack.packb(key) for key in ("attempts", "worker", "queued_ms", "ran_ms", "replay", "result")
 )
 _SHORTEST = 64
+_NAME_BYTES = 255
 _PAIRS = 6
 _VALUES = itemgetter("id", "result", "attempts", "queued_ms", "ran_ms", "worker")
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
@@ -129,8 +130,9 @@ def _from_attempts(attempts: int, worker: str) -> bytes:
 
 
 def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> PackedReply:
-    """A reply that tells of a failure. Its text is cut to the limit."""
-    error = _error_map(failure) | {"text": cut(failure.text, limits.error_text_bytes)}
+    """A reply that tells of a failure. Its texts are cut to the limit."""
+    text = cut(failure.text, limits.error_text_bytes)
+    error = {"code": failure.code, "type": cut(failure.type, _NAME_BYTES), "text": text}
     body = msgpack.packb({"id": task_id, "error": error, **_run_map(run)})
     return PackedReply(id=task_id, type=FAILED, body=body)
 

@@ -71,8 +71,9 @@ class Task:
         return replace(self, attempt=self.attempt + 1, history=self.history_with(last, limits))
 
     def history_with(self, last: Attempt, limits: Limits) -> tuple[Attempt, ...]:
-        """The history and ``last``; beyond the limits the first entry and the latest ones remain."""
-        entries = (*self.history, last)
+        """The history and ``last``, its texts cut; beyond the limits the first and the latest entries remain."""
+        text = cut(last.text, limits.error_text_bytes)
+        entries = (*self.history, replace(last, error=cut(last.error, _NAME_BYTES), text=text))
         surplus = len(entries) - limits.history_entries
         if surplus > 0:
             entries = (entries[0], *entries[1 + surplus :])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from broker.amqp.pika_errors import to_pika
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
+from protocol.reply import Failure, Run, pack_failed
 from protocol.task import Attempt, Task, read_requester, read_task, task_properties
 from tests.contract.checks import content_header, decoded_header, received
 
@@ -199,3 +200,12 @@ def test_whoever_can_be_told_is_found_in_a_message_that_is_malformed_otherwise()
     requester = read_requester(received({"message_id": ID, "reply_to": "mailbox.a", "type": 7, "headers": 5}))
     assert requester is not None
     assert (requester.id, requester.reply_to, requester.attempt) == (ID, "mailbox.a", 1)
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "x" * 200_000, "ä\udfff" * 100_000])
+def test_whatever_text_an_attempt_ended_with_its_copy_and_its_reply_can_be_sent(text: str) -> None:
+    last = Attempt(attempt=1, error=text, text=text, worker="w", started_ms=1, ran_ms=1)
+    copy = Task(id=ID, name="task_a", body=b"").next_attempt(last, DEFAULT_LIMITS)
+    assert len(content_header(to_pika(task_properties(copy)), b"")) < 2048
+    failure = Failure(code="rejected", type=text, text=text)
+    assert len(pack_failed(ID, failure, Run(attempts=1, worker="w"), DEFAULT_LIMITS).body) < 4096

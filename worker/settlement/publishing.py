@@ -73,11 +73,12 @@ class Publications:
         self._counts["retried"] += 1
         self._meter.ended(task.name, "retried")
         log.info(
-            "task %s (%s) attempt %d failed (%s), again in %.1f s",
+            "task %s (%s) attempt %d failed (%s: %s), again in %.1f s",
             task.id,
             task.name,
             task.attempt,
             settlement.error,
+            settlement.text,
             hop.delay_ms / 1000,
             extra=about(task, self._settings.tasks[task.name].queue),
         )
@@ -119,11 +120,12 @@ class Publications:
             self._counts["dead"] += 1
             self._meter.ended(task.name, "failed", settlement.code)
             log.warning(
-                "task %s (%s) is dead: %s (%s)",
+                "task %s (%s) is dead: %s (%s: %s)",
                 task.id,
                 task.name,
                 settlement.code,
                 settlement.error,
+                settlement.text,
                 extra=about(task, self._settings.tasks[task.name].queue),
             )
         return buried
