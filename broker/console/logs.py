@@ -21,6 +21,24 @@ if TYPE_CHECKING:
 LONGEST = 16_000
 #: Whose lines are counted. What handlers and libraries log is theirs, and comes as it is.
 _OURS = "glassrabbit."
+NAMES = ("glassrabbit", *(_OURS + name for name in ("broker", "dispatcher", "handler", "pool", "worker")))
+
+
+class Steadfast(logging.Logger):
+    """A logger of ours, which a module of handlers does not silence: Django's ``dictConfig`` disables every logger
+    that is there already."""
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, _: bool) -> None:
+        return
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """``logging.disable`` is for the others."""
+        return level >= self.getEffectiveLevel()
 
 
 class Escaping(logging.Formatter):
@@ -57,6 +75,7 @@ class Bounded(logging.StreamHandler[TextIO]):
         """Tell what was left out so far, too."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._tell_at(float("inf"))
         super().close()
 
@@ -108,6 +127,12 @@ def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO, f
     else:
         handler.setFormatter(Escaping(shape, times))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for logger in map(logging.getLogger, NAMES):
+        logger.__class__ = Steadfast
+    # Not by the root, whose handlers are replaced by whoever configures logging.
+    ours = logging.getLogger(NAMES[0])
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(level)
 
 
 def configure(*, verbose: bool = False, fields: Fields = dict) -> None:

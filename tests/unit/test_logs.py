@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from broker.console.log_json import LONGEST_LINE, JsonLines
 from broker.console.log_throttle import MOST, WINDOW_S, Flood, Kind
-from broker.console.logs import Bounded, Escaping
+from broker.console.logs import NAMES, Bounded, Escaping
 from tests.support.waiting import eventually
 
 HOSTILE = '\x1b[2J\r\n{"level": "info"}\x07\x7f\x9b5A\u202e\u2028\ud800 ü 🐇'
@@ -172,3 +173,14 @@ def test_a_log_whose_reader_is_gone_ends_nothing() -> None:
     log.stream.close()
     log.logger.warning("nobody reads this")
     assert sys.exception() is None
+
+
+def test_every_logger_of_ours_is_one_that_others_do_not_silence() -> None:
+    root = Path(__file__).parents[2]
+    files = [
+        path
+        for package in ("protocol", "broker", "worker", "dispatcher")
+        for path in (root / package).rglob("*.py")
+    ]
+    named = {name for path in files for name in re.findall(r'getLogger\("(glassrabbit.*?)"\)', path.read_text())}
+    assert named == set(NAMES)
