@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 from protocol.delay import LONGEST_S
 
@@ -11,11 +12,22 @@ from protocol.delay import LONGEST_S
 class Retry(Exception):
     """Raise it to be run again, after ``after`` seconds or by the task's backoff. It uses up an attempt."""
 
-    def __init__(self, text: str = "the handler asked for a retry", *, after: float | None = None) -> None:
-        if after is not None and not 0 <= after <= LONGEST_S:
-            raise ValueError(f"Retry(after=…) takes 0 to {LONGEST_S:,.1f} seconds, not {after!r}")
+    after: SupportsFloat | None = None
+
+    def __init__(self, text: str = "the handler asked for a retry", *, after: SupportsFloat | None = None) -> None:
         super().__init__(text)
-        self.after = after
+        self.after = None if after is None else seconds(after)
+
+
+def seconds(after: SupportsFloat) -> float:
+    """What ``Retry(after=…)`` was given. Raises ``ValueError`` for what is no number of seconds, or too large."""
+    try:
+        number = float(after)
+    except (TypeError, ValueError, OverflowError):
+        number = -1.0
+    if not 0 <= number <= LONGEST_S:
+        raise ValueError(f"Retry(after=…) takes 0 to {LONGEST_S:,.1f} seconds, not {after!r}")
+    return number
 
 
 class Reject(Exception):

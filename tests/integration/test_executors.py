@@ -75,13 +75,10 @@ def test_every_executor_returns_results_and_tells_failures_apart(installation: I
     assert worker.wait() == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [("process", "worker_lost"), ("thread", "retries_exhausted"), ("async", "retries_exhausted")],
-)
-def test_a_handler_that_exits_takes_no_other_task_along(installation: Installation, kind: str, code: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_that_exits_takes_no_other_task_along(installation: Installation, kind: str) -> None:
     worker, caller = installation.worker(), installation.caller()
-    assert _code(caller.ask(f"{kind}.leave", timeout_s=10)) == code
+    assert _code(caller.ask(f"{kind}.leave", timeout_s=10)) == "retries_exhausted"
     assert caller.ask(f"{kind}.echo", {"value": 2}, timeout_s=10).result == 2
     assert not worker.lines("CRITICAL")
 

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 #: Task → the code that it ends with.
 CODES = {
     "crash": "worker_lost",
-    "leave": "worker_lost",
+    "leave": "retries_exhausted",
     "loop": "timed_out",
     "raise_unspeakable": "retries_exhausted",
     "opaque": "result_not_encodable",

@@ -6,6 +6,7 @@ A time limit cancels a coroutine, at its next await; the waiting for it ends at 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -13,11 +14,12 @@ from contextvars import copy_context
 
 from broker.errors import ConfigError
 from protocol.codec import Encoder
-from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.execution.handler import Call, Handler, run_async, safe_text
-from worker.execution.outcome import Failed, Outcome
+from worker.execution.handler import Call, Handler, run_async
+from worker.execution.outcome import Outcome
 from worker.execution.thread_executor import SWEEP_S, Outcomes, load_all, timed_out
+
+log = logging.getLogger("glassrabbit.handler")
 
 
 class Coroutine:
@@ -41,6 +43,7 @@ class AsyncExecutor:
         self._running: dict[Call, Coroutine] = {}
         self._begun: deque[Coroutine] = deque()
         self._woken = False
+        self._stopping = False
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
@@ -57,7 +60,7 @@ class AsyncExecutor:
         if wrong:
             raise ConfigError([f"handler {path!r} must be `async def` for the async executor." for path in wrong])
         self._outcomes = Outcomes(asyncio.get_running_loop(), self._take)
-        threading.Thread(target=self._theirs.run_forever, name="async handlers", daemon=True).start()
+        threading.Thread(target=self._serve, name="async handlers", daemon=True).start()
 
     def submit(self, calls: list[Call]) -> None:
         now_s = time.monotonic()
@@ -79,6 +82,7 @@ class AsyncExecutor:
                 task.cancel()
             self._theirs.call_soon(self._theirs.stop)
 
+        self._stopping = True
         if self._sweep is not None:
             self._sweep.cancel()
         self._theirs.call_soon_threadsafe(end)
@@ -102,6 +106,14 @@ class AsyncExecutor:
         if self._running and self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
+    def _serve(self) -> None:
+        """Run the loop, whatever what a handler left behind on it raises, and whoever stops it."""
+        while not self._stopping:
+            try:
+                self._theirs.run_forever()
+            except BaseException:
+                log.warning("what a handler left behind on its event loop raised", exc_info=True)
+
     def _begin(self) -> None:
         """In the other loop: begin what was submitted since it was last woken."""
         self._woken = False
@@ -115,8 +127,5 @@ class AsyncExecutor:
 
     async def _work(self, coroutine: Coroutine) -> None:
         call = coroutine.call
-        try:
-            outcome = await run_async(self._handlers[call.handler], call, self._encoder)
-        except BaseException as error:  # noqa: BLE001 - around a user's handler: SystemExit would end the loop
-            outcome = Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
+        outcome = await run_async(self._handlers[call.handler], call, self._encoder)
         self._outcomes.hand_over((call, outcome, time.monotonic() - coroutine.began_s))

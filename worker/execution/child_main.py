@@ -16,16 +16,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, BinaryIO
 
 import msgpack
 
 from broker.console.logs import to_stderr
 from broker.errors import ConfigError
-from protocol.codec import Encoder
 from protocol.limits import Limits
 from worker.execution import child_protocol as frames
 from worker.execution.handler import Call, Handler, load, run
+from worker.execution.place import Place
 from worker.telemetry.log_fields import of_worker
 
 READY = "ready"
@@ -52,7 +53,8 @@ def main(descriptors: Sequence[str]) -> None:
             pair.sendall(msgpack.packb([BROKEN, *error.problems]))
             return
         pair.sendall(msgpack.packb([READY]))
-        _serve(permits, incoming, Answers(pair), handlers, Limits(**limit_values))
+        with closing(Place(Limits(**limit_values))) as place:
+            _serve(permits, incoming, Answers(pair), handlers, place)
 
 
 def _serve(
@@ -60,10 +62,9 @@ def _serve(
     incoming: BinaryIO,
     answers: Answers,
     handlers: Mapping[str, Handler],
-    limits: Limits,
+    place: Place,
 ) -> None:
     calls: deque[tuple[int, Call]] = deque()
-    encoder = Encoder(limits)
     while permit := permits.recv(frames.PERMIT.size):
         (permitted,) = frames.PERMIT.unpack(permit)
         while True:
@@ -77,7 +78,7 @@ def _serve(
             if number == permitted:
                 break
         began_s = time.monotonic()
-        outcome = run(handlers[call.handler], call, encoder)
+        outcome = run(handlers[call.handler], call, place)
         answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
         answers.add(answer, hold=bool(calls))
 

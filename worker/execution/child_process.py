@@ -31,6 +31,9 @@ from worker.execution.permits import Permits
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 _READ_BYTES = 1 << 16
+#: Outcomes in one answer.
+_MOST = 1 << 20
+_GARBLED = "the process that ran it wrote to a socket that is not its own, and was ended"
 _SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
 
 
@@ -54,13 +57,15 @@ class Child:
         self._pair = pair
         self._permits = permits
         self._loop = asyncio.get_running_loop()
-        self._unpacker = msgpack.Unpacker(max_buffer_size=0)
+        # Nothing is allocated for what a few bytes merely claim.
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0, max_array_len=_MOST, max_map_len=0, max_ext_len=0)
         self._out = bytearray()
         self._flushing = False
         self._on_message: Callable[[list[Any]], None] = self._on_first
         self._on_lost: Callable[[], None] = lambda: None
         self._first: asyncio.Future[list[Any]] = self._loop.create_future()
         self.is_lost = False
+        self._is_garbled = False
         #: What it has in hand, in the order in which it runs them.
         self.in_hand: deque[InHand] = deque()
         self.expected_s = 0.0
@@ -123,14 +128,14 @@ class Child:
 
         def on_message(message: list[Any]) -> None:
             for fields in message:
-                number = fields.pop()
-                call, expected_s, due = self.in_hand.popleft()
-                if number != due:
-                    # Better that everything goes back than that a task gets the result of another.
-                    raise RuntimeError(f"a child answered call {number}, and call {due} was due")
+                outcome, ran_s, number = frames.to_outcome(fields)
+                if not self.in_hand or number != self.in_hand[0].number:
+                    # Better that the child goes than that a task gets the result of another.
+                    raise frames.Garbled
+                call, expected_s, _ = self.in_hand.popleft()
                 self.expected_s -= expected_s
                 self.since_s = time.monotonic()
-                on_outcome(call, *frames.to_outcome(fields))
+                on_outcome(call, outcome, ran_s)
             on_answered()
 
         self._on_message, self._on_lost = on_message, on_lost
@@ -193,15 +198,16 @@ class Child:
     def _read(self) -> None:
         try:
             while data := self._pair.recv(_READ_BYTES):
-                self._unpacker.feed(data)
-                for message in self._unpacker:
-                    self._on_message(message)
+                for answer in frames.answers(self._unpacker, data):
+                    self._on_message(answer)
                 if len(data) < _READ_BYTES:
                     return
         except BlockingIOError:
             return
         except OSError:
             pass
+        except frames.Garbled:
+            self._is_garbled = True
         self._lost()
 
     def _lost(self) -> None:
@@ -250,6 +256,9 @@ class Child:
 
     async def fate(self) -> str:
         """What became of a child that was lost, in words."""
+        if self._is_garbled:
+            await self.kill()
+            return _GARBLED
         try:
             code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:

@@ -10,7 +10,7 @@ the number of its call behind it, in the order in which the calls were begun.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
 import msgpack
@@ -24,6 +24,10 @@ HEAD = struct.Struct(">I")
 PERMIT = struct.Struct(">I")
 #: Call numbers start again from 0 after so many.
 NUMBERS = 1 << 32
+
+
+class Garbled(Exception):
+    """What came from a child is no answer of its."""
 
 
 def pack(value: object) -> bytes:
@@ -80,15 +84,30 @@ def from_outcome(outcome: Outcome, ran_s: float) -> list[object]:
             assert_never(outcome)
 
 
-def to_outcome(fields: list[Any]) -> tuple[Outcome, float]:
-    match fields:
-        case ["done", ran_s, result]:
-            return Done(result), ran_s
-        case ["failed", ran_s, code, kind, text]:
-            return Failed(ErrorCode(code), kind, text), ran_s
-        case ["retry", ran_s, after_s, text]:
-            return RetryAsked(after_s, text), ran_s
-        case ["rejected", ran_s, code, kind, text]:
-            return Rejected(ErrorCode(code), kind, text), ran_s
-        case _:
-            raise ValueError(f"no outcome: {fields!r}")
+def answers(unpacker: msgpack.Unpacker, data: bytes) -> Iterator[list[Any]]:
+    """The arrays that are complete with this data. Raises ``Garbled`` behind the last of them."""
+    try:
+        unpacker.feed(data)
+        for answer in unpacker:
+            if type(answer) is not list or not answer:
+                raise Garbled
+            yield answer
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise Garbled from error
+
+
+def to_outcome(fields: Any) -> tuple[Outcome, float, int]:
+    """How a call ended, how many seconds it ran, and its number. Raises ``Garbled``."""
+    try:
+        match fields:
+            case ["done", float(ran_s), bytes(result), int(number)]:
+                return Done(result), ran_s, number
+            case ["failed", float(ran_s), str(code), str(kind), str(text), int(number)]:
+                return Failed(ErrorCode(code), kind, text), ran_s, number
+            case ["retry", float(ran_s), float() | None as after_s, str(text), int(number)]:
+                return RetryAsked(after_s, text), ran_s, number
+            case ["rejected", float(ran_s), str(code), str(kind), str(text), int(number)]:
+                return Rejected(ErrorCode(code), kind, text), ran_s, number
+    except ValueError as error:
+        raise Garbled from error
+    raise Garbled

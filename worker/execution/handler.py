@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +22,19 @@ from broker.errors import ConfigError
 from protocol.codec import EncodedTooLarge, Encoder, NotEncodable, decode_arguments
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits, cut
-from worker.context import Current, Reject, Retry, enter
+from worker.context import Current, Reject, Retry, enter, seconds
 from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
+from worker.execution.place import Place
 from worker.expiry import is_expired
 
 log = logging.getLogger("glassrabbit.handler")
 
 _NAME_BYTES = 255
+_LOAD_BYTES = 1024
+#: Grows in a fork of this process: a handler that forks may come back twice, and the answer is its parent's.
+#: To ask for the number of the process at each task would be a system call.
+_forks: list[None] = []
+os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 OnEnd = Callable[[Outcome | None, float], None]
 #: The id of a task, how it ended (None: it was withdrawn before it began), and how many seconds it ran.
@@ -97,14 +106,15 @@ def load(path: str) -> Handler:
         if not callable(function):
             raise TypeError("it is not a function")
         return _handler(function)
-    except Exception as error:
+    except BaseException as error:  # a module may well call ``sys.exit``
+        text = cut(safe_text(error), _LOAD_BYTES)
         package = module_name.partition(".")[0]
         cure = (
             f"The name {package} belongs to Glassrabbit: a module of yours needs another."
             if package in PACKAGES
             else "Check the name, and that its folder is beside config.yml or the current one."
         )
-        problem = f"handler {path!r} cannot be loaded: {type(error).__name__}: {safe_text(error)}. {cure}"
+        problem = f"handler {path!r} cannot be loaded: {type(error).__name__}: {text}. {cure}"
         raise ConfigError([problem]) from error
 
 
@@ -119,35 +129,28 @@ def _handler(function: Callable[..., Any]) -> Handler:
     return Handler(function, signature, takes, needs, is_async)
 
 
-def run(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
-    """Run a handler to its end in this thread; an ``async def`` gets an event loop of its own."""
-    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
+def run(handler: Handler, call: Call, place: Place) -> Outcome:
+    """Run a handler to its end in this thread; an ``async def`` on the loop of its place."""
+    arguments = too_late(call.expires_at) or _arguments(call, place.encoder.limits)
     if isinstance(arguments, Rejected):
         return arguments
-    return run_with(handler, arguments, call.context, encoder)
+    return run_with(handler, arguments, call.context, place)
 
 
-def run_with(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
+def run_with(handler: Handler, arguments: dict[str, Any], context: Current, place: Place) -> Outcome:
     """The same with arguments that are unpacked already."""
     try:
         handler.check(arguments)
     except TypeError as error:
-        return _bad_arguments(error, encoder.limits)
-    enter(context)
-    try:
-        result = handler.function(**arguments)
-        if handler.is_async:
-            # Only here: it would take a child a fifth of its memory more.
-            import asyncio
-
-            result = asyncio.run(result)
-        return _encoded(result, encoder)
-    except Exception as error:  # noqa: BLE001 - the one place around a user's handler, and what it returned
-        return _ended_by(error, context, encoder.limits)
+        return _bad_arguments(error, place.encoder.limits)
+    # Each in a copy of the context: what one task sets is not there for the next.
+    if handler.is_async:
+        return place.complete(_run_async(handler, arguments, context, place.encoder))
+    return copy_context().run(_run, handler, arguments, context, place.encoder)
 
 
 async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
-    """The same for an ``async def`` on the loop that runs already."""
+    """The same for an ``async def`` on the loop that runs already, in an ``asyncio.Task`` of its own."""
     arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
     if isinstance(arguments, Rejected):
         return arguments
@@ -155,11 +158,35 @@ async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
         handler.check(arguments)
     except TypeError as error:
         return _bad_arguments(error, encoder.limits)
-    enter(call.context)
+    return await _run_async(handler, arguments, call.context, encoder)
+
+
+def _run(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
+    enter(context)
+    forks = len(_forks)
     try:
-        return _encoded(await handler.function(**arguments), encoder)
-    except Exception as error:  # noqa: BLE001 - the one place around a user's handler, its async twin
-        return _ended_by(error, call.context, encoder.limits)
+        try:
+            result = handler.function(**arguments)
+        finally:
+            if len(_forks) != forks:
+                os._exit(0)
+        return _encoded(result, encoder)
+    except BaseException as error:  # noqa: BLE001 - the one place around a user's handler, and what it returned
+        return _ended_by(error, context, encoder.limits)
+
+
+async def _run_async(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
+    enter(context)
+    forks = len(_forks)
+    try:
+        try:
+            result = await handler.function(**arguments)
+        finally:
+            if len(_forks) != forks:
+                os._exit(0)
+        return _encoded(result, encoder)
+    except BaseException as error:  # noqa: BLE001 - its async twin
+        return _ended_by(error, context, encoder.limits)
 
 
 def too_late(expires_at: int) -> Rejected | None:
@@ -183,28 +210,36 @@ def _bad_arguments(error: TypeError, limits: Limits) -> Rejected:
 def _encoded(result: object, encoder: Encoder) -> Outcome:
     try:
         return Done(encoder.encode(result))
-    except EncodedTooLarge as error:
-        return Rejected(ErrorCode.RESULT_TOO_LARGE, type(result).__name__, str(error))
     except NotEncodable as error:
-        return Rejected(ErrorCode.RESULT_NOT_ENCODABLE, type(result).__name__, str(error))
+        is_large = isinstance(error, EncodedTooLarge)
+        code = ErrorCode.RESULT_TOO_LARGE if is_large else ErrorCode.RESULT_NOT_ENCODABLE
+        return Rejected(code, _name(result), cut(str(error), encoder.limits.error_text_bytes))
 
 
-def _ended_by(error: Exception, context: Current, limits: Limits) -> Outcome:
-    text = cut(safe_text(error), limits.error_text_bytes)
-    name = cut(type(error).__name__, _NAME_BYTES)
-    match error:
-        case Retry():
-            return RetryAsked(error.after, text)
-        case Reject():
-            return Rejected(ErrorCode.REJECTED, name, text)
-        case _:
+def _ended_by(error: BaseException, context: Current, limits: Limits) -> Outcome:
+    """What a handler raised, its type and text cut and escaped; or, if they cannot be had, that it raised."""
+    try:
+        name, text = _name(error), cut(safe_text(error), limits.error_text_bytes)
+        match error:
+            case Retry():
+                return RetryAsked(None if error.after is None else seconds(error.after), text)
+            case Reject():
+                return Rejected(ErrorCode.REJECTED, name, text)
+        # Even to format it may run into a limit of Python's.
+        with suppress(Exception):
             log.warning("task %s (%s) attempt %d raised", context.id, context.task, context.attempt, exc_info=True)
-            return Failed(ErrorCode.RETRIES_EXHAUSTED, name, text)
+        return Failed(ErrorCode.RETRIES_EXHAUSTED, name, text)
+    except BaseException:  # noqa: BLE001 - still the user's code
+        return Failed(ErrorCode.RETRIES_EXHAUSTED, "Exception", "what it raised cannot be read")
+
+
+def _name(value: object) -> str:
+    return cut(type(value).__name__, _NAME_BYTES)
 
 
 def safe_text(error: BaseException) -> str:
     """The text of an exception, whose ``__str__`` may be the user's and may raise."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - still the user's code
+    except BaseException:  # noqa: BLE001 - still the user's code
         return "its text could not be read: __str__ raised"

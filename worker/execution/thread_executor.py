@@ -17,12 +17,12 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from protocol.codec import Encoder
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
 from worker.context import Current
-from worker.execution.handler import Call, Handler, Ran, Series, load, run, run_with, safe_text, too_late
+from worker.execution.handler import Call, Handler, Ran, Series, load, run, run_with, too_late
 from worker.execution.outcome import Failed, Outcome
+from worker.execution.place import Place
 
 #: How often it is looked whether a call is over its time limit.
 SWEEP_S = 0.05
@@ -195,40 +195,34 @@ class ThreadExecutor:
 
     def _serve(self, seat: Seat) -> None:
         """Run calls until told to end, or until one took so long that another thread took over."""
-        encoder = Encoder(self._limits)
-        while (job := self._queue.get()) is not None:
-            if isinstance(job, Series):
-                is_over = self._run_series(seat, job, encoder)
-            else:
-                is_over = self._run_calls(seat, job, encoder)
-            if not is_over:
-                return
+        with contextlib.closing(Place(self._limits)) as place:
+            while (job := self._queue.get()) is not None:
+                if isinstance(job, Series):
+                    is_over = self._run_series(seat, job, place)
+                else:
+                    is_over = self._run_calls(seat, job, place)
+                if not is_over:
+                    return
 
-    def _run_calls(self, seat: Seat, calls: list[Call], encoder: Encoder) -> bool:
+    def _run_calls(self, seat: Seat, calls: list[Call], place: Place) -> bool:
         for number, call in enumerate(calls):
             if not seat.begin(calls, number):
                 return False
-            try:
-                outcome = run(self._handlers[call.handler], call, encoder)
-            except BaseException as error:  # noqa: BLE001 - around a user's handler, in a thread that must live on
-                outcome = _ended_by(error)
+            outcome = run(self._handlers[call.handler], call, place)
             ran_s = time.monotonic() - seat.began_s
             if not seat.ended():
                 return False
             self._outcomes.hand_over((call, "", outcome, ran_s))
         return True
 
-    def _run_series(self, seat: Seat, series: Series, encoder: Encoder) -> bool:
+    def _run_series(self, seat: Seat, series: Series, place: Place) -> bool:
         handler, queue, max_attempts = self._handlers[series.handler], series.queue, series.max_attempts
         if not seat.begin(series, 0):
             return False
         told_s, last = seat.began_s, len(series)
         for number, (task_id, arguments) in enumerate(series.arguments.items(), 1):
-            try:
-                context = Current(task_id, series.handler, queue, 1, max_attempts)
-                outcome = too_late(series.expires_at) or run_with(handler, arguments, context, encoder)
-            except BaseException as error:  # noqa: BLE001 - around a user's handler, as above
-                outcome = _ended_by(error)
+            context = Current(task_id, series.handler, queue, 1, max_attempts)
+            outcome = too_late(series.expires_at) or run_with(handler, arguments, context, place)
             more = number < last
             ran_s = seat.go_on(more=more)
             if ran_s < 0:
@@ -269,11 +263,6 @@ class Outcomes(Generic[T]):
         self._woken = False
         ended = self._ended
         self._take([ended.popleft() for _ in range(len(ended))])
-
-
-def _ended_by(error: BaseException) -> Failed:
-    """A thread must survive what a handler raises, be it ``SystemExit``."""
-    return Failed(ErrorCode.RETRIES_EXHAUSTED, type(error).__name__, safe_text(error))
 
 
 def timed_out(timeout_s: float, what: str) -> Failed:
