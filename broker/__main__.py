@@ -9,6 +9,7 @@ from broker.commands.dead_letters import dead
 from broker.commands.doctor import doctor
 from broker.commands.node import down, up
 from broker.commands.status import status
+from broker.commands.wire import wire
 from broker.console.escaping import plain
 from broker.console.options import config_option, log_format_option, told, version_option
 from protocol.errors import ExitCode
@@ -126,6 +127,7 @@ main.add_command(config_group)
 main.add_command(dead)
 main.add_command(up)
 main.add_command(down)
+main.add_command(wire)
 
 if __name__ == "__main__":
     main(prog_name="python -m broker")
