@@ -52,6 +52,8 @@ class Mailbox:
                     yield reply
                     given += 1
                 channel.ack(method.delivery_tag)
+                # Acks leave with the turn of the loop: this one before the next reply is given.
+                await asyncio.sleep(0)
                 if count is not None and given >= count:
                     break
         except ConnectionLost as error:

@@ -7,7 +7,6 @@ import re
 import secrets
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from protocol.errors import ErrorCode
 from tests.integration.test_compose import COMPOSE_FILES
 from tests.support.installation import Install
+from tests.support.pages import PATH
 from tests.support.workers import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -48,7 +48,7 @@ def run_block(block: str, state: Path, **further: str) -> list[str]:
     own = {key: value for key, value in os.environ.items() if not key.startswith(("BROKER_URL", "GLASSRABBIT"))}
     environment = {
         **own,
-        "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+        "PATH": PATH,
         "XDG_STATE_HOME": str(state),
         **further,
     }

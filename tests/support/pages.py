@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.support.workers import ROOT
 
 _WITHIN_S = 60
+#: Programs that the commands of our pages use and a bare machine lacks; then those of this environment.
+PATH = f"{Path(__file__).parent / 'bin'}:{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
 
 
 def section(page: str, heading: str) -> str:
@@ -33,7 +35,7 @@ def unsaid(block: str) -> list[str]:
     done = subprocess.run(
         ["bash", "-c", "\n".join(["set -euo pipefail", *commands])],
         cwd=ROOT,
-        env={**os.environ, "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": PATH},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
