@@ -11,7 +11,8 @@ from protocol.errors import ExitCode, GlassrabbitError
 
 
 class ConfigError(GlassrabbitError):
-    """The configuration is wrong. ``problems`` has one line each; raised before any I/O."""
+    """The configuration is wrong. ``problems`` has one line each; raised before any I/O, but for what only the
+    broker's version tells."""
 
     exit_code = ExitCode.CONFIG
 

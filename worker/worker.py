@@ -10,9 +10,11 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from broker.amqp.link import LinkSettings
+from broker.config.holding import granted_s
 from broker.config.settings import Settings, effective_prefetch
 from broker.topology.model import topology_of
 from worker.execution.executors import Executors
@@ -64,6 +66,7 @@ class Worker:
             topology_of(settings),
             self._take,
             self._tell,
+            partial(granted_s, settings, self.queues),
         )
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
@@ -111,7 +114,8 @@ class Worker:
         await self._consumer.consuming.wait()
 
     async def run(self) -> None:
-        """Work until told to stop. Raises ``ConfigError`` if a handler cannot be loaded."""
+        """Work until told to stop. Raises ``ConfigError`` if a handler cannot be loaded, or takes longer than the
+        broker lets it."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         links = [asyncio.create_task(self._outbox.run())]
         told = asyncio.create_task(self._draining.wait())

@@ -109,9 +109,11 @@ class Channel:
         tag: str | None = None,
         auto_ack: bool = False,
         room: int = 0,
+        timeout_s: int | None = None,
     ) -> str:
         """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false). ``room``:
         while no more deliveries than this are held the broker can hand out enough, and acks may wait: see ``ack``.
+        ``timeout_s``: how long it may hold a delivery of a quorum queue, see ``broker.config.holding``.
 
         ``on_delivery`` may not raise: that would end the connection.
         """
@@ -131,6 +133,7 @@ class Channel:
             lambda _channel, method, properties, body: deliver(method, properties, body),
             auto_ack=auto_ack,
             consumer_tag=tag,
+            arguments=None if timeout_s is None else {"x-consumer-timeout": timeout_s * 1000},
             on_answer=on_answer,
         )
         return str(frame.method.consumer_tag)

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from broker.config.consistency import dangling, too_slow, unbroken
+from broker.config.consistency import dangling, unbroken
 from broker.config.endpoint import is_plain, shown, split_urls
 from broker.config.settings import Settings, with_example
 from broker.config.yaml_document import Draft, Loc, Reader, dotted
@@ -161,12 +161,11 @@ def _settle(draft: Draft) -> Settings | None:
         cut |= wrong
     for loc, text in _unknown_names(draft.tree):
         draft.report(loc, text)
-    if not {loc[0] for loc in cut} & {"worker", "queues", "defaults", "breakers"}:
+    if "breakers" not in {loc[0] for loc in cut}:
         left_out = {loc[1] for loc in cut if len(loc) > 1 and loc[0] == "tasks"}
-        for loc, text in (*too_slow(settings), *unbroken(settings)):
-            inherited = ("defaults", *loc[2:])
+        for loc, text in unbroken(settings):
             if loc[1] not in left_out:
-                draft.report(inherited if loc not in draft.places and inherited in draft.places else loc, text)
+                draft.report(loc, text)
     return settings
 
 

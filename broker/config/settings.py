@@ -96,6 +96,8 @@ class BrokerSettings(Section):
     heartbeat_s: Whole = Field(default=30, ge=1, le=3600)
     connect_timeout_s: Seconds = Field(default=5.0, ge=0.1)
     confirm_timeout_s: Seconds = Field(default=30.0, ge=0.1)
+    #: What the broker allows (its own default); from RabbitMQ 4.3 on what a worker asks it for at least.
+    consumer_timeout_s: Seconds = Field(default=1800.0, ge=1)
     tls: TlsSettings = Field(default_factory=TlsSettings)
 
 

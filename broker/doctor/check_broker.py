@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from broker.config.holding import version_of
 from broker.doctor.verdict import Facts, Point, State, Verdict, unseen
 from broker.management import SEES_ALL, Clock
 from broker.status.workers import Listed, whole
@@ -18,16 +18,14 @@ FULL = 0.8
 DISKS = 2
 #: RabbitMQ's own limit of 50 MB is passed in a moment.
 LEAST_DISK = 512 * 1024 * 1024
-_VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 def check_version(facts: Facts) -> Verdict:
     why = "Quorum queues, their delivery limit and at-least-once dead-lettering are what keeps tasks."
-    version = next((one.version for one in facts.reached if one.version), "")
-    found = _VERSION.match(version)
-    if not found:
+    version = version_of(facts.version)
+    if version is None:
         return unseen("version", why, "The broker tells it once it lets this user in.")
-    old = (int(found[1]), int(found[2])) < OLDEST
+    old = version < OLDEST
     flags = facts.api.feature_flags if facts.api else ()
     off = [str(one.get("name")) for one in flags if one.get("state") == "disabled" and _stable(one)]
     broken = old or "quorum_queue" in off
@@ -36,7 +34,7 @@ def check_version(facts: Facts) -> Verdict:
         check="version",
         point=Point.BROKER,
         state=State.FAILED if broken else State.UNKNOWN if off else State.OK,
-        measured=f"RabbitMQ {version}" + (f", switched off: {', '.join(off)}" if off else ""),
+        measured=f"RabbitMQ {facts.version}" + (f", switched off: {', '.join(off)}" if off else ""),
         why=why,
         fix=fix,
     )

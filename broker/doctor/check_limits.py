@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from broker.config.consistency import ACKNOWLEDGEMENT_TIMEOUT_S
+from broker.config.holding import ASKS, held_s, version_of
 from broker.config.settings import effective_prefetch
 from broker.doctor.verdict import Facts, Point, State, Verdict
 from broker.status.workers import Listed, table, whole
 
+#: The oldest RabbitMQ on which a policy or a queue's argument sets the consumer timeout.
+LISTED = (3, 12)
 #: Below this a short pause of a machine or network ends connections.
 SHORTEST_HEARTBEAT_S = 5
 
@@ -64,42 +66,49 @@ def _delivery_limit(facts: Facts, queue: str) -> int:
 
 
 def check_consumer_timeout(facts: Facts) -> Verdict:
-    timeouts = {name: _consumer_timeout_s(facts, name) for name in facts.settings.queues}
-    told = [f"{name}: {timeout:g} s" for name, timeout in timeouts.items() if timeout is not None]
+    timeouts = {name: _consumer_timeouts_s(facts, name) for name in facts.settings.queues}
+    told = [f"{name}: {min(found):g} s" for name, found in timeouts.items() if found]
+    asks = (version_of(facts.version) or ASKS) >= ASKS
+    untold = "each worker asks for its own" if asks else "the broker does not tell it; it is taken for"
     return _verdict(
         "consumer timeout",
         Point.TASKS,
         _taken_back(facts, timeouts),
-        ", ".join(told) or f"the broker does not tell it; {ACKNOWLEDGEMENT_TIMEOUT_S} s unless it was changed",
+        ", ".join(told) or f"{untold} {facts.settings.broker.consumer_timeout_s:g} s",
         "The broker takes a task back that is unacked for so long, and it runs twice.",
-        "Raise consumer_timeout on the broker or in its policy, or lower timeout_s of the tasks, or prefetch.",
+        "Restart workers of before, which did not ask for what they need."
+        if asks
+        else "Raise consumer_timeout on the broker or in its policy, or lower prefetch or timeout_s of the tasks.",
     )
 
 
-def _taken_back(facts: Facts, timeouts: dict[str, float | None]) -> Iterator[str]:
+def _taken_back(facts: Facts, timeouts: dict[str, list[float]]) -> Iterator[str]:
     """The time counts from delivery: what waits behind other tasks in a worker waits for these as well."""
-    worker = facts.settings.worker
-    for queue, timeout_s in timeouts.items():
-        own = {name: one.timeout_s for name, one in facts.settings.tasks.items() if one.queue == queue}
-        if not own:
-            continue
-        slowest = max(own, key=lambda name: own[name])
-        rounds = math.ceil(effective_prefetch(facts.settings.queues[queue], worker) / worker.concurrency)
-        most_s = own[slowest] * rounds
-        limit_s = ACKNOWLEDGEMENT_TIMEOUT_S if timeout_s is None else timeout_s
+    asks = (version_of(facts.version) or ASKS) >= ASKS
+    for queue, found in timeouts.items():
+        most_s, why = held_s(facts.settings, [queue])
+        limit_s = min(found, default=math.inf if asks else facts.settings.broker.consumer_timeout_s)
         if most_s > limit_s:
-            yield f"{slowest} may take {rounds} × {own[slowest]:g} s; {queue} takes it back after {limit_s:g} s"
+            yield f"{why}; {queue} takes it back after {limit_s:g} s"
 
 
-def _consumer_timeout_s(facts: Facts, queue: str) -> float | None:
-    listed = _listed(facts, queue)
-    found = [
-        table(listed, "arguments").get("x-consumer-timeout"),
-        table(listed, "effective_policy_definition").get("consumer-timeout"),
-        *(one.get("consumer_timeout") for one in _consumers(facts, queue)),
-    ]
-    known = [timeout for timeout in map(whole, found) if timeout]
-    return min(known) / 1000 if known else None
+def _consumer_timeouts_s(facts: Facts, queue: str) -> list[float]:
+    """What counts for each consumer of a queue; for none, what would for the next one of a worker.
+
+    RabbitMQ 3.10 goes by its own configuration alone, and lists nothing of it; newer ones list what follows from
+    configuration, policy and the queue's argument. From 4.3 on the consumer's own argument counts more.
+    """
+    version = version_of(facts.version) or ASKS
+    consumers = _consumers(facts, queue)
+    own = "x-consumer-timeout" if version >= ASKS else ""
+    found = [table(one, "arguments").get(own) or one.get("consumer_timeout") for one in consumers]
+    if not consumers and LISTED <= version < ASKS:
+        listed = _listed(facts, queue)
+        found = [
+            table(listed, "arguments").get("x-consumer-timeout"),
+            table(listed, "effective_policy_definition").get("consumer-timeout"),
+        ]
+    return [timeout / 1000 for timeout in map(whole, found) if timeout]
 
 
 def check_heartbeat(facts: Facts) -> Verdict:
@@ -117,10 +126,11 @@ def check_heartbeat(facts: Facts) -> Verdict:
 def _heartbeats(facts: Facts, heartbeat_s: int) -> Iterator[str]:
     if heartbeat_s < SHORTEST_HEARTBEAT_S:
         yield f"{heartbeat_s} s is less than the pauses that machines and networks make"
-    if _noticed_s(heartbeat_s) >= ACKNOWLEDGEMENT_TIMEOUT_S:
+    timeout_s = facts.settings.broker.consumer_timeout_s
+    if _noticed_s(heartbeat_s) >= timeout_s:
         yield (
             f"silence is noticed after {_noticed_s(heartbeat_s)} s, later than the broker takes tasks back "
-            f"({ACKNOWLEDGEMENT_TIMEOUT_S} s)"
+            f"({timeout_s:g} s)"
         )
     for connection in facts.api.connections if facts.api else ():
         client = table(connection, "client_properties")

@@ -122,6 +122,11 @@ class Facts:
     def is_open(self) -> bool:
         return any(one.problem is None for one in self.reached)
 
+    @property
+    def version(self) -> str:
+        """Of RabbitMQ, as the first node that let us in tells; empty if none did."""
+        return next((one.version for one in self.reached if one.version), "")
+
 
 def unseen(check: str, why: str, fix: str, point: Point = Point.BROKER) -> Verdict:
     """Of what could not be looked at; ``fix`` says how it can be."""

@@ -24,6 +24,8 @@ from worker.intake.delivery import Delivery
 
 PREFETCH = 4
 WITHIN_S = 15.0
+#: How long a delivery may be held.
+TIMEOUT_S = 1800
 
 
 @dataclass
@@ -48,9 +50,10 @@ async def idling(installation: Installation, proxy: Proxy) -> AsyncIterator[Idle
     vhost = installation.vhost
     url = vhost.url.replace(f":{vhost.broker.port}/", f":{proxy.port}/")
     settings = load(None, {**installation.environment, "BROKER_URL": url})
-    queues, given = {"queue_a": PREFETCH}, list[Delivery]()
+    queues, given, link = {"queue_a": PREFETCH}, list[Delivery](), LinkSettings.of(settings)
+    topology = topology_of(settings)
     idle = Consumer(
-        LinkSettings.of(settings), "worker-idle", queues, 1, topology_of(settings), given.append, given.append
+        link, "worker-idle", queues, 1, topology, given.append, given.append, lambda _version: TIMEOUT_S
     )
     running = asyncio.create_task(idle.run())
     try:

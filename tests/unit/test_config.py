@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -11,8 +12,10 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from broker.config.consistency import contradictions, too_slow_together
+from broker.config.breaker_settings import BreakerSettings
+from broker.config.consistency import contradictions
 from broker.config.endpoint import parse_endpoint
+from broker.config.holding import SETTLE_S, granted_s, held_s
 from broker.config.loader import load
 from broker.config.scaling_settings import FallbackSettings, ScalingSettings
 from broker.config.settings import (
@@ -548,10 +551,6 @@ def test_whatever_is_written_becomes_settings_or_problems_and_nothing_else(
             "    breaker: b\n",
             "config.yml:7:5: tasks.task_a.breaker: 'b' is not one of the breakers, for there are none.",
         ),
-        (
-            "    breaker: b\n    timeout_s: 600\nbreakers: {b: {open_s: 10}}\nworker: {concurrency: 1}\n",
-            "config.yml:8:5: tasks.task_a.timeout_s: with an open breaker b and prefetch 3, task_a can wait 3",
-        ),
         ("breakers: {B: {}}\n", "config.yml:7:12: breakers.B: the name 'B' does not fit."),
         ("breakers: {b: {runs: 0}}\n", "config.yml:7:16: breakers.b.runs: 0 is too small."),
         ("breakers: {b: {failure_share: 0}}\n", "config.yml:7:16: breakers.b.failure_share: 0 is too small."),
@@ -563,29 +562,19 @@ def test_a_breaker_that_cannot_do_its_work_is_refused(more: str, expected: str) 
     assert any(problem.startswith(expected) for problem in told), told
 
 
-@pytest.mark.parametrize(
-    ("more", "place"),
-    [
-        ("    timeout_s: 901\n", "config.yml:7:5: tasks.task_a.timeout_s: "),
-        ("defaults: {timeout_s: 901}\n", "config.yml:7:12: defaults.timeout_s: "),
-        ("    timeout_s: 601\nworker: {concurrency: 1}\n", "config.yml:7:5: tasks.task_a.timeout_s: "),
-    ],
-)
-def test_a_task_that_the_broker_would_take_back_is_refused(more: str, place: str) -> None:
-    (problem,) = problems(ONE_TASK + more)
-    assert problem.startswith(place)
-    assert "task_a can take " in problem
-    assert "takes a task back after 1800 s. Use at most" in problem
-
-
-def test_the_fault_of_one_task_does_not_hide_that_another_takes_too_long() -> None:
-    found = problems(
-        ONE_TASK + "    timeout_s: 901\n  b: {queue: queue_a, handler: 'm:f', timeout_s: 902, retry: 3}"
+def holding(
+    timeout_s: float,
+    prefetch: int | None = None,
+    concurrency: int = 2,
+    breaker: str | None = None,
+    **further: Any,
+) -> Settings:
+    return Settings(
+        queues={"q": QueueSettings(prefetch=prefetch)},
+        tasks={"t": TaskSettings(queue="q", handler="m:f", timeout_s=timeout_s, breaker=breaker)},
+        worker=WorkerSettings(concurrency=concurrency),
+        **further,
     )
-    assert [problem.split(": ")[:2] for problem in found] == [
-        ["config.yml:8:55", "tasks.b.retry"],
-        ["config.yml:7:5", "tasks.task_a.timeout_s"],
-    ]
 
 
 @pytest.mark.parametrize(
@@ -595,17 +584,45 @@ def test_the_fault_of_one_task_does_not_hide_that_another_takes_too_long() -> No
 def test_a_task_may_take_as_long_as_the_broker_waits_for_the_last_prefetched_one(
     prefetch: int | None, concurrency: int, longest: int
 ) -> None:
-    def with_timeout(timeout_s: float) -> Settings:
-        return Settings(
-            queues={"q": QueueSettings(prefetch=prefetch)},
-            tasks={"t": TaskSettings(queue="q", handler="m:f", timeout_s=timeout_s)},
-            worker=WorkerSettings(concurrency=concurrency),
-        )
+    assert granted_s(holding(longest, prefetch, concurrency), ["q"], "4.0.5") == 1800 + SETTLE_S
+    with pytest.raises(ConfigError) as raised:
+        granted_s(holding(longest + 0.5, prefetch, concurrency), ["q"], "4.0.5")
+    (problem,) = raised.value.problems
+    assert f"t can take {1800 // longest} × {longest + 0.5:g} s, and RabbitMQ 4.0.5 takes a task back" in problem
+    assert "broker.consumer_timeout_s" in problem
 
-    assert contradictions(with_timeout(longest)) == []
-    ((loc, text),) = contradictions(with_timeout(longest + 0.5))
-    assert loc == ("tasks", "t", "timeout_s")
-    assert f"Use at most {longest}" in text
+
+def test_a_broker_that_is_said_to_wait_longer_may_be_given_longer_tasks() -> None:
+    settings = holding(3000, broker=BrokerSettings(consumer_timeout_s=7200))
+    assert granted_s(settings, ["q"], "3.10.8") == 7200
+    with pytest.raises(ConfigError):
+        granted_s(settings.model_copy(update={"broker": BrokerSettings()}), ["q"], "3.10.8")
+
+
+@pytest.mark.parametrize("version", ["4.3.0", "4.10.1", "5.0.0", "of another make"])
+def test_from_rabbitmq_4_3_on_a_worker_asks_for_what_it_needs_and_never_for_less_than_was_said(
+    version: str,
+) -> None:
+    assert granted_s(holding(86_400, 1, 1), ["q"], version) == 86_400 + SETTLE_S
+    assert granted_s(holding(1, 1, 1), ["q"], version) == 1800
+
+
+def test_each_of_the_held_tasks_waits_its_turn_at_an_open_breaker() -> None:
+    settings = holding(300, breakers={"b": BreakerSettings(open_s=5)}, breaker="b")
+    assert held_s(settings, ["q"]) == (1220, "with an open breaker b and prefetch 4, t can wait 4 × 305 s")
+
+
+def test_the_tasks_of_all_queues_of_a_worker_wait_for_the_same_slots() -> None:
+    queues = [f"queue_{letter}" for letter in "abcdefgh"]
+    settings = Settings.model_validate(
+        {
+            "queues": {queue: {} for queue in queues},
+            "tasks": {"slow": {"queue": "queue_a", "handler": "m:f", "timeout_s": 300}},
+        }
+    )
+    assert held_s(settings, queues[:2])[0] == 1200
+    assert held_s(settings, queues) == (4800, "with prefetch 32 and concurrency 2, slow can take 16 × 300 s")
+    assert held_s(settings, queues[1:]) == (0, "it has no tasks")
 
 
 def test_a_retry_delay_may_be_as_long_as_the_delay_line() -> None:
@@ -756,11 +773,6 @@ def test_other_variables_are_none_of_our_business(name: str) -> None:
             "tasks.task_a.retry: backoff_s with its jitter",
         ),
         ("GLASSRABBIT__TASKS__TASK_A__QUEUE", "queue_x", "tasks.task_a.queue: 'queue_x' is not one of the queues"),
-        (
-            "GLASSRABBIT__DEFAULTS__TIMEOUT_S",
-            "1000",
-            "defaults.timeout_s: with prefetch 4 and concurrency 2, task_a",
-        ),
         ("GLASSRABBIT__WORKLOAD", "[{task: t}]", "workload[0].task: 't' is not one of the tasks"),
         (
             "GLASSRABBIT__WORKLOAD",
@@ -773,13 +785,6 @@ def test_a_wrong_variable_is_named_instead_of_a_place(variable: str, value: str,
     with pytest.raises(ConfigError) as raised:
         load(environ={variable: value})
     assert raised.value.problems[0].startswith(f"{variable}: {expected}")
-
-
-def test_a_limit_that_is_too_tight_with_the_built_in_settings_is_told_without_a_place() -> None:
-    with pytest.raises(ConfigError) as raised:
-        load(environ={"GLASSRABBIT__QUEUES__QUEUE_A__PREFETCH": "100"})
-    (problem,) = raised.value.problems
-    assert "with prefetch 100 and concurrency 2, task_a can take 50 × 300 s" in problem
 
 
 # Passwords.
@@ -881,17 +886,3 @@ def test_importing_the_settings_loads_neither_yaml_nor_pika() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.split() == []
-
-
-def test_a_worker_of_many_queues_may_not_hold_tasks_for_longer_than_the_broker_waits() -> None:
-    queues = [f"queue_{letter}" for letter in "abcdefgh"]
-    settings = Settings.model_validate(
-        {
-            "queues": {queue: {} for queue in queues},
-            "tasks": {"slow": {"queue": "queue_a", "handler": "m:f", "timeout_s": 300}},
-        }
-    )
-    assert list(too_slow_together(settings, queues[:2])) == []
-    (problem,) = too_slow_together(settings, queues)
-    assert "16 × 300 s" in problem
-    assert "1800 s" in problem

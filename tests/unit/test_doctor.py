@@ -254,13 +254,71 @@ def test_the_lower_of_argument_and_policy_is_the_delivery_limit() -> None:
     assert check_delivery_limit(facts(settings=few)).state is State.FAILED
 
 
-def test_a_task_must_fit_into_the_broker_s_patience_with_its_wait() -> None:
-    def told(timeout_ms: int) -> Facts:
-        return facts(api=api(consumers=[{"queue": {"name": "queue_a"}, "consumer_timeout": timeout_ms}]))
+def patience(version: str, *consumers: dict[str, Any], **tree: Any) -> Verdict:
+    """The verdict on how long a broker of this version lets ``queue_a`` be held by these consumers."""
+    listed = [{"queue": {"name": "queue_a"}, **consumer} for consumer in consumers]
+    reached = [Reached(where="amqp://a/", version=version)]
+    return check_consumer_timeout(
+        facts(reached=reached, api=api(consumers=listed, counts=tree.pop("counts", ())), settings=settings(**tree))
+    )
 
-    assert check_consumer_timeout(told(1_800_000)).state is State.OK
-    found = check_consumer_timeout(told(500_000))
-    assert found.measured == "task_a may take 2 × 300 s; queue_a takes it back after 500 s"
+
+def test_a_task_must_fit_into_the_broker_s_patience_with_its_wait() -> None:
+    assert patience("4.0.5", {"consumer_timeout": 1_800_000}).state is State.OK
+    found = patience("4.0.5", {"consumer_timeout": 1_800_000}, {"consumer_timeout": 500_000})
+    assert found.measured == (
+        "with prefetch 4 and concurrency 2, task_a can take 2 × 300 s; queue_a takes it back after 500 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "consumer", "measured"),
+    [
+        (
+            "3.10.8",
+            {"arguments": {"x-consumer-timeout": 1000}},
+            "the broker does not tell it; it is taken for 1800 s",
+        ),
+        ("4.0.5", {"arguments": {"x-consumer-timeout": 1000}, "consumer_timeout": 900_000}, "queue_a: 900 s"),
+        ("4.3.6", {"arguments": {"x-consumer-timeout": 900_000}, "consumer_timeout": 1000}, "queue_a: 900 s"),
+        ("4.3.6", {"arguments": {"x-consumer-timeout": 900_000}, "consumer_timeout": 1}, "queue_a: 900 s"),
+        ("4.3.6", {"consumer_timeout": 1_800_000}, "queue_a: 1800 s"),
+    ],
+)
+def test_what_counts_for_a_consumer_depends_on_the_version(
+    version: str, consumer: dict[str, Any], measured: str
+) -> None:
+    found = patience(version, consumer)
+    assert (found.state, found.measured) == (State.OK, measured)
+
+
+def test_without_consumers_a_policy_counts_where_the_version_knows_it() -> None:
+    counts = [
+        {
+            "name": "queue_a",
+            "arguments": {"x-consumer-timeout": 700_000},
+            "effective_policy_definition": {"consumer-timeout": 500_000},
+        }
+    ]
+    assert [patience(version, counts=counts).state for version in ("3.10.8", "4.0.5", "4.3.6")] == [
+        State.OK,
+        State.FAILED,
+        State.OK,
+    ]
+
+
+def test_long_tasks_need_a_broker_that_is_known_to_let_them() -> None:
+    task = {"queue": "queue_a", "handler": "m:f", "timeout_s": 3000}
+    long: dict[str, Any] = {"queues": {"queue_a": {}}, "tasks": {"t": task}}
+    assert patience("3.10.8", **long).state is State.FAILED
+    assert patience("3.10.8", **long, broker={"consumer_timeout_s": 7200}).state is State.OK
+    assert patience("4.0.5", {"consumer_timeout": 7_200_000}, **long).state is State.OK
+    assert patience("4.3.6", **long).state is State.OK
+    found = patience("4.3.6", {"consumer_timeout": 1_800_000}, **long)
+    assert (found.state, found.fix) == (
+        State.FAILED,
+        "Restart workers of before, which did not ask for what they need.",
+    )
 
 
 def test_a_prefetch_is_neither_below_concurrency_nor_absent() -> None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from broker.config.consistency import too_slow_together
 from broker.config.settings import Settings
 from broker.errors import ConfigError
 from worker.execution.async_executor import AsyncExecutor
@@ -21,16 +20,13 @@ class Executors:
     """Life: ``begin`` → ``started`` → ``stop``; all of it on one loop."""
 
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
-        """Raises ``ConfigError`` for a queue that the configuration does not know, and for too many of them."""
+        """Raises ``ConfigError`` for a queue that the configuration does not know."""
         unknown = [queue for queue in queues if queue not in settings.queues]
         if unknown:
             known = ", ".join(settings.queues)
             raise ConfigError(
                 [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
             )
-        slow = list(too_slow_together(settings, queues))
-        if slow:
-            raise ConfigError(slow)
         kinds = {
             kind: _executor(kind, handlers, settings) for kind, handlers in _handlers(settings, queues).items()
         }

@@ -53,8 +53,10 @@ class Consumer:
         topology: Topology,
         on_task: OnDelivery,
         on_obituary: OnDelivery,
+        granted_s: Callable[[str], int],
     ) -> None:
-        """``queues`` maps each work queue to its prefetch; so many tasks run at a time."""
+        """``queues`` maps each work queue to its prefetch; so many tasks run at a time. ``granted_s``: how long a
+        task may be held, by the broker's version; what it raises ends ``run``."""
         self.link = Link(settings, f"{name} consume", self._set_up)
         self._name = name
         self._queues = queues
@@ -62,6 +64,7 @@ class Consumer:
         self._topology = topology
         self._on_task = on_task
         self._on_obituary = on_obituary
+        self._granted_s = granted_s
         self._channel: Channel | None = None
         self._tags: list[str] = []
         self._cancelled = False
@@ -121,17 +124,18 @@ class Consumer:
             return
 
     async def _set_up(self, connection: Connection) -> None:
+        timeout_s = self._granted_s(connection.server_version)
         if self.link.generation == 0:
             await self._declare(connection)
         try:
-            await self._consume(connection)
+            await self._consume(connection, timeout_s)
         except ConnectionLost as error:
             if error.code != _NOT_FOUND:
                 raise
             # Someone deleted a queue, or the broker lost its data: make it again if this user may.
             log.warning("a queue is missing and is declared again: %s", error)
             await self._declare(connection)
-            await self._consume(connection)
+            await self._consume(connection, timeout_s)
         self.consuming.set()
 
     async def _declare(self, connection: Connection) -> None:
@@ -140,7 +144,7 @@ class Consumer:
         except AccessRefused:
             log.info("%s may not declare: working on the topology that is there", self._name)
 
-    async def _consume(self, connection: Connection) -> None:
+    async def _consume(self, connection: Connection, timeout_s: int) -> None:
         channel = await connection.channel()
         channel.on_cancel(lambda tag: connection.fail(_cancelled_by_broker(tag)))
         self._channel, self._tags = channel, []
@@ -149,7 +153,7 @@ class Consumer:
                 break
             tag = f"{self._name}.{queue}"
             on_delivery, room = self._deliver(channel, queue, handle), room_of(prefetch, self._concurrency)
-            await channel.consume(queue, on_delivery, prefetch=prefetch, tag=tag, room=room)
+            await channel.consume(queue, on_delivery, prefetch=prefetch, tag=tag, room=room, timeout_s=timeout_s)
             self._tags.append(tag)
         if self._cancelled:
             # The stop came while this was going on, and could not know of the latest consumer.
