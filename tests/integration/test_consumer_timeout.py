@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.installation import Install
+from tests.support.patience import consumers_decide, wait_until_taken_back
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 
@@ -15,11 +16,6 @@ IMPATIENT_MS = 1000
 #: Longer than RabbitMQ waits by itself.
 LONG: dict[str, Any] = {"tasks": {"note": {"timeout_s": 3000}}}
 LISTED_S = 30.0
-
-
-def is_asked(vhost: Vhost) -> bool:
-    """Whether a consumer's own timeout counts on this broker."""
-    return tuple(map(int, vhost.broker.version.split(".")[:2])) >= (4, 3)
 
 
 @pytest.mark.every_broker
@@ -41,7 +37,7 @@ def test_a_worker_with_tasks_that_the_broker_would_take_back_starts_only_where_i
     install: Install, vhost: Vhost
 ) -> None:
     installation = install(**LONG)
-    if is_asked(vhost):
+    if consumers_decide(vhost.broker):
         installation.worker()
     else:
         worker = installation.worker(ready=False)
@@ -58,31 +54,17 @@ def test_a_task_that_takes_longer_than_a_policy_allows_runs_once_where_the_worke
 ) -> None:
     installation = install()
     installation.declare()
-    if is_asked(vhost):
+    if consumers_decide(vhost.broker):
         body = {"pattern": "^queue_", "definition": {"consumer-timeout": IMPATIENT_MS}, "apply-to": "queues"}
         vhost.broker.management.request("PUT", "policies", vhost.name, "impatient", body=body)
     installation.worker()
     caller, journal, gate = installation.caller(), installation.journal(), installation.gate()
     reply = caller.asking("hold", {"gate": str(gate), "journal": str(journal)}, timeout_s=60)
     journal.wait(1)
-    if is_asked(vhost):
+    if consumers_decide(vhost.broker):
         caller.submit("note_b")
-        wait_until_cancelled(vhost, "queue_b")
+        wait_until_taken_back(vhost, "queue_b")
     gate.touch()
     assert reply.result(60).result == 1
     caller.ask("note", {"journal": str(journal)})
     assert len(journal.ids) == 2
-
-
-def wait_until_cancelled(vhost: Vhost, queue: str) -> None:
-    """Return once a consumer that asks for nothing has lost a task of this queue."""
-    cancelled: list[object] = []
-    with vhost.channel() as channel:
-        channel.add_on_cancel_callback(cancelled.append)
-        channel.basic_consume(queue, lambda *_: None)
-
-        def is_cancelled() -> bool:
-            channel.connection.process_data_events(0.1)
-            return bool(cancelled)
-
-        eventually(is_cancelled, "the policy to be felt", LISTED_S)
