@@ -37,6 +37,8 @@ _NO_CONTAINERS: Final = bytes({*range(256)} - {*_CONTAINERS})
 #: What an encoder begins with, and up to what it keeps what it has grown to.
 _BUFFER_BYTES: Final = 4096
 _KEPT_BYTES: Final = 256 * 1024
+#: What msgpack raises for a value that it cannot pack.
+_UNPACKABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
 #: The types of values that hold no others.
 SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
@@ -202,12 +204,12 @@ def decode_arguments(body: bytes, limits: Limits) -> dict[str, Any]:
     return value
 
 
-def encode(value: object, limits: Limits) -> bytes:
+def encode(value: object, limits: Limits, what: str = "value") -> bytes:
     """The bytes of a value, held to the same rules as what is received.
 
     Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``.
     """
-    return Encoder(limits).encode(value)
+    return Encoder(limits).encode(value, what)
 
 
 class Encoder:
@@ -220,8 +222,8 @@ class Encoder:
     def _begin_anew(self) -> None:
         self._pack = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack
 
-    def encode(self, value: object) -> bytes:
-        """Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``."""
+    def encode(self, value: object, what: str = "value") -> bytes:
+        """Raises ``NotEncodable``, or its subclass ``EncodedTooLarge``; ``what`` is what they call the value."""
         limits = self.limits
         try:
             body = self._packed(value)
@@ -230,24 +232,39 @@ class Encoder:
                 return body
             if not (_is_harmless(body, limits) and _has_string_keys(body)):
                 scan(body, limits)
+        except (Malformed, *_UNPACKABLE):
+            return self._encode_plain(value, what)
+        return body
+
+    def _encode_plain(self, value: object, what: str) -> bytes:
+        """The bytes of what goes in the place of a value that is not plain; or where in it and why that is not."""
+        # Few values need it, and it takes a child some memory.
+        from protocol.values import Misfit, plain
+
+        try:
+            body = self._packed(plain(value, self.limits))
+            scan(body, self.limits)
+        except Misfit as misfit:
+            raise (EncodedTooLarge if misfit.is_too_large else NotEncodable)(f"{what}{misfit}") from misfit
         except Malformed as error:
             kind = EncodedTooLarge if error.code is ErrorCode.TOO_LARGE else NotEncodable
-            raise kind(error.text) from error
-        except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
-            raise NotEncodable(_reason(error)) from error
+            raise kind(f"{what}: {error.text}") from error
+        except _UNPACKABLE as error:
+            raise NotEncodable(f"{what}: {str(error)[:200]}") from error
         return body
 
     def arguments(self, arguments: Mapping[str, Any]) -> bytes:
         """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon
         judged."""
         table = dict(arguments)
-        if not is_plain(table, self.limits):
-            return self.encode(table)
-        try:
-            body = self._packed(table)
-        except (ValueError, OverflowError) as error:
-            raise NotEncodable(_reason(error)) from error
-        return body if len(body) <= self.limits.body_bytes else self.encode(table)
+        if is_plain(table, self.limits):
+            try:
+                body = self._packed(table)
+            except (ValueError, OverflowError):
+                body = b""
+            if 0 < len(body) <= self.limits.body_bytes:
+                return body
+        return self.encode(table, "arguments")
 
     def _packed(self, value: object) -> bytes:
         try:
@@ -266,11 +283,6 @@ def is_plain(table: dict[Any, Any], limits: Limits) -> bool:
         if type(key) is not str or type(item) not in SCALARS:
             return False
     return 2 * len(table) < limits.nodes
-
-
-def _reason(error: Exception) -> str:
-    """msgpack quotes the value in some messages; a value is never repeated in an error."""
-    return "a surrogate that UTF-8 cannot carry" if isinstance(error, UnicodeError) else str(error)[:200]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def edit_of(pairs: Sequence[str], text: str | None, limits: Limits) -> Edit:
     """
     instead, changed = None if text is None else _object(text), pairs_of(pairs, "--edit")
     try:
-        encode({**(instead or {}), **changed}, limits)
+        encode({**(instead or {}), **changed}, limits, "arguments")
     except NotEncodable as error:
         raise ValueError(str(error)) from error
     return Edit(instead=instead, changed=changed)
@@ -100,7 +100,7 @@ def _edited(task: Task, limits: Limits, edit: Edit) -> bytes:
     if task.batch:
         raise bad("a batch has the arguments of many tasks: it cannot be edited")
     arguments = decode_arguments(task.body, limits) if edit.instead is None else edit.instead
-    return encode({**arguments, **edit.changed}, limits)
+    return encode({**arguments, **edit.changed}, limits, "arguments")
 
 
 def properties_of(task: Task, now_ms: int) -> Properties:

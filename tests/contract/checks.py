@@ -14,7 +14,7 @@ from pika import frame, spec
 from broker.amqp.pika_errors import to_pika
 from broker.config.settings import TaskSettings
 from protocol.batch import pack_batch, read_batch
-from protocol.codec import decode, decode_arguments, encode
+from protocol.codec import Encoder, decode, decode_arguments, encode
 from protocol.dead_letter import letter_properties, salvage, why
 from protocol.delay import enter, level_key, ttl_ms
 from protocol.errors import Malformed
@@ -68,6 +68,15 @@ def body(vector: Vector) -> None:
     assert same(decode(encode(value, DEFAULT_LIMITS), DEFAULT_LIMITS), value)
     if vector["shortest"]:
         assert encode(value, DEFAULT_LIMITS) == raw
+
+
+def carried(vector: Vector) -> None:
+    """What is given leaves as these bytes, as a result or within arguments, and a receiver gets the value."""
+    given, raw = value_of(vector["given"]), octets(vector["body"])
+    assert encode(given, DEFAULT_LIMITS) == raw
+    assert same(decode(raw, DEFAULT_LIMITS), vector["value"])
+    arguments = Encoder(DEFAULT_LIMITS).arguments({"a": given})
+    assert same(decode_arguments(arguments, DEFAULT_LIMITS), {"a": vector["value"]})
 
 
 def refused_body(vector: Vector) -> None:
@@ -236,6 +245,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "bodies": body,
     "bodies_refused": refused_body,
     "arguments_refused": refused_arguments,
+    "values": carried,
     "tasks": task,
     "tasks_refused": refused_task,
     "batches": batch,

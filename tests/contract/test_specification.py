@@ -106,6 +106,11 @@ def test_the_limits_are_the_defaults_of_the_code() -> None:
     assert specified == asdict(DEFAULT_LIMITS)
 
 
+def test_every_kind_of_value_that_is_replaced_is_shown_by_a_vector() -> None:
+    kinds = {code(row[0]) for row in rows(3, "kind")}
+    assert kinds == {kind[2:-1] for kind in re.findall(r'"\$\w+"', json.dumps(section("values")))}
+
+
 def test_every_property_and_header_that_a_task_is_written_with_is_specified() -> None:
     last = Attempt(attempt=1, error="E", text="t", worker="w", started_ms=1, ran_ms=1)
     task = Task(

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import make_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 Vector = dict[str, Any]
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text("utf-8"))
+
+
+class Numpy:
+    """Looks like a scalar of numpy, which nobody has to install for this."""
+
+    shape = ()
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+        self.dtype = SimpleNamespace(kind={bool: "b", int: "i", float: "f"}[type(number)])
+
+    def item(self) -> float:
+        return self._number
+
+
+Numpy.__module__ = "numpy"
 
 
 def section(name: str) -> list[Vector]:
@@ -40,6 +62,32 @@ def value_of(written: Any) -> Any:
             return float(word)
         case {"$repeat": [value, times]}:
             return [value_of(value)] * times
+        case {"$datetime": text}:
+            return datetime.fromisoformat(text)
+        case {"$date": text}:
+            return date.fromisoformat(text)
+        case {"$time": text}:
+            return time.fromisoformat(text)
+        case {"$timedelta": seconds}:
+            return timedelta(seconds=seconds)
+        case {"$decimal": text}:
+            return Decimal(text)
+        case {"$uuid": text}:
+            return UUID(text)
+        case {"$enum": value}:
+
+            class Given(Enum):
+                MEMBER = value_of(value)
+
+            return Given.MEMBER
+        case {"$dataclass": table}:
+            return make_dataclass("Given", table)(**value_of(table))
+        case {"$set": items}:
+            return {*value_of(items)}
+        case {"$tuple": items}:
+            return tuple(value_of(items))
+        case {"$numpy": number}:
+            return Numpy(number)
         case dict():
             return {key: value_of(value) for key, value in written.items()}
         case list():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from protocol.codec import NotEncodable
 from protocol.reply import Reply
 from tests.support.installation import Install, Installation
 from tests.support.vhost import Vhost, body, task
@@ -20,6 +22,7 @@ def _tasks(kind: str) -> dict[str, Any]:
         "echo": f"{prefix}echo",
         "fail": f"{prefix}fail",
         "opaque": f"{prefix}opaque",
+        "rich": f"{prefix}answer_richly",
         "reject": "async_reject" if prefix else "reject",
         "endless": "async_hold" if prefix else "hold",
         "leave": "async_leave" if prefix else "leave",
@@ -73,6 +76,27 @@ def test_every_executor_returns_results_and_tells_failures_apart(installation: I
     assert not worker.lines("link down")
     worker.sigterm()
     assert worker.wait() == 0
+
+
+def test_values_of_richer_kinds_come_as_plain_data_and_what_cannot_be_carried_is_named(
+    installation: Installation,
+) -> None:
+    installation.worker()
+    caller = installation.caller()
+    for kind in KINDS:
+        assert caller.ask(f"{kind}.rich", {"price": Decimal("9.90")}).result == {
+            "got": "9.90",
+            "at": "2026-11-30T14:41:00+00:00",
+            "sum": "1.50",
+            "both": ["2026-11-30"],
+            "id": ["00000000-0000-0000-0000-000000000007"],
+        }
+        failure = caller.ask(f"{kind}.opaque").failure
+        assert failure is not None
+        assert failure.text.startswith('result["rows"][1]: object cannot be carried. Allowed are None, bool,')
+    with pytest.raises(NotEncodable, match=r'^arguments\["price"\]\[0\]: complex cannot be carried'):
+        caller.ask("process.rich", {"price": [1j]})
+    assert installation.vhost.ready("queue_a") == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tests.support.waiting import eventually
 from worker import Reject, Retry, current
@@ -100,10 +103,16 @@ def raise_unspeakable(journal: str | None = None) -> None:
     raise Unspeakable
 
 
+def answer_richly(price: Any) -> dict[str, Any]:
+    """A result of kinds that msgpack does not know, and what became of an argument of one."""
+    at = datetime(2026, 11, 30, 14, 41, tzinfo=UTC)
+    return {"got": price, "at": at, "sum": Decimal("1.50"), "both": {at.date(), at.date()}, "id": (UUID(int=7),)}
+
+
 def opaque(journal: str | None = None) -> object:
     """Return what msgpack cannot carry."""
     note(journal)
-    return object()
+    return {"rows": [1, object()]}
 
 
 def huge(size: int = 2 * 1024 * 1024, journal: str | None = None) -> bytes:
@@ -153,7 +162,11 @@ async def async_hold(journal: str | None = None) -> None:
 
 
 async def async_opaque() -> object:
-    return object()
+    return {"rows": [1, object()]}
+
+
+async def async_answer_richly(price: Any) -> dict[str, Any]:
+    return answer_richly(price)
 
 
 async def async_reject(text: str = "no") -> None:

@@ -4,6 +4,8 @@ import math
 import os
 import tracemalloc
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +233,10 @@ def test_tuples_and_byte_arrays_travel_as_arrays_and_bytes() -> None:
         {b"a": "a"},
         {None: 1},
         {"a": {2: 3}},
-        {1, 2},
+        {Decimal(1): "a"},
+        {date(2026, 11, 30): "a"},
+        [{1j}],
+        date,
         object(),
         2**64,
         -(2**63) - 1,

@@ -390,7 +390,7 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
     in_a_loop(story)
 
 
-def test_a_child_that_runs_plain_functions_does_without_an_event_loop() -> None:
+def test_a_child_that_runs_plain_functions_does_without_an_event_loop_and_what_makes_values_plain() -> None:
     code = "import sys, worker.execution.child_main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"asyncio", "ssl", "pika", "pydantic"} & set(loaded.stdout.split())
+    assert not {"asyncio", "ssl", "pika", "pydantic", "protocol.values"} & set(loaded.stdout.split())

@@ -209,7 +209,7 @@ def _bad_arguments(error: TypeError, limits: Limits) -> Rejected:
 
 def _encoded(result: object, encoder: Encoder) -> Outcome:
     try:
-        return Done(encoder.encode(result))
+        return Done(encoder.encode(result, "result"))
     except NotEncodable as error:
         is_large = isinstance(error, EncodedTooLarge)
         code = ErrorCode.RESULT_TOO_LARGE if is_large else ErrorCode.RESULT_NOT_ENCODABLE
