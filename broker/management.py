@@ -63,17 +63,21 @@ class Management:
     @classmethod
     def of(cls, broker: BrokerSettings, timeout_s: float = TIMEOUT_S) -> Management:
         """At ``broker.management_url``; without it where a detached broker has it, if the first endpoint is one;
-        else at that endpoint's host, port 15672 (15671 for TLS).
+        else at that endpoint's host, port 15672 (15671 for TLS). With the login of that endpoint, if the API has
+        none of its own.
 
         Raises ``ConfigError`` if that is https and a file of ``broker.tls`` cannot be used.
         """
         endpoint = broker.endpoints[0]
+        username, password = endpoint.username, endpoint.password
+        if broker.management_user is not None and broker.management_password is not None:
+            username, password = broker.management_user, broker.management_password.get_secret_value()
         url = broker.management_url or detached_management_url(endpoint)
         if url is None:
             host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
             url = f"https://{host}:15671" if endpoint.scheme == "amqps" else f"http://{host}:15672"
         tls = tls_context(broker.tls) if url.startswith("https:") else None
-        return cls(url.rstrip("/"), endpoint.username, endpoint.vhost, endpoint.password, tls, timeout_s)
+        return cls(url.rstrip("/"), username, endpoint.vhost, password, tls, timeout_s)
 
     def exchanges(self) -> list[dict[str, Any]]:
         return self._list("exchanges", "name,type,durable,arguments,policy")
@@ -164,7 +168,8 @@ class Management:
         )
 
     def _ask(self, method: str, path: str) -> tuple[object, Message]:
-        """The answer and its headers.
+        """The answer and its headers. The login goes to ``base_url`` and nowhere else: to no proxy, and to no
+        host that the answer leads to.
 
         Raises ``Unreachable``, or ``AccessRefused`` if this user has not the tag ``management``.
         """
@@ -173,15 +178,23 @@ class Management:
             self.base_url + path, method=method, headers={"Authorization": f"Basic {token}"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s, context=self.tls) as answer:  # noqa: S310
+            with _opener(self.tls).open(request, timeout=self.timeout_s) as answer:
                 return json.loads(answer.read() or "null"), answer.headers
         except urllib.error.HTTPError as error:
-            if error.code in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
+            if error.code == _NOT_FOUND:
+                raise Unreachable(
+                    f"the management API at {self.base_url} has no {path.partition('?')[0]} (HTTP 404). Check "
+                    f"that virtual host {self.vhost} is there, and broker.management_url: what the broker has as "
+                    "management.path_prefix belongs to it."
+                ) from error
+            if error.code in (_UNAUTHORIZED, _FORBIDDEN):
                 raise AccessRefused(
                     f"the management API at {self.base_url} refused user {self.username} (HTTP {error.code}). "
-                    "Give it the tag `management`."
+                    "Give it the tag `management`, or set broker.management_user and management_password."
                 ) from error
-            raise Unreachable(f"the management API at {self.base_url} answered HTTP {error.code}.") from error
+            raise Unreachable(
+                f"the management API at {self.base_url} answered HTTP {error.code}. Check broker.management_url."
+            ) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLError):
@@ -190,6 +203,15 @@ class Management:
                 f"the management API at {self.base_url} cannot be reached ({reason}). "
                 "Enable the plugin rabbitmq_management, or set broker.management_url."
             ) from error
+
+
+def _opener(tls: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
+    """Without what ``urlopen`` has for proxies of the environment and for redirects: these end as an HTTPError."""
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.HTTPHandler() if tls is None else urllib.request.HTTPSHandler(context=tls))
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
+    opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
+    return opener
 
 
 def tags_of(user: Mapping[str, Any]) -> frozenset[str]:

@@ -10,19 +10,19 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.config.consistency import dangling, unbroken
-from broker.config.endpoint import is_plain, shown, split_urls
+from broker.config.endpoint import shown
+from broker.config.environment import closest, keys_of, overlay
 from broker.config.settings import Settings, with_example
-from broker.config.yaml_document import Draft, Loc, Reader, dotted
+from broker.config.yaml_document import Draft, Loc, Reader
 from broker.errors import ConfigError
 
 _LARGEST_FILE = 1024 * 1024
-_PREFIX = "GLASSRABBIT__"
 
 #: pydantic's error types in our words. ``{shown}`` is what was given, the rest is pydantic's context.
 _SENTENCES = {
@@ -62,7 +62,7 @@ def with_places(
     file = _file(path, environ)
     draft = Draft() if file is None else _read(file)
     draft.tree = with_example(draft.tree)
-    _overlay(draft, environ)
+    overlay(draft, environ)
     settings = _settle(draft)
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
@@ -98,51 +98,6 @@ def _read(file: Path) -> Draft:
     draft.tree = tree or {}
     draft.places[()] = str(file)
     return draft
-
-
-def _overlay(draft: Draft, environ: Mapping[str, str]) -> None:
-    known: dict[str, list[Loc]] = {}
-    for loc in _leaves(Settings, draft.tree, ()):
-        known.setdefault(_PREFIX + "__".join(map(str, loc)).replace(".", "_").upper(), []).append(loc)
-    for variable in sorted(environ):
-        if variable.upper().startswith(_PREFIX) and environ[variable].strip():
-            locs = known.get(variable.upper().replace(".", "_"), [])
-            if len(locs) == 1:
-                _put(draft, locs[0], variable, environ[variable])
-            else:
-                draft.problems.append(f"{variable}: {_no_variable(variable, locs, known)}")
-    if environ.get("BROKER_URL", "").strip():
-        _put(draft, ("broker", "url"), "BROKER_URL", environ["BROKER_URL"])
-
-
-def _put(draft: Draft, loc: Loc, variable: str, text: str) -> None:
-    parent: Any = draft.tree
-    for depth, part in enumerate(loc[:-1], start=1):
-        if parent.get(part) is None:
-            parent[part] = {}
-            draft.places[loc[:depth]] = variable
-        parent = parent[part]
-        if not isinstance(parent, dict):
-            return  # what stands there is wrong by itself
-    draft.forget(loc)
-    draft.places[loc] = variable
-    if loc == ("broker", "url"):
-        parent[loc[-1]] = split_urls(text)
-        draft.places |= {(*loc, index): variable for index in range(len(parent[loc[-1]]))}
-        return
-    try:
-        parent[loc[-1]] = Reader(draft, lambda *_: variable).read(text, loc)
-    except ConfigError as error:
-        draft.problems += error.problems
-
-
-def _no_variable(variable: str, locs: list[Loc], known: Iterable[str]) -> str:
-    if locs:
-        return f"stands for {' and '.join(map(dotted, locs))}. Set these in the file."
-    # A high bar, since what the names share is most of them.
-    close = _close(variable.upper(), known, 0.85)
-    cure = f"Did you mean {close[0]}?" if close else f"Write {_PREFIX}SECTION__KEY with a key of the file."
-    return f"there is no such setting. {cure}"
 
 
 def _settle(draft: Draft) -> Settings | None:
@@ -207,32 +162,12 @@ def _wrong(
 def _no_key(loc: Loc) -> str:
     kind: Any = Settings
     for part in loc[:-1]:
-        keys = _keys(kind)
+        keys = keys_of(kind)
         kind = keys[part] if part in keys else next(a for a in reversed(get_args(kind)) if a is not Ellipsis)
-    keys = _keys(kind)
-    close = _close(str(loc[-1]).lower(), map(str, keys), 0.6)
+    keys = keys_of(kind)
+    close = closest(str(loc[-1]).lower(), map(str, keys), 0.6)
     cure = f"Did you mean {close[0]}?" if close else f"The keys here are {', '.join(map(str, keys))}."
     return f"there is no such key. {cure}"
-
-
-def _keys(kind: Any) -> dict[str | int, Any]:
-    """The keys of a section, each with its type; nothing for any other type."""
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return {}
-    fields = kind.model_fields.items()
-    return {known.alias or name: known.annotation for name, known in fields if (kind, name) != (Settings, "path")}
-
-
-def _leaves(kind: Any, value: Any, loc: Loc) -> Iterator[Loc]:
-    """Every place that one variable can set: what is no section, in all sections that there are."""
-    inside = _keys(kind)
-    if not inside and get_origin(kind) is dict and _keys(get_args(kind)[1]):
-        names: Iterable[str] = value if isinstance(value, dict) else ()
-        inside = {name: get_args(kind)[1] for name in names if is_plain(name)}
-    if not inside and loc and get_origin(kind) is not dict:
-        yield loc
-    for key, below in inside.items():
-        yield from _leaves(below, value.get(key) if isinstance(value, dict) else None, (*loc, key))
 
 
 def _at(tree: Any, loc: Loc) -> Any:
@@ -252,11 +187,3 @@ def _whole(loc: Loc) -> Loc:
 def _prune(tree: Any, wrong: Iterable[Loc]) -> None:
     for *above, last in sorted(wrong, key=len, reverse=True):
         del _at(tree, tuple(above))[last]
-
-
-def _close(word: str, known: Iterable[str], cutoff: float) -> list[str]:
-    """The known word that is most like this one, if any is."""
-    # Not needed for a configuration that is right, and a worker would keep it in memory.
-    import difflib
-
-    return difflib.get_close_matches(word, known, 1, cutoff)

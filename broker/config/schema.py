@@ -30,7 +30,10 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "BrokerSettings": {
         "url": "amqp://user:password@host:5672/vhost, or a list of such of which any will do. BROKER_URL wins.",
-        "management_url": "Without a login; null: host of url, port 15672, or where a detached broker has it.",
+        "management_url": "With its path prefix, and without a login; null: host of url, port 15672, or where a "
+        "detached broker has it.",
+        "management_user": "For the management API; null: the user of url.",
+        "management_password": "For the management API; null: the password of url.",
         "heartbeat_s": "A silent connection is given up after at most 2 × (this + 5) seconds.",
         "connect_timeout_s": "For one attempt to connect.",
         "confirm_timeout_s": "For the broker's confirm of one message.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
 
 def without_empty(model: type[BaseModel], value: object) -> object:
@@ -11,6 +13,16 @@ def without_empty(model: type[BaseModel], value: object) -> object:
         return {} if value is None else value
     known = {field.alias or name for name, field in model.model_fields.items()}
     return {key: item for key, item in value.items() if item is not None or key not in known}
+
+
+def _secret(value: object) -> object:
+    """Refused without what was given."""
+    if not isinstance(value, str | SecretStr):
+        raise ValueError("this is not text. Put quotes around it.")
+    return value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 
 
 class Section(BaseModel):

@@ -20,7 +20,7 @@ from broker.config.breaker_settings import BreakerSettings
 from broker.config.endpoint import Endpoint, parse_endpoint, shown
 from broker.config.http_settings import HttpSettings
 from broker.config.scaling_settings import ScalingSettings
-from broker.config.section import Section, without_empty
+from broker.config.section import Secret, Section, without_empty
 from broker.config.tls import TlsSettings
 from protocol.delay import LONGEST_S
 from protocol.limits import Limits
@@ -61,7 +61,7 @@ _WORD = "lower-case letters, digits and _, at most 64 characters, like queue_a"
 _WORDS = "lower-case letters, digits and _, in parts joined by dots, at most 100 characters, like reports.daily"
 _BOX = "lower-case letters, digits, _ and -, at most 64 characters, like results"
 _QUEUE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_HTTP = re.compile(r"https?://[^/@\s]+/?")
+_HTTP = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 _HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -91,14 +91,23 @@ class BrokerSettings(Section):
     endpoints: Annotated[tuple[_Endpoint, ...], BeforeValidator(_listed), AfterValidator(_not_empty)] = Field(
         default=(Endpoint("amqp", "localhost", 5672, "guest", "guest", "/"),), alias="url"
     )
-    #: Where the management API is, without user or password; null: as ``Management.of`` says.
+    #: Where the management API is, with its path prefix and without a login; null: as ``Management.of`` says.
     management_url: Annotated[Text, _fits(_HTTP.fullmatch, "a URL like http://host:15672")] | None = None
+    #: Its login; null: that of the first URL.
+    management_user: Text | None = None
+    management_password: Secret | None = None
     heartbeat_s: Whole = Field(default=30, ge=1, le=3600)
     connect_timeout_s: Seconds = Field(default=5.0, ge=0.1)
     confirm_timeout_s: Seconds = Field(default=30.0, ge=0.1)
     #: What the broker allows (its own default); from RabbitMQ 4.3 on what a worker asks it for at least.
     consumer_timeout_s: Seconds = Field(default=1800.0, ge=1)
     tls: TlsSettings = Field(default_factory=TlsSettings)
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> BrokerSettings:
+        if (self.management_user is None) != (self.management_password is None):
+            raise ValueError("management_user and management_password belong together. Give both, or neither.")
+        return self
 
 
 class RetrySettings(Section):

@@ -20,6 +20,10 @@ from broker.errors import ConfigError
 Loc = tuple[str | int, ...]
 
 _DEEPEST = 32
+_UNFILLED = (
+    "${…} is filled in by nobody. Write the value, or set it by BROKER_URL or GLASSRABBIT__SECTION__KEY in the "
+    "environment."
+)
 
 
 @dataclass(slots=True)
@@ -122,7 +126,11 @@ class Reader:
             for index, item in enumerate(node.value):
                 self.draft.places[(*loc, index)] = self._at(item.start_mark)
             return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
-        return yaml.constructor.SafeConstructor().construct_object(node)
+        value = yaml.constructor.SafeConstructor().construct_object(node)
+        # The arguments of a task are text for a handler, which may mean it so.
+        if isinstance(value, str) and "${" in value and "arguments" not in loc:
+            self.draft.problems.append(f"{self._at(node.start_mark)}: {dotted(loc)}: {_UNFILLED}")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         values: dict[str, Any] = {}
