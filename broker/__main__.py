@@ -68,9 +68,11 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
 def show(config: str | None, output: str) -> None:
     """Show the topology of the configuration. Asks no broker."""
     from broker.config.loader import load
+    from broker.console.logs import configure
     from broker.topology import show as shown
     from broker.topology.model import topology_of
 
+    configure()
     topology = topology_of(load(config))
     if output == "json":
         click.echo(shown.to_json(topology))

@@ -181,6 +181,7 @@ class Management:
             with _opener(self.tls).open(request, timeout=self.timeout_s) as answer:
                 return json.loads(answer.read() or "null"), answer.headers
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == _NOT_FOUND:
                 raise Unreachable(
                     f"the management API at {self.base_url} has no {path.partition('?')[0]} (HTTP 404). Check "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import SupportsFloat
 
@@ -50,10 +50,15 @@ _current: ContextVar[Current] = ContextVar("glassrabbit_current")
 
 
 def current() -> Current:
-    """The task that this handler runs for. Raises ``LookupError`` outside a handler."""
-    return _current.get()
+    """The task that this handler runs for. Raises ``LookupError`` where none does."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError(
+            "current() is for a handler that a worker runs. In a test: with worker.testing.running(): …"
+        ) from None
 
 
-def enter(context: Current) -> None:
+def enter(context: Current) -> Token[Current]:
     """Called by the executor before a handler starts."""
-    _current.set(context)
+    return _current.set(context)

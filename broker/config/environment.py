@@ -21,6 +21,10 @@ from broker.errors import ConfigError
 _PREFIX = "GLASSRABBIT__"
 _FILE = "_FILE"
 _URL = "BROKER_URL"
+#: Set where a worker has taken the broker's URL out of the environment of its handlers.
+WITHHELD = "GLASSRABBIT_URL_WITHHELD"
+#: What may say where the broker is, and with which login.
+URLS = (_URL, _URL + _FILE, f"{_PREFIX}BROKER__URL", f"{_PREFIX}BROKER__URL{_FILE}")
 _LARGEST_FILE = 64 * 1024
 _NULL = {"~", "null", "Null", "NULL"}
 
@@ -34,6 +38,10 @@ def overlay(draft: Draft, environ: Mapping[str, str]) -> None:
     known: dict[str, list[_Key]] = {}
     for key in _leaves(Settings, draft.tree, ()):
         known.setdefault(_PREFIX + "__".join(map(str, key[0])).replace(".", "_").upper(), []).append(key)
+    if environ.get(WITHHELD) and not any(map(environ.get, URLS)):
+        draft.problems.append(
+            "BROKER_URL is kept from handlers. Set worker.handlers_get_login: true for those that send tasks."
+        )
     # Last what wins.
     known[_URL] = known[f"{_PREFIX}BROKER__URL"]
     given = [name for name in sorted(environ) if name.upper().startswith(_PREFIX)] + [_URL + _FILE, _URL]

@@ -35,12 +35,13 @@ def _token(value: object) -> object:
 
 
 class HttpSettings(Section):
-    """The token is asked of whoever is not on this machine."""
+    """The token is asked of everybody; ``open_probes``: but for ``/livez`` and ``/readyz``."""
 
     enabled: Annotated[bool, Field(strict=True)] = True
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 9870
     bind: Annotated[str, Field(strict=True), AfterValidator(_address)] = "127.0.0.1"
     token: Annotated[SecretStr, BeforeValidator(_token)] | None = None
+    open_probes: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _is_safe(self) -> HttpSettings:

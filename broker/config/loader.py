@@ -6,6 +6,7 @@ a value may be is decided in ``broker.config.settings``. No problem shows a URL 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -21,6 +22,8 @@ from broker.config.environment import closest, keys_of, overlay
 from broker.config.settings import Settings, with_example
 from broker.config.yaml_document import Draft, Loc, Reader
 from broker.errors import ConfigError
+
+log = logging.getLogger("glassrabbit.broker")
 
 _LARGEST_FILE = 1024 * 1024
 
@@ -66,6 +69,13 @@ def with_places(
     settings = _settle(draft)
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
+    if file is None:
+        log.info(
+            "no config.yml in %s: going by the built-in example, with tasks %s and the broker at %s",
+            Path.cwd(),
+            ", ".join(settings.tasks),
+            ", ".join(map(str, settings.broker.endpoints)),
+        )
     places = {loc: place for loc, place in draft.places.items() if _at(draft.tree, loc) is not None}
     return settings.model_copy(update={"path": file and file.absolute()}), places
 

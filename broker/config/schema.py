@@ -72,13 +72,15 @@ MEANINGS: dict[str, dict[str, str]] = {
     "WorkerSettings": {
         "concurrency": "Tasks that one worker runs at a time.",
         "grace_s": "What runs after SIGTERM may run so much longer; then it is given back.",
+        "handlers_get_login": "Whether handlers in processes find BROKER_URL, as those need that send tasks.",
         "http": "Where each worker serves /livez, /readyz and /metrics.",
     },
     "HttpSettings": {
         "enabled": "Whether it is served.",
         "port": "If taken, one of the next 9, then any that is free; 0: any. The log tells which.",
         "bind": "An IP address; one that other machines reach needs a token.",
-        "token": "What whoever asks has to show (Authorization: Bearer …): 16 characters or more.",
+        "token": "What everybody who asks has to show (Authorization: Bearer …): 16 characters or more.",
+        "open_probes": "Whether /livez and /readyz ask for none, for probes that can show none.",
     },
     "ScalingSettings": {
         "mode": "What value is: seconds until the queue is empty, or tasks (ready and unacked) of one worker.",

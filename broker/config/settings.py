@@ -160,6 +160,7 @@ class WorkerSettings(Section):
 
     concurrency: Whole = Field(default=2, ge=1, le=1000)
     grace_s: Seconds = Field(default=25.0, ge=0)
+    handlers_get_login: Annotated[bool, Field(strict=True)] = False
     http: HttpSettings = Field(default_factory=HttpSettings)
 
 

@@ -1,7 +1,7 @@
 """What the workers of this machine have done, by their own ``/metrics``.
 
 No broker knows of a task whether it was done or failed: an ack is an ack. Workers count it, and serve it where
-only this machine may ask without a token. So it is known of workers that run here, under this configuration.
+this machine may ask. So it is known of workers that run here, under this configuration.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ async def counted(settings: HttpSettings) -> Counted:
     address = ipaddress.ip_address(settings.bind)
     if address.is_unspecified:
         address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
-    asked = [_page(str(address), port) for port in ports(settings.port)]
+    token = "" if settings.token is None else f"Authorization: Bearer {settings.token.get_secret_value()}\r\n"
+    asked = [_page(str(address), port, token) for port in ports(settings.port)]
     return dict(found for page in await asyncio.gather(*asked) if (found := counts_of(page)) is not None)
 
 
@@ -81,13 +82,13 @@ def with_counts(workers: Sequence[WorkerStatus], found: Counted) -> tuple[Worker
     )
 
 
-async def _page(host: str, port: int) -> str:
+async def _page(host: str, port: int, headers: str) -> str:
     """What is served there, if anything is."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+                writer.write(f"GET /metrics HTTP/1.0\r\n{headers}\r\n".encode())
                 head, _, page = await _all_of(reader)
             finally:
                 writer.transport.abort()

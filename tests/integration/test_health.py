@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +19,14 @@ from prometheus_client import REGISTRY
 from dispatcher.errors import UnknownTask
 from protocol.names import new_id
 from tests.integration.test_readme import assert_printed, run_block
+from tests.support.brokers import free_port
+from tests.support.commands import command
 from tests.support.health import Health, LivenessProbe
 from tests.support.installation import Install, Installation
 from tests.support.pages import block_with, section, unsaid
-from tests.support.vhost import body, task
+from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
+from tests.support.workers import ROOT
 
 #: Within which readiness has to tell of a fault, and the longest pause between two attempts of a worker's.
 RED_S = 5.0
@@ -232,6 +238,56 @@ def test_a_worker_works_without_health_if_it_cannot_or_shall_not_have_it(
     assert said is None or worker.lines(said)
     worker.sigterm()
     assert worker.wait() == 0
+
+
+def test_a_token_is_asked_of_this_machine_too_and_its_probes_may_be_open(install: Install) -> None:
+    shown = {"Authorization": f"Bearer {TOKEN}"}
+    for is_open in (False, True):
+        installation = install(worker={"http": {"token": TOKEN, "open_probes": is_open}})
+        health = Health(installation.worker())
+        for page in ("/livez", "/readyz", "/metrics"):
+            assert health.get(page, shown)[0] == 200
+            assert health.get(page)[0] == (200 if is_open and page != "/metrics" else 401), page
+            assert health.get(page, {"Authorization": "Bearer wrong"})[0] == health.get(page)[0]
+
+
+@pytest.mark.needs("/proc")
+@pytest.mark.parametrize("kept_in", ["environment", "file", "configuration"])
+def test_the_health_check_of_the_container_knows_the_token(kept_in: str, install: Install, tmp_path: Path) -> None:
+    variable, file = "GLASSRABBIT__WORKER__HTTP__TOKEN", tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    own = {"environment": {variable: TOKEN}, "file": {f"{variable}_FILE": str(file)}}.get(kept_in, {})
+    installation = install(**({} if own else {"worker": {"http": {"token": TOKEN}}}))
+    worker = installation.worker(ready=True, **own)
+
+    def check(environment: dict[str, str]) -> str | None:
+        source = (ROOT / "docker" / "healthy.py").read_text()
+        # This machine has other workers than this one; a container has not.
+        source = source.replace('Path("/proc").glob("[0-9]*")', f'[Path("/proc/{worker.pid}")]')
+        done = subprocess.run(
+            [sys.executable, "-IS", "-c", source], env=environment, capture_output=True, text=True, timeout=30
+        )
+        return done.stderr if done.returncode else None
+
+    environment = {**installation.environment, **own, "PYTHONPATH": str(ROOT)}
+    assert check(environment) is None
+    if own:
+        assert check({**environment, **dict.fromkeys(own, "")}) == "unauthorized\n"
+
+
+def test_status_shows_what_a_worker_has_done_that_asks_for_a_token(install: Install, vhost: Vhost) -> None:
+    installation = install(
+        worker={"http": {"token": TOKEN, "port": free_port()}},
+        broker={"management_url": vhost.broker.management.url},
+    )
+    installation.worker()
+    installation.caller().ask("note")
+
+    def done() -> bool:
+        shown = command(installation.environment, "broker", "status", "-o", "json")
+        return [worker["done"] for worker in json.loads(shown.out)["workers"]] == [1]
+
+    eventually(done, "the count of the worker")
 
 
 def test_a_worker_that_drains_lives_and_is_not_ready(installation: Installation) -> None:

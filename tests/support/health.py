@@ -6,6 +6,7 @@ import http.client
 import re
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,11 +31,11 @@ class Health:
         assert found is not None, worker.log
         self.host, self.port = found[1], int(found[2])
 
-    def get(self, path: str, within_s: float = _WITHIN_S) -> tuple[int, str]:
+    def get(self, path: str, headers: Mapping[str, str] = {}, within_s: float = _WITHIN_S) -> tuple[int, str]:
         """Status and text of a page."""
         link = http.client.HTTPConnection(self.host, self.port, timeout=within_s)
         try:
-            link.request("GET", path)
+            link.request("GET", path, headers=dict(headers))
             answer = link.getresponse()
             return answer.status, answer.read().decode()
         finally:

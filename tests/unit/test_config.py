@@ -311,7 +311,7 @@ WRONG_VALUES = [
     ("broker: {tls: {cafile: }}", "1:16: broker.tls.cafile: there is no such key. Did you mean ca_file?"),
     ("worker: {concurency: 3}", "1:10: worker.concurency: there is no such key. Did you mean concurrency?"),
     ("worker: {Concurrency: 3}", "1:10: worker.Concurrency: there is no such key. Did you mean concurrency?"),
-    ("worker: {zzz: }", "1:10: worker.zzz: there is no such key. The keys here are concurrency, grace_s, http."),
+    ("worker: {zzz: }", "1:10: worker.zzz: there is no such key. The keys here are concurrency, grace_s, "),
     ("worker: {concurrency: 0}", "1:10: worker.concurrency: 0 is too small. Use 1 or more."),
     ("worker: {grace_s: -0.1}", "1:10: worker.grace_s: -0.1 is too small. Use 0.0 or more."),
     ("wroker: ", "1:1: wroker: there is no such key. Did you mean worker?"),

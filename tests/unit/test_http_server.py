@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from http import HTTPStatus
 
 import pytest
@@ -31,8 +31,8 @@ PAGES: Pages = {"/hello": hello, "/big": big}
 
 
 @contextlib.asynccontextmanager
-async def serving(token: str | None = None) -> AsyncIterator[int]:
-    server = HttpServer(PAGES, token)
+async def serving(token: str | None = None, without_token: Collection[str] = ()) -> AsyncIterator[int]:
+    server = HttpServer(PAGES, token, without_token)
     url = await server.listen("127.0.0.1", 0)
     try:
         yield int(url.rpartition(":")[2])
@@ -51,9 +51,9 @@ async def said(port: int, request: bytes) -> bytes:
     return answer
 
 
-def ask(request: bytes, token: str | None = None) -> bytes:
+def ask(request: bytes, token: str | None = None, without_token: Collection[str] = ()) -> bytes:
     async def once() -> bytes:
-        async with serving(token) as port:
+        async with serving(token, without_token) as port:
             return await said(port, request)
 
     return run(once())
@@ -129,14 +129,26 @@ def test_an_unknown_page_names_the_known_ones() -> None:
         (("Authorization: Bearer None",), None, 401),
     ],
 )
-def test_from_another_machine_every_page_asks_for_the_token(
-    headers: tuple[str, ...], token: str | None, status: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("near", [True, False])
+def test_every_page_asks_everybody_for_the_token_whatever_the_address(
+    headers: tuple[str, ...], token: str | None, status: int, near: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "is_near", lambda _writer: False)
+    """A proxy on this machine, or beside it, speaks for whoever came to it."""
+    monkeypatch.setattr(http_server, "is_near", lambda _writer: near)
+    if token is None and near:
+        status = 200  # no token, and no other machine: nothing to ask for
 
     assert status_of(ask(get("/hello", *headers), token)) == status
     if status == 401:
         assert status_of(ask(get("/nowhere", *headers), token)) == status
+
+
+def test_a_page_that_is_open_asks_nobody_for_the_token_and_opens_no_other_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "is_near", lambda _writer: False)
+    for path, status in (("/hello", 200), ("/hello?x", 200), ("/big", 401), ("/hello/", 401), ("//hello", 401)):
+        assert status_of(ask(get(path), TOKEN, {"/hello"})) == status, path
 
 
 class _Peers(asyncio.StreamWriter):

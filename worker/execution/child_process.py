@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from broker.config.environment import URLS, WITHHELD
 from broker.console.start import command
 from broker.errors import ConfigError
 from worker.execution import child_protocol as frames
@@ -76,8 +77,11 @@ class Child:
         self._watch = asyncio.create_task(self._hang_up_when_gone())
 
     @classmethod
-    async def start(cls, setup: list[object]) -> Child:
-        """Start an interpreter and hand it its handlers. Raises ``ConfigError`` or ``ChildLost``."""
+    async def start(cls, setup: list[object], *, with_login: bool = False) -> Child:
+        """Start an interpreter and hand it its handlers; ``with_login``: with all of our environment.
+
+        Raises ``ConfigError`` or ``ChildLost``.
+        """
         ours, theirs = socket.socketpair()
         permits = Permits()
         with theirs, contextlib.ExitStack() as unless_started:
@@ -90,7 +94,7 @@ class Child:
                 # Standard output is for data; a handler's prints are not data of ours.
                 stdout=sys.stderr.fileno() if _has_descriptor() else None,
                 pass_fds=passed,
-                env=_without_login(os.environ),
+                env=None if with_login else _without_login(os.environ),
                 process_group=0,
             )
             unless_started.pop_all()
@@ -272,11 +276,13 @@ class Child:
 
 def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
     """For handlers, who have no business with the broker's password, or the token of the metrics."""
-    return {
+    kept = {
         name: value
         for name, value in environment.items()
-        if name != "BROKER_URL" and not name.upper().startswith(_SECRETS)
+        if name not in URLS and not name.upper().startswith(_SECRETS)
     }
+    # Else a handler that sends tasks would send them to whatever is on this machine.
+    return {**kept, WITHHELD: "1"} if any(map(environment.get, URLS)) else kept
 
 
 def _kill_group(leader: int) -> None:

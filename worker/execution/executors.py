@@ -93,4 +93,5 @@ def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Execut
         return ThreadExecutor(size, handlers, limits)
     if kind == "async":
         return AsyncExecutor(handlers, limits)
-    return ProcessExecutor(size, handlers, limits, handler_folders(settings))
+    with_login = settings.worker.handlers_get_login
+    return ProcessExecutor(size, handlers, limits, handler_folders(settings), with_login=with_login)

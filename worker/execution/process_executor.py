@@ -13,8 +13,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -47,9 +48,12 @@ SWEEP_S = 0.02
 class ProcessExecutor:
     """``size`` children, each with the handlers of ``handlers`` (``Call.handler`` → ``module:function``)."""
 
-    def __init__(self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str]) -> None:
+    def __init__(
+        self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str], *, with_login: bool = False
+    ) -> None:
+        """``with_login``: whether handlers are told the broker's URL."""
         self._size = size
-        self._setup: list[object] = [paths, handlers, asdict(limits)]
+        self._start = partial(Child.start, [paths, handlers, asdict(limits)], with_login=with_login)
         self._waiting: deque[list[Call]] = deque()
         self._children: list[Child] = []
         self._mean_s: dict[str, float] = {}
@@ -72,7 +76,7 @@ class ProcessExecutor:
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
-            starts = [group.create_task(_started(self._setup)) for _ in range(self._size)]
+            starts = [group.create_task(_started(self._start)) for _ in range(self._size)]
         results = [start.result() for start in starts]
         started = [result for result in results if isinstance(result, Child)]
         for result in results:
@@ -185,7 +189,7 @@ class ProcessExecutor:
         try:
             while not self._stopping:
                 try:
-                    self._add(await Child.start(self._setup))
+                    self._add(await self._start())
                     return
                 except (ConfigError, ChildLost, OSError) as error:
                     if not told:
@@ -209,10 +213,10 @@ def _by_handler(calls: list[Call]) -> list[list[Call]]:
     return [list(alike) for _, alike in groupby(calls, lambda call: call.handler)]
 
 
-async def _started(setup: list[object]) -> Child | ConfigError:
+async def _started(start: Callable[[], Awaitable[Child]]) -> Child | ConfigError:
     """A child, or why there is none, as a value: one failure must not leave its siblings unowned."""
     try:
-        return await Child.start(setup)
+        return await start()
     except ConfigError as error:
         return error
     except (ChildLost, OSError) as error:

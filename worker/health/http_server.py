@@ -1,8 +1,8 @@
 """A very small HTTP server: some pages, GET and HEAD, one request a connection.
 
 Everything has a bound: the size of a request, the time it may take together with its answer, how many are served
-at once. Whoever asks from another machine needs the token. No request, however wrong, ends more than its
-connection.
+at once. If there is a token, everybody has to show it: a proxy on this machine speaks for others. No request,
+however wrong, ends more than its connection.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -42,10 +42,12 @@ Pages = Mapping[str, Callable[[], Awaitable[Answer]]]
 class HttpServer:
     """Life: ``listen`` → ``close``."""
 
-    def __init__(self, pages: Pages, token: str | None) -> None:
-        """``token``: what a peer on another machine has to show; None: no such peer is served."""
+    def __init__(self, pages: Pages, token: str | None, without_token: Collection[str] = ()) -> None:
+        """``token``: what each peer has to show, but for pages ``without_token``; None: nobody is served who is
+        not on this machine."""
         self._pages = pages
         self._token = token
+        self._without_token = without_token
         self._server: asyncio.Server | None = None
         # Apart, so that no crowd from elsewhere keeps this machine from asking whether the worker is well.
         self._near: set[asyncio.StreamWriter] = set()
@@ -102,11 +104,13 @@ class HttpServer:
     async def _answer(
         self, method: bytes, target: str, headers: list[bytes], writer: asyncio.StreamWriter
     ) -> Answer:
-        if not (is_near(writer) or self._is_token(headers)):
+        path = target.partition("?")[0]
+        may_ask = is_near(writer) if self._token is None else self._is_token(headers)
+        if not may_ask and path not in self._without_token:
             return _error(HTTPStatus.UNAUTHORIZED)
         if method not in (b"GET", b"HEAD"):
             return _error(HTTPStatus.METHOD_NOT_ALLOWED)
-        page = self._pages.get(target.partition("?")[0])
+        page = self._pages.get(path)
         if page is None:
             return _error(HTTPStatus.NOT_FOUND, f": there are {', '.join(self._pages)}")
         return await page()

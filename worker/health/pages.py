@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("glassrabbit.worker")
 
+#: What may be opened to probes that can show no token. Never ``/metrics``.
+_PROBES = ("/livez", "/readyz")
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
@@ -35,7 +37,7 @@ async def serving(worker: Worker, settings: HttpSettings) -> AsyncIterator[None]
         yield
         return
     token = None if settings.token is None else settings.token.get_secret_value()
-    server = HttpServer(pages(worker), token)
+    server = HttpServer(pages(worker), token, _PROBES if settings.open_probes else ())
     try:
         log.info("health and metrics at %s", await _listen(server, settings))
     except OSError as error:
