@@ -50,7 +50,10 @@ SEED = 180
 WITHIN_S = 15.0
 
 READY_S = 60.0
+#: Nothing comes to an end for so long: then it never will.
 DRAIN_S = 12.0
+#: What moves for ever, by a bug, is given up after so long.
+LONGEST_S = 90.0
 #: Beyond what a process may take to end: so much later on a loaded machine.
 LAST_WORDS_S = 20.0
 #: Nothing waits and nothing is held for so long: then nothing is on its way either.
@@ -237,12 +240,15 @@ class Stage:
         return check(records.read(self._ledgers))
 
     def _comes_to_rest(self) -> bool:
-        deadline, still_since = time.monotonic() + DRAIN_S, time.monotonic()
+        began = still_since = changed = time.monotonic()
+        before = None
         names = [queue.name for queue in topology_of(self.settings).queues if queue.name not in DEAD]
         with self.vhost.connection() as connection:
             channel = connection.channel()
-            while time.monotonic() < deadline:
+            while time.monotonic() < changed + DRAIN_S and time.monotonic() < began + LONGEST_S:
                 waiting = sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
+                if (waiting, self.witness.held) != before:
+                    before, changed = (waiting, self.witness.held), time.monotonic()
                 if waiting or self.witness.held:
                     still_since = time.monotonic()
                 elif time.monotonic() > still_since + REST_S:

@@ -1,7 +1,7 @@
 """The checker of the campaign is not blind: each planted bug is caught by name, and only the bug trips it.
 
-Several stages are played at a time, each in a vhost of its own; a test waits for its own. What happens on them
-stands in ``tests.chaos.scenario``; ``python -m tests.chaos.mutant --list`` shows the bugs.
+Several stages are played at a time, each in a vhost of its own, and nothing beside them; a test waits for its own.
+What happens on them stands in ``tests.chaos.scenario``; ``python -m tests.chaos.mutant --list`` shows the bugs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AT_ONCE = 6
 #: All of them, on a machine that does other things as well.
 WITHIN_S = 900
 
-pytestmark = pytest.mark.timeout(WITHIN_S)
+pytestmark = [pytest.mark.timeout(WITHIN_S), pytest.mark.alone, pytest.mark.xdist_group("mutants")]
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,7 @@ def test_ctrl_c_ends_a_command_promptly_with_130(install: Install, words: list[s
     assert (ended.code, ended.out, ended.err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.alone
 @pytest.mark.every_broker
 def test_the_workload_runs_side_by_side_and_the_table_shows_both_workers(install: Install) -> None:
     # Each takes long enough for the start of a process to be of no account.

@@ -17,6 +17,7 @@ COUNT = 200
 LATE_S = 1.0
 
 
+@pytest.mark.alone
 @pytest.mark.every_broker
 def test_200_random_delays_are_never_early_and_hardly_ever_a_second_late(installation: Installation) -> None:
     chance = random.Random(7)

@@ -146,6 +146,7 @@ def test_what_the_broker_could_not_keep_is_refused_before_anything_is_sent(insta
     assert caller.dispatcher.generation == 1
 
 
+@pytest.mark.alone
 @pytest.mark.every_broker
 def test_a_delayed_call_is_never_early_and_hardly_late(installation: Installation) -> None:
     installation.worker()

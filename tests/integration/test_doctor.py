@@ -160,6 +160,7 @@ def doctor(environment: dict[str, str], *words: str) -> Ended:
     return command(environment, "broker", "doctor", *words)
 
 
+@pytest.mark.alone
 @pytest.mark.every_broker
 def test_all_is_ok_where_all_is_well_in_less_than_three_seconds(install: Install, vhost: Vhost) -> None:
     installation = install(broker={"management_url": vhost.broker.management.url}, mailboxes=["results"])

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dispatcher.load_test.plan import Part, Plan
 from dispatcher.load_test.run import run_load
 from tests.integration.test_readme import assert_printed, run_block
@@ -27,6 +29,7 @@ def load(installation: Installation, *words: str, **further: str) -> Ended:
     return command({**installation.environment, **further}, "dispatcher", "load", *words)
 
 
+@pytest.mark.alone
 def test_latencies_are_those_of_an_independent_timer(installation: Installation) -> None:
     """One after the other, so another process may slow down either of them: once in three they have to agree."""
     installation.worker()
@@ -61,6 +64,7 @@ def _seen(installation: Installation) -> list[float]:
     return [seen["latency_ms"][f"p{percent}"] for percent in PERCENTS]
 
 
+@pytest.mark.alone
 def test_a_worker_that_stands_still_shows_in_the_percentiles(installation: Installation) -> None:
     worker = installation.worker()
     plan = Plan(

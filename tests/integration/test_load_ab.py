@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.integration.test_readme import assert_printed, run_block
 from tests.support.commands import Ended, Running, command
 from tests.support.hostile_memory import family
@@ -27,11 +29,13 @@ def running(installation: Installation, *words: str) -> Running:
     return Running(installation.environment, "dispatcher", "load", "ab", *words)
 
 
+@pytest.mark.alone
 def test_prefetch_1_against_50_is_shown_to_be_slower_as_on_the_page(vhost: Vhost, tmp_path: Path) -> None:
     block = block_with(section("docs/scaling.md", "Two configurations"), "console", "load ab")
     assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
 
 
+@pytest.mark.alone
 def test_the_same_configuration_twice_shows_no_difference(installation: Installation) -> None:
     """One test in ten may show one by chance: once in three it must not."""
     words = ("--task", "echo", "-n", "100", "--rounds", "7", "-o", "json")

@@ -16,6 +16,7 @@ LIMIT_BYTES_PER_TASK = 70
 _WITHIN_S = 400
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(_WITHIN_S + 30)
 @pytest.mark.parametrize(
     ("tasks", "batch"),

@@ -127,6 +127,7 @@ def test_up_keeps_its_number_renews_and_stops_without_losing_a_task(
         assert installation.vhost.ready("queue_a") == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("plan", [SMALL, pytest.param(Plan(), marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_workers_follow_a_spike_up_and_down_lose_nothing_and_leave(
     vhost: Vhost, tmp_path: Path, plan: Plan

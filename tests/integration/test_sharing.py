@@ -68,6 +68,7 @@ def test_large_results_and_thousands_of_small_ones_do_not_starve_each_other_or_t
     assert worker.lines("link down") == []
 
 
+@pytest.mark.alone
 def test_workers_share_batches_that_are_sized_by_the_time_of_their_tasks(
     install: Callable[..., Installation],
 ) -> None:

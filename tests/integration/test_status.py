@@ -115,6 +115,7 @@ def agreeing(crowd: Installation, waiting: int) -> tuple[dict[str, Any], list[fl
     return shown, walls
 
 
+@pytest.mark.alone
 def test_ten_workers_and_what_waits_for_them_are_shown_as_they_are(crowd: Installation) -> None:
     used_s = cpu_s()
     shown, walls = agreeing(crowd, WAITING)
@@ -241,6 +242,7 @@ def placeless(text: str) -> str:
     return re.sub(r"rabbit@[\w.-]+:", "rabbit@host:", "\n".join(lines))
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_fifty_thousand_tasks_are_shown_in_less_than_a_second(crowd: Installation) -> None:
     fill(crowd.vhost, MANY - WAITING)

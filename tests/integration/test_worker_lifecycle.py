@@ -14,6 +14,7 @@ from tests.support.waiting import eventually
 START_S = 1.0
 
 
+@pytest.mark.alone
 @pytest.mark.every_broker
 def test_a_worker_consumes_within_a_second_of_its_start(installation: Installation) -> None:
     """The best of three starts: what else the machine does can only make one slower."""

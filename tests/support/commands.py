@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
 
-from tests.support.workers import ROOT
+from tests.support.waiting import patiently
+from tests.support.workers import ROOT, ends
 
 _WITHIN_S = 30.0
 
@@ -64,11 +66,18 @@ def _run(words: list[str], environment: Mapping[str, str], stdin: str | bytes, w
         start_new_session=True,
     )
     with process:
-        try:
-            out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, within_s)
-        except subprocess.TimeoutExpired:
+        inputs = [stdin.encode() if isinstance(stdin, str) else stdin]
+
+        def communicate(for_s: float) -> tuple[bytes, bytes] | None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(inputs.pop() if inputs else None, for_s)
+            return None
+
+        ended = patiently(communicate, within_s)
+        if ended is None:
             os.killpg(process.pid, signal.SIGKILL)
-            raise
+            raise subprocess.TimeoutExpired(words, within_s)
+        out, err = ended
     return Ended(process.returncode, out.decode(), err.decode(), time.monotonic() - started_s)
 
 
@@ -129,7 +138,7 @@ class Running:
     def lines(self, count: int, within_s: float = _WITHIN_S) -> list[str]:
         """What it has written to standard output, once that is at least ``count`` lines."""
         with self._news:
-            came = self._news.wait_for(lambda: len(self._out) >= count, within_s)
+            came = patiently(lambda for_s: self._news.wait_for(lambda: len(self._out) >= count, for_s), within_s)
             assert came, f"not {count} lines within {within_s:g} s: {self._out} {self._err}"
             return list(self._out)
 
@@ -141,7 +150,8 @@ class Running:
 
     def wait(self, within_s: float = _WITHIN_S) -> Ended:
         """Wait for its end."""
-        code = self._process.wait(within_s)
+        patiently(lambda for_s: ends(self._process, for_s), within_s)
+        code = self._process.wait(0)
         for reader in self._readers:
             reader.join(within_s)
         return Ended(code, "".join(self._out), "".join(self._err), time.monotonic() - self._started_s)

@@ -12,12 +12,13 @@ import yaml
 from broker.amqp.connection import connect
 from broker.config import loader as config
 from broker.config.settings import Settings
+from broker.errors import ConnectionLost, Unreachable
 from broker.topology.declare import declare
 from broker.topology.model import topology_of
 from tests.support.caller import Caller
 from tests.support.journal import Journal
 from tests.support.vhost import Vhost
-from tests.support.waiting import run
+from tests.support.waiting import insist, run
 from tests.support.workers import WorkerProcess, environment
 
 _HANDLERS = "tests.support.handlers"
@@ -83,7 +84,7 @@ class Installation:
 
     def caller(self) -> Caller:
         """A dispatcher, connected."""
-        return self._cleanup.enter_context(Caller(self.settings))
+        return insist(lambda: self._cleanup.enter_context(Caller(self.settings)), Unreachable, ConnectionLost)
 
     def journal(self) -> Journal:
         """An empty journal."""
@@ -107,11 +108,13 @@ def make_topology(settings: Settings) -> None:
     """Make the topology of a configuration, or what is missing of it."""
 
     async def make() -> None:
-        connection = await connect(settings.broker.endpoints[0], name="test declare", heartbeat_s=30, timeout_s=10)
-        await declare(connection, topology_of(settings))
-        await connection.close()
+        connection = await connect(settings.broker.endpoints[0], name="test declare", heartbeat_s=30, timeout_s=30)
+        try:
+            await declare(connection, topology_of(settings))
+        finally:
+            await connection.close()
 
-    run(make())
+    insist(lambda: run(make(), within_s=60), Unreachable, ConnectionLost)
 
 
 #: Makes an installation; keywords change its configuration.

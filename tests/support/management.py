@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
+
+from tests.support.waiting import eventually
+
+#: Of one answer, and of the end of what is asked again: under load a vhost with many queues takes long to delete.
+_ANSWER_S, _PATIENCE_S = 60.0, 180.0
 
 
 class ManagementError(Exception):
@@ -27,10 +33,10 @@ class Management:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def request(self, method: str, *path: str, body: object = None) -> Any:
+    def request(self, method: str, *path: str, body: object = None, within_s: float = _ANSWER_S) -> Any:
         """Call ``/api/PATH/…``; each part is quoted, so a vhost may be named ``/``. None for an empty answer."""
         login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        link = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        link = http.client.HTTPConnection(self.host, self.port, timeout=within_s)
         try:
             link.request(
                 method,
@@ -52,7 +58,7 @@ class Management:
     def answers(self) -> bool:
         """Whether it is up: it refuses, then answers 500, for a second or two after AMQP is there."""
         try:
-            self.get("overview")
+            self.request("GET", "overview", within_s=5)
         except (OSError, http.client.HTTPException, ManagementError):
             return False
         return True
@@ -66,7 +72,14 @@ class Management:
         self.request("PUT", "permissions", name, self.user, body=everything)
 
     def remove_vhost(self, name: str) -> None:
-        self.request("DELETE", "vhosts", name)
+        """Until it is gone: one that is not answered in time may have been heard."""
+
+        def is_gone() -> bool:
+            with contextlib.suppress(OSError, http.client.HTTPException, ManagementError):
+                self.request("DELETE", "vhosts", name)
+            return name not in [vhost["name"] for vhost in self.get("vhosts")]
+
+        eventually(is_gone, f"the end of vhost {name}", _PATIENCE_S)
 
     def add_user(self, name: str, password: str, vhost: str, permissions: dict[str, str]) -> None:
         """A user of one vhost; ``permissions`` has configure, write and read."""

@@ -17,6 +17,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from protocol.dead_letter import Why, why
 from protocol.names import APP_ID, CONTENT_TYPE, dead_queue, new_id
 from tests.support.brokers import Broker
+from tests.support.waiting import patiently
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,20 @@ class Vhost:
 
     def messages(self, queue: str, count: int = 1, within_s: float = 15.0) -> list[Letter]:
         """Take ``count`` messages out of ``queue``, in order, as soon as they are there."""
-        deadline = time.monotonic() + within_s
         letters: list[Letter] = []
         with self.channel() as channel:
             channel.basic_qos(prefetch_count=count)
-            while len(letters) < count:
-                left_s = deadline - time.monotonic()
-                assert left_s > 0, (
-                    f"{len(letters)} of {count} messages in {queue} within {within_s:g} s: {letters}"
-                )
-                method, properties, body = next(channel.consume(queue, inactivity_timeout=left_s))
-                if method is not None and body is not None:
-                    letters.append(Letter(method.exchange, method.routing_key, properties, body))
-                    channel.basic_ack(method.delivery_tag)
+
+            def take(for_s: float) -> bool:
+                deadline = time.monotonic() + for_s
+                while len(letters) < count and (left_s := deadline - time.monotonic()) > 0:
+                    method, properties, body = next(channel.consume(queue, inactivity_timeout=left_s))
+                    if method is not None and body is not None:
+                        letters.append(Letter(method.exchange, method.routing_key, properties, body))
+                        channel.basic_ack(method.delivery_tag)
+                return len(letters) == count
+
+            assert patiently(take, within_s), f"{len(letters)} of {count} messages in {queue}: {letters}"
             channel.cancel()
         return letters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from tests.support.waiting import patiently
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +70,7 @@ class WorkerProcess:
             return sum(text in line for line in self._lines) >= count
 
         with self._news:
-            self._news.wait_for(lambda: self._ended or is_there(), within_s)
+            patiently(lambda for_s: self._news.wait_for(lambda: self._ended or is_there(), for_s), within_s)
             found = is_there()
         assert found, f"the worker did not say {text!r} within {within_s:g} s:\n{self.log}"
 
@@ -84,10 +87,10 @@ class WorkerProcess:
 
     def wait(self, within_s: float = _END_S) -> int:
         """Its exit code, once it has ended."""
-        try:
-            code = self._process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the worker did not end within {within_s:g} s:\n{self.log}") from None
+        assert patiently(lambda for_s: ends(self._process, for_s), within_s), (
+            f"the worker did not end within {within_s:g} s:\n{self.log}"
+        )
+        code = self._process.wait()
         self._reader.join(_LAST_WORDS_S)
         return code
 
@@ -108,6 +111,13 @@ class WorkerProcess:
         with self._news:
             self._ended = True
             self._news.notify_all()
+
+
+def ends(process: subprocess.Popen[Any], within_s: float) -> bool:
+    """Whether it has ended by then."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(within_s)
+    return process.poll() is not None
 
 
 def environment(config: Path, url: str, **further: str) -> dict[str, str]:
