@@ -1,4 +1,4 @@
-"""``python -m worker QUEUE…``: a worker until SIGTERM or Ctrl-C."""
+"""``python -m worker QUEUE…``: a worker until SIGTERM, SIGHUP or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from broker.console.options import config_option, log_format_option, names_of, t
 from worker.scaling.autoscale_command import autoscale
 from worker.scaling.scale_command import scale
 from worker.scaling.up_command import up
+from worker.stops import heeded
 
 COMMANDS = {"up": up, "scale": scale, "autoscale": autoscale}
 
@@ -57,7 +58,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @version_option
 @told
 def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
-    """Run the tasks of QUEUE..., until SIGTERM or Ctrl-C.
+    """Run the tasks of QUEUE..., until SIGTERM, Ctrl-C or the end of the terminal.
 
     The first signal lets what runs finish and gives the rest back; a second one stops at once. Says `ready` on
     standard error once it consumes. Exits with 0 when stopped, 78 if the configuration is wrong.
@@ -69,7 +70,8 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     # Only noted until there is something to stop: what is raised here may be swallowed, since Python calls back in
     # the middle of imports, and passes over what these callbacks raise.
     told: list[signal.Signals] = []
-    signal.signal(signal.SIGTERM, lambda *_: told.append(signal.SIGTERM))
+    for number in heeded():
+        signal.signal(number, lambda number, _frame: told.append(signal.Signals(number)))
 
     from broker.config.loader import load
     from broker.console import logs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from broker.console import gc_tuning as garbage
 from worker.execution.executors import Executors
 from worker.execution.handler_folders import add_to_path, handler_folders, warn_of_clashes
 from worker.health.pages import serving
+from worker.stops import Stop, Stops, heeded
 
 if TYPE_CHECKING:
     from worker.worker import Worker
@@ -25,21 +27,22 @@ READINESS_S = 1.0
 
 
 async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signals]) -> None:
-    """Work until SIGTERM or SIGINT; those in ``told`` came before. Raises ``ConfigError``."""
+    """Work until SIGTERM, SIGINT or SIGHUP; those in ``told`` came before. Raises ``ConfigError``."""
     folders = handler_folders(settings)
     warn_of_clashes(folders)
     add_to_path(folders)
     executors = Executors(settings, queues)
     worker: Worker | None = None
+    stops = Stops()
 
     def hear(number: signal.Signals) -> None:
         if worker is None:
             told.append(number)
         else:
-            _on_signal(worker, number)
+            _on_signal(worker, number, stops)
 
     # One for all of the time: a signal that the loop has taken and not yet told would go to the one that was.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heeded():
         asyncio.get_running_loop().add_signal_handler(number, hear, number)
     executors.begin()
     # Children load their handlers while this process loads what speaks AMQP.
@@ -52,7 +55,7 @@ async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signa
             endpoint,
         )
     for number in told:
-        _on_signal(worker, number)
+        _on_signal(worker, number, stops)
     announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))
     try:
         async with serving(worker, settings.worker.http):
@@ -85,10 +88,11 @@ async def _announce(worker: Worker, concurrency: int) -> None:
             told = problem
 
 
-def _on_signal(worker: Worker, number: signal.Signals) -> None:
-    if worker.is_draining:
-        log.warning("%s again: stopping at once, everything unfinished goes back", number.name)
-        worker.abort()
-    else:
-        log.info("%s: finishing what runs (again: stop at once)", number.name)
-        worker.drain()
+def _on_signal(worker: Worker, number: signal.Signals, stops: Stops) -> None:
+    match stops.hear(number, time.monotonic()):
+        case Stop.FINISH:
+            log.info("%s: finishing what runs (again: stop at once)", number.name)
+            worker.drain()
+        case Stop.AT_ONCE:
+            log.warning("%s again: stopping at once, everything unfinished goes back", number.name)
+            worker.abort()

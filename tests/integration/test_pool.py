@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.support.processes import is_running
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
+from worker.stops import SAME_S
 
 #: Executed below.
 PAGE = "docs/workers.md"
@@ -56,6 +58,8 @@ class Pool(WorkerProcess):
         if self.is_alive:
             self.sigterm()
             self.wait_for("SIGTERM: ", START_S)
+            # What comes at once is the first one once more.
+            time.sleep(SAME_S)
             self.sigterm()
             self.wait(START_S)
         self.stop()

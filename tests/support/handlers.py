@@ -146,6 +146,14 @@ def bear_and_hold(journal: str) -> None:
     grandchild.wait()
 
 
+def keep_the_lock(journal: str, count: int = 2_000_000_000) -> None:
+    """Start a process that would live for long, note both, and be for a minute where no other thread of this one
+    can run."""
+    grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    note(journal, grandchild=grandchild.pid)
+    sum(range(count))
+
+
 async def async_echo(value: Any = None, journal: str | None = None) -> Any:
     await asyncio.sleep(0)
     return echo(value, journal)

@@ -38,6 +38,7 @@ _NAMES = (
     "hold",
     "bear_and_hold",
     "fork_and_crash",
+    "keep_the_lock",
 )
 
 

@@ -36,6 +36,7 @@ class WorkerProcess:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
         self._lines: list[str] = []
         self._ended = False

@@ -3,11 +3,12 @@
 Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for permits →
 gets the handlers → says that it is ready, or why not → a permit, the call that it is for, its outcome → ends when
 the permits do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
-pipe ends, and so does this process with all that its handlers started.
+pipe ends, and so does this process with all of its group, where what its handlers start belongs.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -33,11 +34,12 @@ READY = "ready"
 BROKEN = "broken"
 #: Outcomes of a batch wait here for each other, at most so long.
 FLUSH_S = 0.005
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(descriptors: Sequence[str]) -> None:
     """Run the tasks that come by the first of these descriptors, each with a permit that comes by the second."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_stops_to_the_worker()
     to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
     _end_with_parent()
     pair, permits = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
@@ -132,12 +134,50 @@ def _next(incoming: BinaryIO) -> Any:
     return frames.unpack(incoming.read(size))
 
 
+def _leave_stops_to_the_worker() -> None:
+    """What tells a worker to stop may reach its children as well, and the worker lets what runs finish.
+
+    They are heard and passed over, not ignored: what a handler starts would ignore them too.
+    """
+    usual = {number: signal.getsignal(number) for number in _STOPS}
+    forking = threading.local()
+
+    def before_fork() -> None:
+        # A fork may be told to end before it is as usual.
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+
+    def after_fork() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
+
+    def in_fork() -> None:
+        for number, meaning in usual.items():
+            if signal.getsignal(number) is _pass_over:
+                signal.signal(number, meaning)
+        after_fork()
+
+    for number, meaning in usual.items():
+        if meaning is not signal.SIG_IGN:
+            signal.signal(number, _pass_over)
+            signal.siginterrupt(number, False)
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=in_fork)
+
+
+def _pass_over(_number: int, _frame: object) -> None:
+    return
+
+
 def _end_with_parent() -> None:
     """Watch the pipe on a copy of standard input; handlers see an empty input instead."""
     lifeline = os.dup(0)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
+    if sys.platform == "linux":
+        # The kernel itself ends the group, also while a handler keeps Python's lock:
+        # https://man7.org/linux/man-pages/man2/F_SETOWN.2const.html, F_SETSIG.2const.html
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
     def watch() -> None:
         os.read(lifeline, 1)

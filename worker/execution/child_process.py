@@ -53,8 +53,11 @@ class InHand(NamedTuple):
 class Child:
     """One child process. Replaced, never repaired."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pair: socket.socket, permits: Permits) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, lifeline: int, pair: socket.socket, permits: Permits
+    ) -> None:
         self.process = process
+        self._lifeline = lifeline
         self._pair = pair
         self._permits = permits
         self._loop = asyncio.get_running_loop()
@@ -84,13 +87,15 @@ class Child:
         """
         ours, theirs = socket.socketpair()
         permits = Permits()
-        with theirs, contextlib.ExitStack() as unless_started:
+        lifeline_end, lifeline = os.pipe()
+        with theirs, os.fdopen(lifeline_end), contextlib.ExitStack() as unless_started:
             unless_started.callback(ours.close)
             unless_started.callback(permits.close)
+            unless_started.callback(os.close, lifeline)
             passed = (theirs.fileno(), permits.theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 *command("worker.execution.child_main", *map(str, passed)),
-                stdin=asyncio.subprocess.PIPE,
+                stdin=lifeline_end,
                 # Standard output is for data; a handler's prints are not data of ours.
                 stdout=sys.stderr.fileno() if _has_descriptor() else None,
                 pass_fds=passed,
@@ -98,7 +103,7 @@ class Child:
                 process_group=0,
             )
             unless_started.pop_all()
-        child = cls(process, ours, permits)
+        child = cls(process, lifeline, ours, permits)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 state, *problems = await child._ask(frames.pack(setup))
@@ -226,6 +231,7 @@ class Child:
     async def _hang_up_when_gone(self) -> None:
         """The end of the process ends the conversation, even if a fork of it holds its end of the pair."""
         await self.process.wait()
+        os.close(self._lifeline)
         if not self.is_lost:
             # First what it said before it ended.
             self._read()
@@ -245,12 +251,9 @@ class Child:
         return await self.process.wait()
 
     async def stop(self) -> None:
-        """Let an idle child end by itself; kill it if it does not."""
+        """Let an idle child end by itself; kill it if it does not, and in any case what its handlers started."""
         self._retire()
-        try:
-            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
-        except TimeoutError:
-            await self.kill()
+        await self.fate()
 
     def _retire(self) -> None:
         if not self.is_lost:

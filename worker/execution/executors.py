@@ -59,11 +59,12 @@ class Executors:
         self.begin()
         started: asyncio.Future[Any] = asyncio.gather(*self._starts)
         await asyncio.wait({told, started}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
+        if not told.done():
             started.result()
             return True
+        # What told this worker to stop may have reached a child that was about to start.
         started.cancel()
-        await asyncio.gather(*self._starts, return_exceptions=True)
+        await asyncio.gather(started, *self._starts, return_exceptions=True)
         return False
 
     async def stop(self) -> None:

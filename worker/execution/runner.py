@@ -9,11 +9,12 @@ from typing import Protocol
 
 from broker.config.settings import Settings
 from broker.metrics import Family
+from protocol.errors import ErrorCode
 from worker.context import Current
 from worker.execution.breaker_gate import Guards, Kept
 from worker.execution.executor import Executor, SeriesExecutor
 from worker.execution.handler import Call, Ran, Series, fallback_of
-from worker.execution.outcome import Outcome
+from worker.execution.outcome import Failed, Outcome
 from worker.execution.slots import Slots
 from worker.failpoint import failpoint
 from worker.intake.ledger import Running
@@ -161,6 +162,9 @@ class Runs:
         self._slots.release()
         if self._stopped:
             return
+        if self._draining and isinstance(outcome, Failed) and outcome.code is ErrorCode.WORKER_LOST:
+            # Whatever stops this worker has ended its child as well: the task was interrupted, it did not fail.
+            outcome = None
         if outcome is None:
             self._guards.forget(running)
             self._put_back(running)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.console.options import config_option, log_format_option, told
+from worker.stops import Stop, Stops, has_terminal, heeded
 
 if TYPE_CHECKING:
     from broker.config.settings import Settings
@@ -56,8 +57,8 @@ def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int
     """Keep N local workers of each QUEUE alive, until SIGTERM or Ctrl-C.
 
     A worker that ends is started again, later each time. SIGHUP replaces all of them, one by one, each when its
-    successor is ready. The first signal to stop lets what runs finish within worker.grace_s; a second one stops at
-    once, and what is unfinished goes back.
+    successor is ready; but the end of the terminal is a stop. The first signal to stop lets what runs finish
+    within worker.grace_s; a second one stops at once, and what is unfinished goes back.
     """
     import os
 
@@ -85,20 +86,25 @@ def worker_options(config: str | None, concurrency: int | None) -> list[str]:
 
 
 async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Do ``work`` until it ends, or until SIGTERM or SIGINT; then let the workers go. SIGHUP replaces them."""
+    """Do ``work`` until it ends, or until SIGTERM or SIGINT; then let the workers go. SIGHUP replaces them, unless
+    it is the end of our terminal."""
     loop = asyncio.get_running_loop()
-    told, rolls = asyncio.Event(), set[asyncio.Task[None]]()
+    told, rolls, stops = asyncio.Event(), set[asyncio.Task[None]](), Stops()
+    minds_terminal = signal.SIGHUP in heeded() and has_terminal()
 
     def on_stop(number: signal.Signals) -> None:
-        if told.is_set():
-            log.warning("%s again: stopping at once", number.name)
-            workers.abort()
-        else:
-            log.info("%s: %s", number.name, workers.at_stop)
-            told.set()
+        match stops.hear(number, loop.time()):
+            case Stop.FINISH:
+                log.info("%s: %s", number.name, workers.at_stop)
+                told.set()
+            case Stop.AT_ONCE:
+                log.warning("%s again: stopping at once", number.name)
+                workers.abort()
 
     def on_hangup() -> None:
-        if not told.is_set() and not rolls:
+        if minds_terminal and not has_terminal():
+            on_stop(signal.SIGHUP)
+        elif not told.is_set() and not rolls:
             roll = asyncio.create_task(workers.roll())
             rolls.add(roll)
             roll.add_done_callback(rolls.discard)
