@@ -28,13 +28,7 @@ class Steadfast(logging.Logger):
     """A logger of ours, which a module of handlers does not silence: Django's ``dictConfig`` disables every logger
     that is there already."""
 
-    @property
-    def disabled(self) -> bool:
-        return False
-
-    @disabled.setter
-    def disabled(self, _: bool) -> None:
-        return
+    disabled = property(lambda _: False, lambda _, __: None)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         """``logging.disable`` is for the others."""

@@ -96,11 +96,14 @@ ON_A_LOOP: list[Asked] = [
     ("stop_the_loop", {}, "stopped"),
     ("cancel_itself", {}, "cancelled"),
 ]
+ON_A_LOOP_OF_ITS_OWN: list[Asked] = [("lend_its_loop", {}, "lent"), ("close_the_loop", {}, "closed")]
 
 
 @pytest.mark.parametrize("kind", FLAVOURS)
 def test_whatever_a_handler_does_the_next_one_is_run_by_the_same_process(install: Install, kind: str) -> None:
     asked = [(f"{name}{flavour}", given, end) for flavour in FLAVOURS[kind] for name, given, end in ODD]
+    if kind != "async":
+        asked += ON_A_LOOP + ON_A_LOOP_OF_ITS_OWN
     asked += [*ON_A_LOOP, *ON_A_LOOP]
     installation = rude(install, kind, *{name for name, _, _ in asked}, concurrency=1, retries=1)
     worker, caller = installation.worker(), installation.caller()

@@ -193,6 +193,21 @@ async def stop_the_loop() -> str:
     return "stopped"
 
 
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
+async def lend_its_loop() -> str:
+    _loops.append(asyncio.get_running_loop())
+    return "lent"
+
+
+def close_the_loop() -> str:
+    """That of another handler, which does not run now."""
+    _loops.pop().close()
+    _clients.clear()
+    return "closed"
+
+
 async def cancel_itself() -> str:
     task = asyncio.current_task()
     assert task is not None

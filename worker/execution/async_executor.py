@@ -6,7 +6,6 @@ A time limit cancels a coroutine, at its next await; the waiting for it ends at 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
@@ -17,9 +16,8 @@ from protocol.codec import Encoder
 from protocol.limits import Limits
 from worker.execution.handler import Call, Handler, run_async
 from worker.execution.outcome import Outcome
+from worker.execution.place import report_left_behind
 from worker.execution.thread_executor import SWEEP_S, Outcomes, load_all, timed_out
-
-log = logging.getLogger("glassrabbit.handler")
 
 
 class Coroutine:
@@ -111,8 +109,8 @@ class AsyncExecutor:
         while not self._stopping:
             try:
                 self._theirs.run_forever()
-            except BaseException:
-                log.warning("what a handler left behind on its event loop raised", exc_info=True)
+            except BaseException:  # noqa: BLE001 - what a handler left behind raised
+                report_left_behind()
 
     def _begin(self) -> None:
         """In the other loop: begin what was submitted since it was last woken."""

@@ -27,7 +27,7 @@ NUMBERS = 1 << 32
 
 
 class Garbled(Exception):
-    """What came from a child is no answer of its."""
+    """What came from a child is no answer."""
 
 
 def pack(value: object) -> bytes:

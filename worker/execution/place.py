@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from protocol.codec import Encoder
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("glassrabbit.handler")
 
 T = TypeVar("T")
+
+
+def report_left_behind() -> None:
+    """That what a handler left behind on its event loop raises the exception that is being handled."""
+    with suppress(Exception):
+        log.warning("what a handler left behind on its event loop raised", exc_info=True)
 
 
 class Place:
@@ -33,8 +40,8 @@ class Place:
         """
         import asyncio
 
-        if self._runner is None:
-            # By a factory, so that nobody else gets this loop from ``get_event_loop``, and closes it.
+        if self._runner is None or self._runner.get_loop().is_closed():
+            # By a factory, so that nobody else gets this loop from ``get_event_loop``.
             self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         # Not by the task's result: a handler may have cancelled its own task.
         results: list[T] = []
@@ -47,9 +54,9 @@ class Place:
         while not task.done():
             try:
                 loop.run_until_complete(task)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - what a handler left behind raised
                 if not task.done():
-                    log.warning("what a handler left behind on its event loop raised", exc_info=True)
+                    report_left_behind()
         return results[0]
 
     def close(self) -> None:
