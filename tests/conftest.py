@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ _FIXTURE = "broker"
 _PATIENCE = 3
 #: Random examples of a property, by tier.
 _EXAMPLES = {"quick": 15, "standard": 100, "long": 1000}
+#: Of an object, as ``repr`` shows it.
+_ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 #: What a run with CI set must not go without.
 _MUST_BE_HERE = ("engine", "rabbitmq-server")
 
@@ -163,6 +166,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if "CI" in os.environ and (lacking := [need for need in _MUST_BE_HERE if need in session.lacking]):
         raise pytest.UsageError(f"with CI set the tests must have: {', '.join(lacking)}")
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    if unstable := [item.nodeid for item in items if _ADDRESS.search(item.nodeid)]:
+        raise pytest.UsageError(f"each process would name these tests otherwise; give them ids: {unstable}")
     if hasattr(config, "workerinput"):
         for item in kept:
             _place_among_others(item)

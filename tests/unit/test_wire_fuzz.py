@@ -1,11 +1,7 @@
-"""The same bytes, cut anywhere, to pika's reader and to ours: their users must see the same.
-
-``GLASSRABBIT_FUZZ`` in the environment is the number of streams for each test, for a longer run.
-"""
+"""The same bytes, cut anywhere, to pika's reader and to ours: their users must see the same."""
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from typing import Any
 
@@ -16,10 +12,7 @@ from pika import frame, spec
 from broker.amqp.pika_connection import Wire
 from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
-STREAMS = int(os.environ.get("GLASSRABBIT_FUZZ", "80"))
-fuzzed = settings(
-    max_examples=STREAMS, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+fuzzed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 texts = st.sampled_from(["", "task_a", "amq.rabbitmq.reply-to.x", "ü" * 20, "0f8fad5bd9cb469fa16570867728950e"])
 values = st.recursive(
