@@ -47,18 +47,27 @@ def main() -> str | None:
 
 
 def worker_processes() -> list[Path]:
-    """``python -m worker`` or ``glassrabbit worker``, and the init that started it; not the children."""
+    """``python -m worker`` or ``glassrabbit worker``, and the init that started it; not the children, nor what
+    other containers run that share the numbers of their processes with this one."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            if _WORKER.search((process / "cmdline").read_bytes()):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended meanwhile, or not ours
+            if _WORKER.search((process / "cmdline").read_bytes()) and files(process) == files(Path("/proc/self")):
                 found.append(process)
     return found
 
 
+def files(process: Path) -> str:
+    """The namespace of the files that a process sees: each container has its own."""
+    return os.readlink(process / "ns" / "mnt")
+
+
 def sockets(process: Path) -> set[str]:
     """The inodes of the sockets that a process holds."""
-    links = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
+    links = []
+    for descriptor in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(descriptor))
     return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
 
 

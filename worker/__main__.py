@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from broker.console.options import config_option, log_format_option, names_of, told, version_option
+from worker.init import be_init
 from worker.scaling.autoscale_command import autoscale
 from worker.scaling.scale_command import scale
 from worker.scaling.up_command import up
@@ -29,6 +30,7 @@ class WithCommands(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
+        be_init()
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

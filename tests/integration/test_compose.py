@@ -182,6 +182,22 @@ def test_a_worker_is_healthy_as_long_as_it_is_ready(project: Project) -> None:
     eventually(lambda: subprocess.run(ask, timeout=60).returncode == 0, "the worker is ready again", _SIGNAL_S)
 
 
+def test_workers_of_containers_that_share_their_processes_are_each_healthy_by_themselves(project: Project) -> None:
+    project.up()
+    (worker,) = project.containers("worker-a")
+    shared = ["--pid", f"container:{worker}", "--network", f"container:{worker}", "--user", "10002"]
+    nowhere = "BROKER_URL=amqp://guest:guest@127.0.0.1:9/"
+    other = _docker(
+        "run", "--detach", "--rm", *shared, "--env", nowhere, project.name, "worker", "queue_b"
+    ).strip()
+    try:
+        _await_log(other, "health and metrics at ")
+        assert "not ready: " in _stderr("docker", "exec", other, *_HEALTHY, exit_code=1)
+        assert _stderr("docker", "exec", worker, *_HEALTHY, exit_code=0) == ""
+    finally:
+        _docker("stop", other)
+
+
 def test_tasks_wait_on_the_volume_while_the_container_of_rabbitmq_is_renewed(project: Project) -> None:
     project.up()
     project.compose("stop", "worker-a")

@@ -35,6 +35,12 @@ def _on_path(program: str) -> Callable[[], bool]:
     return lambda: shutil.which(program) is not None
 
 
+def _may_unshare() -> bool:
+    """Whether a process can be had that is process 1 of its own."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
 #: Name of a need, as in ``@pytest.mark.needs("promtool")`` → whether it is met.
 _HERE: Mapping[str, Callable[[], bool]] = {
     "engine": engine_answers,
@@ -43,6 +49,7 @@ _HERE: Mapping[str, Callable[[], bool]] = {
     "git history": _has_history,
     "rabbitmq-server": lambda: find_server() is not None,
     "/proc": Path("/proc/self/environ").exists,
+    "unshare": _may_unshare,
     **{f"python3.{minor}": _on_path(f"python3.{minor}") for minor in range(11, 15)},
 }
 #: What to do where it is not.
@@ -53,6 +60,7 @@ REMEDY: Mapping[str, str] = {
     "git history": "git clone, or git fetch --unshallow",
     "rabbitmq-server": "python -m broker.node.provision --need server",
     "/proc": "run on Linux",
+    "unshare": "run as root on Linux",
 }
 #: Fixtures that stand for a need.
 OF_FIXTURE: Mapping[str, str] = {"promtool": "promtool", "server": "rabbitmq-server"}

@@ -25,11 +25,16 @@ class WorkerProcess:
     """``python -m worker QUEUE…`` from its start until ``stop``, which ends it by SIGKILL if it still runs."""
 
     def __init__(
-        self, queues: Sequence[str], environment: Mapping[str, str], stdout: int | IO[str] = subprocess.DEVNULL
+        self,
+        queues: Sequence[str],
+        environment: Mapping[str, str],
+        stdout: int | IO[str] = subprocess.DEVNULL,
+        before: Sequence[str] = (),
     ) -> None:
+        """``before``: a program that starts it, and its words."""
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *queues],
+            [*before, sys.executable, "-m", "worker", *queues],
             cwd=ROOT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
