@@ -30,7 +30,6 @@ from worker.expiry import is_expired
 log = logging.getLogger("glassrabbit.handler")
 
 _NAME_BYTES = 255
-_LOAD_BYTES = 1024
 #: Grows in a fork of this process: a handler that forks may come back twice, and the answer is its parent's.
 #: To ask for the number of the process at each task would be a system call.
 _forks: list[None] = []
@@ -107,7 +106,7 @@ def load(path: str) -> Handler:
             raise TypeError("it is not a function")
         return _handler(function)
     except BaseException as error:  # a module may well call ``sys.exit``
-        text = cut(safe_text(error), _LOAD_BYTES)
+        text = cut(safe_text(error), 1024)
         package = module_name.partition(".")[0]
         cure = (
             f"The name {package} belongs to Glassrabbit: a module of yours needs another."
@@ -211,8 +210,7 @@ def _encoded(result: object, encoder: Encoder) -> Outcome:
     try:
         return Done(encoder.encode(result, "result"))
     except NotEncodable as error:
-        is_large = isinstance(error, EncodedTooLarge)
-        code = ErrorCode.RESULT_TOO_LARGE if is_large else ErrorCode.RESULT_NOT_ENCODABLE
+        code = ErrorCode.RESULT_TOO_LARGE if isinstance(error, EncodedTooLarge) else ErrorCode.RESULT_NOT_ENCODABLE
         return Rejected(code, _name(result), cut(str(error), encoder.limits.error_text_bytes))
 
 
