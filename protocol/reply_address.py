@@ -34,6 +34,8 @@ class ReplyKind(Enum):
     MAILBOX = auto()
 
 
+# Requesters ask more than once. A short string of AMQP has at most 255 bytes, so what is kept is bounded.
+@lru_cache(maxsize=1024)
 def reply_kind(reply_to: str | None) -> ReplyKind | None:
     """What kind of address this is, or None if it must not be answered at all."""
     if reply_to is None:
@@ -48,7 +50,6 @@ def is_direct_address(reply_to: str) -> bool:
     return reply_node(reply_to) is not None
 
 
-# Requesters ask more than once. A short string of AMQP has at most 255 bytes, so what is kept is bounded.
 @lru_cache(maxsize=1024)
 def reply_node(reply_to: str) -> str | None:
     """The node part of a direct reply address (``reply@`` and digits); None if it is no such address."""

@@ -7,6 +7,7 @@ when it passes there for the third time. Nothing is cleaned up and no buffer is 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -59,7 +60,14 @@ def armed(text: str | None) -> Armed | None:
 _armed = armed(os.environ.get(VARIABLE))
 
 
-def failpoint(point: Point, times: int = 1) -> None:
-    """End this process here and now, if this is where it was told to. ``times``: for so many tasks at once."""
-    if _armed is not None and _armed.is_due(point, times):
-        os._exit(CRASHED)
+def failpoint(point: Point) -> Callable[[int], None] | None:
+    """What to call where a point is passed, with for how many tasks at once; None unless a test asked for it."""
+    armed_here = _armed
+    if armed_here is None or armed_here.point != point:
+        return None
+
+    def end_if_due(times: int) -> None:
+        if armed_here.is_due(point, times):
+            os._exit(CRASHED)
+
+    return end_if_due

@@ -19,9 +19,7 @@ from broker.config.settings import Settings, effective_prefetch
 from broker.topology.model import topology_of
 from worker.execution.executors import Executors
 from worker.intake.consumer import Consumer
-from worker.intake.delivery import Delivery
-from worker.intake.quarantine import Suspects
-from worker.lifecycle import Attempts
+from worker.lifecycle import Lifecycle
 from worker.settlement.outbox import Outbox
 from worker.telemetry.snapshot import Snapshot
 
@@ -45,7 +43,7 @@ class Worker:
         self.queues = list(dict.fromkeys(queues))
         self._executors = executors
         self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
-        self._attempts = Attempts(
+        self._lifecycle = Lifecycle(
             settings,
             self.identity,
             executors.of_task,
@@ -53,8 +51,6 @@ class Worker:
             executors.slots,
             self._on_defect,
         )
-        limits = {queue: settings.queues[queue].delivery_limit for queue in self.queues}
-        self._suspects = Suspects(limits, self._attempts.handle)
         self._prefetch = {
             queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues
         }
@@ -64,8 +60,8 @@ class Worker:
             self._prefetch,
             settings.worker.concurrency,
             topology_of(settings),
-            self._take,
-            self._tell,
+            self._lifecycle.taken,
+            self._lifecycle.obituary,
             partial(granted_s, settings, self.queues),
         )
         self._draining = asyncio.Event()
@@ -74,7 +70,7 @@ class Worker:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        return self._attempts.counts
+        return self._lifecycle.counts
 
     @property
     def problem(self) -> str | None:
@@ -97,7 +93,7 @@ class Worker:
             identity=self.identity,
             prefetch=self._prefetch,
             is_ready=self.problem is None,
-            busy=self._attempts.busy,
+            busy=self._lifecycle.busy,
             concurrency=self._settings.worker.concurrency,
             unacked=self._consumer.unacked,
             refused=self._outbox.refused,
@@ -106,7 +102,7 @@ class Worker:
             reconnects={name: max(0, link.generation - 1) for name, link in links.items()},
             traffic=traffic,
             blocked_s=traffic.blocked_s(time.monotonic()),
-            metered=self._attempts.metered(),
+            metered=self._lifecycle.metered(),
         )
 
     async def wait_ready(self) -> None:
@@ -152,34 +148,25 @@ class Worker:
             {aborted, drained}, timeout=self._settings.worker.grace_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not drained.done():
-            log.warning("%d deliveries were not settled in time and go back to their queues", self._attempts.open)
+            log.warning("%d deliveries were not settled in time and go back to their queues", self._lifecycle.open)
         for task in (aborted, drained):
             task.cancel()
         await asyncio.gather(aborted, drained, return_exceptions=True)
 
     async def _finish_what_runs(self) -> None:
-        self._attempts.drain()
+        self._lifecycle.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._consumer.cancel(), CLOSE_TIMEOUT_S)
-        self._attempts.give_back_held()
-        await self._attempts.finish()
+        self._lifecycle.give_back_held()
+        await self._lifecycle.finish()
 
     async def _stop(self) -> None:
         """First the consume link, so that nothing can be settled any more; then what still runs."""
         timeout_s = ABORT_TIMEOUT_S if self._aborting.is_set() else CLOSE_TIMEOUT_S
         closing = asyncio.create_task(self._consumer.stop(timeout_s))
         await asyncio.sleep(0)
-        await self._attempts.stop()
+        await self._lifecycle.stop()
         await asyncio.gather(closing, self._outbox.stop(timeout_s), self._executors.stop())
-
-    def _take(self, delivery: Delivery) -> None:
-        if self._suspects.suspects(delivery):
-            self._attempts.in_its_turn(self._suspects.take(delivery))
-        else:
-            self._attempts.take(delivery)
-
-    def _tell(self, obituary: Delivery) -> None:
-        self._attempts.take_obituary(obituary)
 
     def _on_defect(self, error: BaseException) -> None:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""

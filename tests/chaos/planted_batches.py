@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocol.reply import PackedReply
-from protocol.task import Task
 from tests.chaos.planted_worker import swap
-from worker.intake.batch import Batch, Part
-from worker.intake.ledger import Running
+from worker.intake.batch import Batch, Solo
 from worker.settlement import reply_buffer as answers
-from worker.settlement.publishing import Publications
+from worker.settlement.publishing import Publishing
 
 
 def batch_acked_with_its_first() -> None:
@@ -20,18 +18,18 @@ def batch_acked_with_its_first() -> None:
     def with_the_first(self: Batch, count: int = 1) -> bool:
         return self.delivery.ack()
 
-    swap(Batch, "settled", with_the_first)
+    swap(Batch, "settle", with_the_first)
 
 
 def batch_forgets_what_failed() -> None:
     """A task of a batch that failed is settled, and nothing is published that would try it again."""
 
-    async def forgotten(self: Publications, running: Running, *further: Any) -> bool:
-        if isinstance(running.deliveries[0], Part):
+    async def forgotten(self: Publishing, solo: Solo, *further: Any) -> bool:
+        if len(solo.home.ids) > 1:
             return True
-        return bool(await retry(self, running, *further))
+        return bool(await retry(self, solo, *further))
 
-    retry = swap(Publications, "retry", forgotten)
+    retry = swap(Publishing, "retry", forgotten)
 
 
 def batch_told_of_its_first() -> None:
@@ -47,7 +45,7 @@ def batch_told_of_its_first() -> None:
 def batch_not_split() -> None:
     """A batch that comes again is acked, and none of its tasks is published by itself."""
 
-    async def unpublished(self: Publications, task: Task, part: Part) -> bool:
+    async def unpublished(self: Publishing, solo: Solo) -> bool:
         return True
 
-    swap(Publications, "single", unpublished)
+    swap(Publishing, "single", unpublished)

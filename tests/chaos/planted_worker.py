@@ -24,12 +24,13 @@ from protocol.properties import Properties
 from protocol.reply import PackedReply
 from protocol.task import Attempt, Task
 from worker.intake.admission import Admission
+from worker.intake.batch import Batch, Key
 from worker.intake.consumer import Consumer, OnDelivery
 from worker.intake.delivery import Delivery
-from worker.intake.ledger import Key, Ledger, Running
-from worker.intake.whole import Whole
-from worker.lifecycle import Attempts
+from worker.intake.ledger import Ledger
+from worker.lifecycle import Lifecycle
 from worker.settlement import publishing as publications
+from worker.settlement.failures import Failures
 from worker.settlement.outbox import Outbox
 from worker.settlement.replies import Replies
 from worker.worker import Worker
@@ -49,11 +50,11 @@ def swap(owner: object, name: str, new: Any) -> Any:
 def ack_before_work() -> None:
     """A delivery is acked when it comes, before it is run."""
 
-    def acked_first(self: Attempts, delivery: Delivery) -> Any:
+    def acked_first(self: Lifecycle, delivery: Delivery) -> None:
         delivery.channel.ack(delivery.tag)
-        return take(self, delivery)
+        taken(self, delivery)
 
-    take = swap(Attempts, "take", acked_first)
+    taken = swap(Lifecycle, "taken", acked_first)
     swap(Delivery, "ack", Delivery._settle)
     swap(Delivery, "nack", Delivery._settle)
 
@@ -144,10 +145,10 @@ def broker_headers_copied() -> None:
 def refusals_swallowed() -> None:
     """A message that cannot be understood is acked and forgotten."""
 
-    async def swallowed(self: Attempts, delivery: Delivery, refusal: Malformed) -> None:
-        self._settle(delivery)
+    async def swallowed(self: Failures, delivery: Delivery, refusal: Malformed) -> None:
+        delivery.ack()
 
-    swap(Attempts, "_bury_malformed", swallowed)
+    swap(Failures, "refuse", swallowed)
 
 
 def cancel_ignored() -> None:
@@ -221,9 +222,9 @@ def prefetch_ignored() -> None:
 def ledger_of_short_ids() -> None:
     """The ledger knows tasks by the first digits of their ids: some are answered with the reply of another."""
 
-    def found(self: Ledger, key: Key, now_s: float) -> Running | Whole | PackedReply | None:
+    def found(self: Ledger, key: Key, now_s: float) -> Batch | PackedReply | None:
         alike = (other for other in self._finished if other[:SHORT] == key[:SHORT])
-        known: Running | Whole | PackedReply | None = find(self, key, now_s)
+        known: Batch | PackedReply | None = find(self, key, now_s)
         return known or find(self, next(alike, key), now_s)
 
     find = swap(Ledger, "find", found)

@@ -13,11 +13,13 @@ import pytest
 from broker.topology.model import build
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
+from protocol.reasons import REASONS
 from protocol.task import Attempt, Task, attempt_table, task_properties
 from tests.contract.checks import CHECKS
 from tests.contract.vectors import section, title
 
-TEXT = (Path(__file__).parents[2] / "protocol" / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "protocol" / "README.md").read_text("utf-8")
 EXAMPLES = [
     (kind, json.loads(block))
     for kind, block in re.findall(r"^```json (\w+)\b.*\n((?:.*\n)*?)```$", TEXT, re.MULTILINE)
@@ -93,7 +95,22 @@ def test_the_bindings_that_are_specified_are_those_that_are_declared() -> None:
 
 
 def test_the_error_codes_are_those_of_the_code() -> None:
-    assert [code(row[0]) for row in rows(8, "code")] == [str(one) for one in ErrorCode]
+    specified = [(code(one), because, by) for one, because, by in rows(8, "code")]
+    assert specified == [(one, reason.because, ", ".join(reason.decided_by)) for one, reason in REASONS.items()]
+    assert list(REASONS) == list(ErrorCode)
+
+
+@pytest.mark.parametrize("error_code", ErrorCode)
+def test_a_code_is_raised_where_the_table_says_and_nowhere_else(error_code: ErrorCode) -> None:
+    name = f"ErrorCode.{error_code.name}"
+    raised = {
+        str(file.relative_to(ROOT))
+        for package in ("protocol", "worker")
+        for file in (ROOT / package).rglob("*.py")
+        if re.search(rf"(?<!is )\b{name}\b", file.read_text("utf-8"))
+    }
+    # A breaker reads codes, and raises none.
+    assert raised - {"protocol/reasons.py", "worker/execution/breaker.py"} == set(REASONS[error_code].raised_in)
 
 
 def test_every_refusal_has_an_error_code() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker.config.breaker_settings import BreakerSettings
 from protocol.errors import ErrorCode
-from worker.execution.breaker import Breaker, State, works
+from worker.execution.breaker import Breaker, State, is_success
 from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
 
 
@@ -34,7 +34,7 @@ def breaker(runs: int, failure_share: float = 0.5) -> Breaker:
 def test_an_outcome_speaks_for_a_dependency_against_it_or_not_at_all(
     outcome: Outcome, expected: bool | None
 ) -> None:
-    assert works(outcome) is expected
+    assert is_success(outcome) is expected
 
 
 def test_it_opens_at_its_share_of_failures_and_not_before_enough_runs() -> None:

@@ -1,4 +1,4 @@
-"""What executors do with calls that are submitted faster than they run, without a broker."""
+"""What executors do with tasks that are submitted faster than they run, without a broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,16 +20,18 @@ import pytest
 
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.waiting import eventually
-from worker.context import Current
 from worker.execution.child_process import Child
-from worker.execution.executor import Executor, SeriesExecutor
-from worker.execution.handler import Call, Ran, Series
+from worker.execution.executor import Executor, Result, Run, Terms
 from worker.execution.outcome import Done, Failed, Outcome, Rejected
 from worker.execution.process_executor import SWEEP_S, ProcessExecutor
 from worker.execution.thread_executor import ThreadExecutor
 
 HANDLERS = {name: f"tests.support.handlers:{name}" for name in ("echo", "hold", "note", "crash")}
 KINDS = ("process", "thread")
+
+
+def terms(task: str, timeout_s: float = 30.0) -> Terms:
+    return Terms(task=task, handler=task, queue="queue_a", max_attempts=1, timeout_s=timeout_s)
 
 
 class Caller:
@@ -42,18 +44,21 @@ class Caller:
         self._waiting: set[asyncio.Task[None]] = set()
 
     def submit(self, task: str, *ids: str, timeout_s: float = 30.0, **arguments: Any) -> None:
-        self.executor.submit([self._call(task, one, timeout_s, arguments) for one in ids])
+        packed = msgpack.packb(arguments)
+        self.executor.submit(self.run(task, dict.fromkeys(ids, packed), timeout_s))
 
-    def _call(self, task: str, call_id: str, timeout_s: float, arguments: dict[str, Any]) -> Call:
-        def on_end(outcome: Outcome | None, _ran_s: float) -> None:
-            assert call_id not in self.ends
-            self.ends[call_id] = outcome
+    def run(self, task: str, arguments: Mapping[str, bytes], timeout_s: float = 30.0) -> Run:
+        ids = list(arguments)
+
+        def on_results(results: Sequence[Result]) -> None:
+            for position, outcome, _ran_s in results:
+                assert ids[position] not in self.ends
+                self.ends[ids[position]] = outcome
             told = asyncio.get_running_loop().create_task(self._tell())
             self._waiting.add(told)
             told.add_done_callback(self._waiting.discard)
 
-        context = Current(id=call_id, task=task, queue="queue_a", attempt=1, max_attempts=1)
-        return Call(context, context.task, msgpack.packb(arguments), timeout_s, 0, on_end)
+        return Run(terms(task, timeout_s), ids, list(arguments.values()), 1, 0, on_results)
 
     async def _tell(self) -> None:
         async with self._news:
@@ -103,7 +108,7 @@ def test_however_many_are_submitted_at_once_each_ends_once(kind: str) -> None:
 
 
 class Many:
-    """Submits series, and knows how each of their tasks ended, how many at a time, and in which order."""
+    """Submits runs of many tasks, and knows how each ended, how many at a time, and in which order."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -114,16 +119,17 @@ class Many:
     def submit(
         self, task: str, arguments: dict[str, dict[str, Any]], *, timeout_s: float = 30.0, expires_at: int = 0
     ) -> None:
-        assert isinstance(self.executor, SeriesExecutor)
-        self.executor.submit_series(Series(task, "queue_a", 1, arguments, timeout_s, expires_at, self._on_end))
+        ids = list(arguments)
 
-    def _on_end(self, ran: list[Ran]) -> None:
-        self.chunks.append(len(ran))
-        for task_id, outcome, ran_s in ran:
-            assert task_id not in self.ends
-            assert ran_s >= 0
-            self.ends[task_id] = outcome
-        self._news.set()
+        def on_results(results: Sequence[Result]) -> None:
+            self.chunks.append(len(results))
+            for position, outcome, ran_s in results:
+                assert ids[position] not in self.ends
+                assert ran_s >= 0
+                self.ends[ids[position]] = outcome
+            self._news.set()
+
+        self.executor.submit(Run(terms(task, timeout_s), ids, list(arguments.values()), 1, expires_at, on_results))
 
     async def wait(self, count: int) -> list[Outcome | None]:
         while len(self.ends) < count:
@@ -199,7 +205,7 @@ def test_a_thread_that_stands_still_for_longer_than_the_limit_charges_the_task_t
             hand_over, loop = executor._outcomes.hand_over, asyncio.get_running_loop()
 
             def slowly(ended: Any, is_held: bool = False) -> None:
-                if ended[1] == str(number):
+                if ended[1][0] == number:
                     time.sleep(0.1)
                     looked = threading.Event()
                     loop.call_soon_threadsafe(executor._look)
@@ -283,8 +289,8 @@ def test_of_calls_that_belong_together_one_over_its_limit_is_charged_and_the_oth
             caller.submit("hold", "known", gate=os.devnull)
             await caller.done("known")
             gates = {"first": os.devnull, "hangs": str(tmp_path / "never"), "last": os.devnull}
-            calls = [caller._call("hold", one, 1.0, {"gate": gate}) for one, gate in gates.items()]
-            caller.executor.submit(calls)
+            arguments = {one: msgpack.packb({"gate": gate}) for one, gate in gates.items()}
+            caller.executor.submit(caller.run("hold", arguments, timeout_s=1.0))
             await caller.done("first")
             assert "hangs" not in caller.ends
             await caller.done("last")
@@ -381,8 +387,7 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
         child = await Child.start([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS)])
-        context = Current(id="a", task="echo", queue="queue_a", attempt=1, max_attempts=1)
-        child.send([Call(context, "echo", msgpack.packb({}), 1.0, 0, lambda _outcome, _ran_s: None)], 1.0)
+        child.send(Run(terms("echo"), ["a"], [msgpack.packb({})], 1, 0, lambda _results: None), range(1), 1.0)
         await child.kill()
         await asyncio.sleep(0)
         assert problems == []

@@ -17,10 +17,13 @@ from worker.failpoint import CRASHED, VARIABLE, Armed, Point, armed
 ROOT = Path(__file__).parents[2]
 PASSING = """
 from worker.failpoint import failpoint
+after_work, after_ack = failpoint("after_work"), failpoint("after_ack")
 for number in range(3):
-    failpoint("after_work")
+    if after_work:
+        after_work(1)
     print(number, flush=True)
-    failpoint("after_ack")
+    if after_ack:
+        after_ack(1)
 """
 
 

@@ -90,7 +90,7 @@ def test_a_hundred_thousand_names_of_strangers_are_one_label() -> None:
 def test_run_times_fall_into_buckets_that_include_their_bounds() -> None:
     meter = Meter(["one"])
     for ran_s in (0.005, 0.0051, 1.0, 4000.0):
-        meter.ran(task(), 0, ran_s)
+        meter.ran(task(), "host:1", 0.0, [ran_s], 1.0)
 
     page = shown(meter)
 
@@ -102,14 +102,18 @@ def test_run_times_fall_into_buckets_that_include_their_bounds() -> None:
 
 def test_queue_time_is_that_of_first_attempts_which_say_when_they_were_sent() -> None:
     meter = Meter(["one"])
-    meter.ran(task(sent_at=1000), 1750, 0.1)
-    meter.ran(task(sent_at=9000), 1750, 0.1)  # sent by a clock that is ahead
-    meter.ran(task(), 1750, 0.1)
-    meter.ran(task(sent_at=1000, attempt=2), 90_000, 0.1)
+    for one, now_s in (
+        (task(sent_at=1000), 1.85),
+        (task(sent_at=9000), 1.85),  # sent by a clock that is ahead
+        (task(), 1.85),
+        (task(sent_at=1000, attempt=2), 90.0),
+    ):
+        meter.ran(one, "host:1", 0.0, [0.1], now_s)
 
     page = shown(meter)
 
-    assert (page["queue_seconds_count", "one"], page["queue_seconds_sum", "one"]) == (2, 0.75)
+    assert page["queue_seconds_count", "one"] == 2
+    assert page["queue_seconds_sum", "one"] == pytest.approx(0.75)
     assert page["run_seconds_count", "one"] == 4
 
 
@@ -134,7 +138,7 @@ def test_a_page_does_not_change_with_what_is_counted_after_it() -> None:
     meter = Meter(["one"])
     before = list(meter.families())
     meter.ended("one", "done")
-    meter.ran(task(), 0, 1.0)
+    meter.ran(task(), "host:1", 0.0, [1.0], 1.0)
 
     assert all(
         value == 0 or (isinstance(value, Histogram) and value.sum_s == 0)

@@ -17,7 +17,7 @@ from broker.config.settings import Settings
 from dispatcher import metrics as dispatcher_metrics
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.pages import block_with, section, unsaid
-from worker.execution.runner import Runs
+from worker.execution.runner import Runner
 from worker.execution.thread_executor import ThreadExecutor
 from worker.telemetry import snapshot as worker_metrics
 from worker.telemetry.meter import Meter
@@ -52,11 +52,11 @@ def check(promtool: str, *arguments: str | Path) -> str:
 
 
 class _Nobody:
-    """Submits nothing, and so hears of nothing."""
+    """Submits nothing, and so gets nothing."""
 
     def ended(self, *_: object) -> None: ...
+    def ended_alone(self, *_: object) -> None: ...
     def postpone(self, *_: object) -> None: ...
-    def ended_of_whole(self, *_: object) -> None: ...
     def give_back(self, *_: object) -> None: ...
     def over(self, *_: object) -> None: ...
 
@@ -70,8 +70,8 @@ def known() -> set[str]:
             "tasks": {"t": {"queue": "q", "handler": "m:f", "breaker": "b"}},
         }
     )
-    runs = Runs(settings, {"t": ThreadExecutor(1, {}, DEFAULT_LIMITS)}, None, _Nobody())
-    metered = [*Meter([]).families(), *runs.families()]
+    runner = Runner(settings, {"t": ThreadExecutor(1, {}, DEFAULT_LIMITS)}, None, _Nobody())
+    metered = [*Meter([]).families(), *runner.families()]
     snapshot = worker_metrics.Snapshot(
         identity="", prefetch={}, is_ready=True, busy=0, concurrency=0, unacked=0, refused=0, obituaries=0,
         child_restarts=0, reconnects={}, traffic=Traffic(), blocked_s=0, metered=metered,

@@ -10,7 +10,7 @@ from protocol.errors import ErrorCode
 from protocol.task import Task
 from worker.execution.outcome import Failed, Rejected, RetryAsked
 from worker.expiry import is_expired
-from worker.settlement.policy import Bury, RetryIn, backoff_s, settle
+from worker.settlement.policy import Bury, RetryIn, backoff_s, decide
 
 RETRY = RetrySettings()
 NOW = 1_700_000_000_000
@@ -38,43 +38,43 @@ def task(attempt: int = 1, expires_at: int = 0) -> Task:
 
 def test_a_rejection_buries_at_the_first_attempt_with_its_own_code() -> None:
     outcome = Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", "text")
-    assert settle(outcome, task(), RETRY, now_ms=NOW, chance=0) == Bury(
+    assert decide(outcome, task(), RETRY, now_ms=NOW, chance=0) == Bury(
         ErrorCode.BAD_ARGUMENTS, "TypeError", "text"
     )
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(1, 5), (2, 10), (3, 20)])
 def test_a_failure_waits_5_10_and_20_seconds(attempt: int, delay_s: float) -> None:
-    assert settle(FAILED, task(attempt), RETRY, now_ms=NOW, chance=0) == RetryIn(delay_s, "ValueError", "why")
+    assert decide(FAILED, task(attempt), RETRY, now_ms=NOW, chance=0) == RetryIn(delay_s, "ValueError", "why")
 
 
 @pytest.mark.parametrize("code", [ErrorCode.RETRIES_EXHAUSTED, ErrorCode.TIMED_OUT, ErrorCode.WORKER_LOST])
 def test_the_fourth_failure_buries_with_the_code_of_how_it_failed(code: ErrorCode) -> None:
     outcome = Failed(code, "ValueError", "why")
-    assert settle(outcome, task(4), RETRY, now_ms=NOW, chance=0) == Bury(code, "ValueError", "why")
+    assert decide(outcome, task(4), RETRY, now_ms=NOW, chance=0) == Bury(code, "ValueError", "why")
 
 
 def test_without_retries_the_first_failure_buries() -> None:
     retry = RetrySettings(max_retries=0)
-    assert isinstance(settle(FAILED, task(), retry, now_ms=NOW, chance=0), Bury)
+    assert isinstance(decide(FAILED, task(), retry, now_ms=NOW, chance=0), Bury)
 
 
 def test_a_handler_chooses_its_own_delay_without_jitter_and_uses_up_an_attempt() -> None:
     asked = RetryAsked(7.5, "later")
-    assert settle(asked, task(1), RETRY, now_ms=NOW, chance=0.9) == RetryIn(7.5, "Retry", "later")
-    assert settle(asked, task(4), RETRY, now_ms=NOW, chance=0.9) == Bury(
+    assert decide(asked, task(1), RETRY, now_ms=NOW, chance=0.9) == RetryIn(7.5, "Retry", "later")
+    assert decide(asked, task(4), RETRY, now_ms=NOW, chance=0.9) == Bury(
         ErrorCode.RETRIES_EXHAUSTED, "Retry", "later"
     )
 
 
 def test_a_handler_that_names_no_delay_gets_the_backoff() -> None:
-    assert settle(RetryAsked(None, "later"), task(2), RETRY, now_ms=NOW, chance=0) == RetryIn(10, "Retry", "later")
+    assert decide(RetryAsked(None, "later"), task(2), RETRY, now_ms=NOW, chance=0) == RetryIn(10, "Retry", "later")
 
 
 def test_a_retry_that_would_end_too_late_is_buried_at_once() -> None:
-    settlement = settle(FAILED, task(expires_at=NOW + 2999), RETRY, now_ms=NOW, chance=0)
+    settlement = decide(FAILED, task(expires_at=NOW + 2999), RETRY, now_ms=NOW, chance=0)
     assert settlement == Bury(ErrorCode.EXPIRED, "ValueError", "a retry would end too late: why")
-    in_time = settle(FAILED, task(expires_at=NOW + 3000), RETRY, now_ms=NOW, chance=0)
+    in_time = decide(FAILED, task(expires_at=NOW + 3000), RETRY, now_ms=NOW, chance=0)
     assert isinstance(in_time, RetryIn)
 
 
@@ -96,7 +96,7 @@ def test_a_backoff_is_never_shorter_than_nominal_nor_longer_than_its_jitter(
 def test_every_outcome_is_settled_and_no_task_is_tried_for_ever(
     outcome: Failed | RetryAsked | Rejected, attempt: int, retry: RetrySettings, expires_at: int, chance: float
 ) -> None:
-    settlement = settle(outcome, task(attempt, expires_at), retry, now_ms=NOW, chance=chance)
+    settlement = decide(outcome, task(attempt, expires_at), retry, now_ms=NOW, chance=chance)
     if isinstance(settlement, RetryIn):
         assert attempt <= retry.max_retries
         assert 0 <= settlement.delay_s <= LONGEST_S

@@ -14,23 +14,26 @@ from contextvars import copy_context
 from broker.errors import ConfigError
 from protocol.codec import Encoder
 from protocol.limits import Limits
-from worker.execution.handler import Call, Handler, run_async
+from worker.context import Current
+from worker.execution.executor import Run
+from worker.execution.handler import Handler, run_async
 from worker.execution.outcome import Outcome
 from worker.execution.place import report_left_behind
 from worker.execution.thread_executor import SWEEP_S, Outcomes, load_all, timed_out
 
 
 class Coroutine:
-    """A call that was handed over to the other loop."""
+    """A task of a run that was handed over to the other loop."""
 
-    def __init__(self, call: Call, now_s: float) -> None:
-        self.call = call
+    def __init__(self, run: Run, position: int, now_s: float) -> None:
+        self.run = run
+        self.position = position
         self.began_s = now_s
         self.task: asyncio.Task[None] | None = None
 
 
 class AsyncExecutor:
-    """As many coroutines at a time as are submitted: whoever submits bounds them."""
+    """As many coroutines at a time as are submitted: a ``ConcurrencyLimiter`` bounds them."""
 
     def __init__(self, handlers: dict[str, str], limits: Limits) -> None:
         self._paths = handlers
@@ -38,7 +41,7 @@ class AsyncExecutor:
         self._encoder = Encoder(limits)
         self._theirs = asyncio.new_event_loop()
         #: Insertion order is the order in which they began.
-        self._running: dict[Call, Coroutine] = {}
+        self._running: dict[Coroutine, None] = {}
         self._begun: deque[Coroutine] = deque()
         self._woken = False
         self._stopping = False
@@ -60,10 +63,11 @@ class AsyncExecutor:
         self._outcomes = Outcomes(asyncio.get_running_loop(), self._take)
         threading.Thread(target=self._serve, name="async handlers", daemon=True).start()
 
-    def submit(self, calls: list[Call]) -> None:
+    def submit(self, run: Run) -> None:
         now_s = time.monotonic()
-        for call in calls:
-            coroutine = self._running[call] = Coroutine(call, now_s)
+        for position in range(len(run.ids)):
+            coroutine = Coroutine(run, position, now_s)
+            self._running[coroutine] = None
             self._begun.append(coroutine)
         if not self._woken:
             self._woken = True
@@ -85,22 +89,23 @@ class AsyncExecutor:
             self._sweep.cancel()
         self._theirs.call_soon_threadsafe(end)
 
-    def _take(self, ended: list[tuple[Call, Outcome, float]]) -> None:
-        for call, outcome, ran_s in ended:
-            self._ended(call, outcome, ran_s)
+    def _take(self, ended: list[tuple[Coroutine, Outcome, float]]) -> None:
+        for coroutine, outcome, ran_s in ended:
+            self._ended(coroutine, outcome, ran_s)
 
-    def _ended(self, call: Call, outcome: Outcome, ran_s: float) -> None:
-        if self._running.pop(call, None) is not None:
-            call.on_end(outcome, ran_s)
+    def _ended(self, coroutine: Coroutine, outcome: Outcome, ran_s: float) -> None:
+        if coroutine in self._running:
+            del self._running[coroutine]
+            coroutine.run.on_results([(coroutine.position, outcome, ran_s)])
 
     def _look(self) -> None:
         self._sweep, now_s = None, time.monotonic()
-        late = [one for one in self._running.values() if now_s - one.began_s > one.call.timeout_s]
+        late = [one for one in self._running if now_s - one.began_s > one.run.terms.timeout_s]
         for one in late:
             # The waiting ends here and now: a coroutine may swallow its cancellation, or not await at all.
             self._theirs.call_soon_threadsafe(self._cancel, one)
             text = "it was cancelled, which takes effect at its next await"
-            self._ended(one.call, timed_out(one.call.timeout_s, text), now_s - one.began_s)
+            self._ended(one, timed_out(one.run.terms.timeout_s, text), now_s - one.began_s)
         if self._running and self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
@@ -124,6 +129,9 @@ class AsyncExecutor:
             coroutine.task.cancel()
 
     async def _work(self, coroutine: Coroutine) -> None:
-        call = coroutine.call
-        outcome = await run_async(self._handlers[call.handler], call, self._encoder)
-        self._outcomes.hand_over((call, outcome, time.monotonic() - coroutine.began_s))
+        run, position = coroutine.run, coroutine.position
+        terms = run.terms
+        context = Current(run.ids[position], terms.task, terms.queue, run.attempt, terms.max_attempts)
+        handler = self._handlers[terms.handler]
+        outcome = await run_async(handler, run.arguments[position], run.expires_at, context, self._encoder)
+        self._outcomes.hand_over((coroutine, outcome, time.monotonic() - coroutine.began_s))

@@ -1,4 +1,4 @@
-"""A circuit breaker: whether what some tasks depend on works, told by how their runs end. Pure."""
+"""A circuit breaker: whether what some tasks depend on works, judged by how their runs end. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
-def works(outcome: Outcome) -> bool | None:
+def is_success(outcome: Outcome) -> bool | None:
     """Whether a run speaks for what it depends on, or against it; None if it says nothing.
 
     A handler that rejects its task got an answer; one that asks for a retry did not get one it could use.

@@ -18,51 +18,51 @@ from typing import Literal, Protocol
 
 from broker.config.settings import Settings
 from broker.metrics import Family
-from worker.execution.breaker import Breaker, State, works
+from worker.execution.breaker import Breaker, State, is_success
 from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
-from worker.intake.batch import Part
-from worker.intake.ledger import Running
+from worker.intake.batch import Solo
 
-#: A task that goes to the end of its queue is away for so many times ``open_s``: at the next try it is somebody
-#: else's turn.
+#: A task that goes to the end of its queue is away for this many times ``open_s``: the next try is another's turn.
 TURNS_AWAY = 2
 
 log = logging.getLogger("glassrabbit.worker")
 
 
-class Kept(Enum):
+class Verdict(Enum):
     """What becomes of a task whose run is not settled: it goes to the end of its queue, or to its fallback."""
 
     LATER = "later"
-    INSTEAD = "instead"
+    FALLBACK = "fallback"
 
 
 class Runner(Protocol):
-    """Who runs tasks."""
+    """Runs tasks."""
 
-    def begin(self, runs: list[Running], *, by_fallback: bool) -> None:
-        """Run tasks of one name as soon as there is room."""
+    def begin(self, solo: Solo, *, by_fallback: bool) -> None:
+        """Run a task as soon as there is room."""
 
     def take_back(self) -> None:
-        """Soon have what has not begun come to ``Guards.admit`` again."""
+        """Soon have what has not begun come to ``Gate.admit`` again."""
 
-    def give_back(self, running: Running) -> None:
+    def give_back(self, solo: Solo) -> None:
         """Have a task of a batch come again by itself."""
 
-    def over(self, running: Running) -> None:
-        """It was held, and the broker has given it to somebody else, or will."""
+    def over(self, solo: Solo) -> None:
+        """It was held, and the broker hands it out again."""
 
 
-class Guard:
-    """Life: ``admit`` and ``keep`` for each run, ``withdraw`` once. All of it on one loop."""
+class Gate:
+    """Life: ``admit`` and ``judge`` for each run, ``withdraw`` once. All of it on one loop."""
 
-    def __init__(self, breaker: Breaker, name: str, runner: Runner) -> None:
+    def __init__(self, breaker: Breaker, name: str, runner: Runner, with_fallback: Iterable[str]) -> None:
+        """``with_fallback``: the tasks that have one."""
         self.breaker = breaker
         self.name = name
         self._runner = runner
-        self._held: deque[Running] = deque()
-        self._tried: Running | None = None
-        self._by_fallback: set[Running] = set()
+        self._with_fallback = frozenset(with_fallback)
+        self._held: deque[Solo] = deque()
+        self._tried: Solo | None = None
+        self._by_fallback: set[Solo] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._tries = 0
         self._opened_s = 0.0
@@ -73,30 +73,31 @@ class Guard:
     def held(self) -> int:
         return len(self._held)
 
-    def admit(self, runs: list[Running], has_fallback: bool) -> None:
-        """Begin tasks of one name, or hold them. With a fallback that answers instead."""
-        if self.breaker.state is State.CLOSED:
-            self._runner.begin(runs, by_fallback=False)
-            return
-        if self.breaker.state is State.HALF_OPEN and self._tried is None:
-            self._try(runs[0])
-            runs = runs[1:]
-        if has_fallback:
-            self._by_fallback.update(runs)
-            if runs:
-                self._runner.begin(runs, by_fallback=True)
-            return
-        for running in runs:
-            self._hold(running)
+    @property
+    def away_s(self) -> float:
+        """How long a task is away that goes to the end of its queue."""
+        return TURNS_AWAY * self.breaker.settings.open_s
 
-    def keep(self, running: Running, outcome: Outcome, has_fallback: bool) -> Kept | None:
-        """Hear how a run ended. Not None: nothing follows from that for the task but this."""
-        is_well = works(outcome)
-        if running in self._by_fallback:
-            self._by_fallback.discard(running)
+    def admit(self, solo: Solo) -> None:
+        """Begin a task, or hold it. With a fallback that answers instead."""
+        if self.breaker.state is State.CLOSED:
+            self._runner.begin(solo, by_fallback=False)
+        elif self.breaker.state is State.HALF_OPEN and self._tried is None:
+            self._try(solo)
+        elif solo.task.name in self._with_fallback:
+            self._by_fallback.add(solo)
+            self._runner.begin(solo, by_fallback=True)
+        else:
+            self._hold(solo)
+
+    def judge(self, solo: Solo, outcome: Outcome) -> Verdict | None:
+        """Take in how a run ended. Not None: nothing follows from that for the task but this."""
+        is_well = is_success(outcome)
+        if solo in self._by_fallback:
+            self._by_fallback.discard(solo)
             self.answered += is_well is True
-            return Kept.LATER if is_well is False else None
-        if running is self._tried:
+            return Verdict.LATER if is_well is False else None
+        if solo is self._tried:
             self._tried = None
             self._on_tried(is_well, outcome)
         elif self.breaker.state is State.CLOSED:
@@ -105,36 +106,36 @@ class Guard:
             return None
         if is_well is not False:
             return None
-        if not has_fallback:
-            return Kept.LATER
-        self._by_fallback.add(running)
-        return Kept.INSTEAD
+        if solo.task.name not in self._with_fallback:
+            return Verdict.LATER
+        self._by_fallback.add(solo)
+        return Verdict.FALLBACK
 
-    def forget(self, running: Running) -> None:
+    def forget(self, solo: Solo) -> None:
         """A run that was to begin is not."""
-        self._by_fallback.discard(running)
-        if running is self._tried:
+        self._by_fallback.discard(solo)
+        if solo is self._tried:
             self._tried = None
 
-    def withdraw(self) -> list[Running]:
+    def withdraw(self) -> list[Solo]:
         """What is held. From now on nothing is tried."""
         if self._timer is not None:
             self._timer.cancel()
         held, self._held = list(self._held), deque()
         return held
 
-    def _hold(self, running: Running) -> None:
-        if isinstance(running.deliveries[0], Part):
+    def _hold(self, solo: Solo) -> None:
+        if len(solo.home.ids) > 1:
             # A batch is acked with its last task: held, it would keep those that are done from being settled.
-            self._runner.give_back(running)
+            self._runner.give_back(solo)
             return
-        self._held.append(running)
-        running.is_held = True
-        running.tell_over()
+        self._held.append(solo)
+        solo.is_held = True
+        solo.over()
 
-    def _begin(self, running: Running) -> None:
-        running.is_held = False
-        self._runner.begin([running], by_fallback=False)
+    def _begin(self, solo: Solo) -> None:
+        solo.is_held = False
+        self._runner.begin(solo, by_fallback=False)
 
     def _opened(self, outcome: Outcome) -> None:
         self._tries, self._opened_s = 0, time.monotonic()
@@ -162,16 +163,16 @@ class Guard:
     def _try_next(self) -> None:
         """Try the one that waits longest, or whichever comes next if none does."""
         while self._held and self._tried is None:
-            running = self._held.popleft()
-            if running.is_live:
-                self._try(running)
+            solo = self._held.popleft()
+            if solo.is_live:
+                self._try(solo)
             else:
-                self._runner.over(running)
+                self._runner.over(solo)
 
-    def _try(self, running: Running) -> None:
+    def _try(self, solo: Solo) -> None:
         self._tries += 1
-        self._tried = running
-        self._begin(running)
+        self._tried = solo
+        self._begin(solo)
 
     def _on_tried(self, is_well: bool | None, outcome: Outcome) -> None:
         if is_well is None:
@@ -189,11 +190,11 @@ class Guard:
             self._tries,
         )
         held, self._held = self._held, deque()
-        for running in held:
-            if running.is_live:
-                self._begin(running)
+        for solo in held:
+            if solo.is_live:
+                self._begin(solo)
             else:
-                self._runner.over(running)
+                self._runner.over(solo)
 
 
 def _reason(outcome: Outcome) -> str:
@@ -207,65 +208,38 @@ def _reason(outcome: Outcome) -> str:
             return "nothing"
 
 
-class Guards:
-    """The guards of a worker's tasks: one for each breaker that the configuration names with them."""
+class Gates:
+    """The gates of a worker's tasks: one for each breaker that the configuration names with them."""
 
     def __init__(self, settings: Settings, tasks: Iterable[str], runner: Runner) -> None:
         """``tasks``: the names of those that this worker runs."""
-        self._runner = runner
         names = {task: name for task in tasks if (name := settings.tasks[task].breaker) is not None}
-        self._all = [
-            Guard(Breaker(settings.breakers[name]), name, runner) for name in dict.fromkeys(names.values())
-        ]
-        by_name = {guard.name: guard for guard in self._all}
-        self._of = {task: by_name[name] for task, name in names.items()}
-        self._with_fallback = {task for task in names if settings.tasks[task].fallback is not None}
+        with_fallback = [task for task in names if settings.tasks[task].fallback is not None]
+        by_name = {
+            name: Gate(Breaker(settings.breakers[name]), name, runner, with_fallback)
+            for name in dict.fromkeys(names.values())
+        }
+        self._all = list(by_name.values())
+        #: The gate of each task that has a breaker.
+        self.by_task = {task: by_name[name] for task, name in names.items()}
 
-    def guards(self, task: str) -> bool:
-        """Whether a breaker may hold tasks of this name."""
-        return task in self._of
-
-    def admit(self, runs: list[Running]) -> None:
-        """Begin tasks of one name, unless a breaker holds them."""
-        name = runs[0].task.name
-        guard = self._of.get(name)
-        if guard is None:
-            self._runner.begin(runs, by_fallback=False)
-        else:
-            guard.admit(runs, name in self._with_fallback)
-
-    def keep(self, running: Running, outcome: Outcome) -> Kept | None:
-        """Hear how a run ended. Not None: nothing follows from that for the task but this."""
-        name = running.task.name
-        guard = self._of.get(name)
-        return None if guard is None else guard.keep(running, outcome, name in self._with_fallback)
-
-    def away_s(self, running: Running) -> float:
-        """How long a task is away that goes to the end of its queue."""
-        return TURNS_AWAY * self._of[running.task.name].breaker.settings.open_s
-
-    def forget(self, running: Running) -> None:
-        """A run that was to begin is not."""
-        if (guard := self._of.get(running.task.name)) is not None:
-            guard.forget(running)
-
-    def withdraw(self) -> list[Running]:
+    def withdraw(self) -> list[Solo]:
         """Everything that is held. From now on nothing is tried."""
-        return [running for guard in self._all for running in guard.withdraw()]
+        return [solo for gate in self._all for solo in gate.withdraw()]
 
     def families(self) -> Iterator[Family]:
         """State, openings, held tasks and answers of fallbacks, by breaker; nothing without breakers."""
         if not self._all:
             return
         for name, kind, text, value in _FAMILIES:
-            samples = [((guard.name,), value(guard)) for guard in self._all]
+            samples = [((gate.name,), value(gate)) for gate in self._all]
             yield Family(f"glassrabbit_worker_breaker_{name}", kind, text, samples, ("breaker",))
 
 
 _LEVELS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
-_FAMILIES: tuple[tuple[str, Literal["gauge", "counter"], str, Callable[[Guard], int]], ...] = (
-    ("state", "gauge", "0: closed, 1: half open, 2: open.", lambda guard: _LEVELS[guard.breaker.state]),
-    ("openings", "counter", "How often it opened.", lambda guard: guard.breaker.openings),
-    ("held", "gauge", "Tasks that wait in the worker for it to close.", lambda guard: guard.held),
-    ("answers", "counter", "Tasks that a fallback has answered.", lambda guard: guard.answered),
+_FAMILIES: tuple[tuple[str, Literal["gauge", "counter"], str, Callable[[Gate], int]], ...] = (
+    ("state", "gauge", "0: closed, 1: half open, 2: open.", lambda gate: _LEVELS[gate.breaker.state]),
+    ("openings", "counter", "How often it opened.", lambda gate: gate.breaker.openings),
+    ("held", "gauge", "Tasks that wait in the worker for it to close.", lambda gate: gate.held),
+    ("answers", "counter", "Tasks that a fallback has answered.", lambda gate: gate.answered),
 )

@@ -1,7 +1,7 @@
 """A child of a worker: a fresh interpreter that runs handlers, one task at a time, and knows no AMQP.
 
 Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for permits →
-gets the handlers → says that it is ready, or why not → a permit, the call that it is for, its outcome → ends when
+gets the handlers → says that it is ready, or why not → a permit, the task that it is for, its outcome → ends when
 the permits do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
 pipe ends, and so does this process with all of its group, where what its handlers start belongs.
 """
@@ -26,7 +26,7 @@ from broker.console.logs import to_stderr
 from broker.errors import ConfigError
 from protocol.limits import Limits
 from worker.execution import child_protocol as frames
-from worker.execution.handler import Call, Handler, load, run
+from worker.execution.handler import Handler, load, run
 from worker.execution.place import Place
 from worker.telemetry.log_fields import of_worker
 
@@ -66,23 +66,23 @@ def _serve(
     handlers: Mapping[str, Handler],
     place: Place,
 ) -> None:
-    calls: deque[tuple[int, Call]] = deque()
+    waiting: deque[frames.Work] = deque()
     while permit := permits.recv(frames.PERMIT.size):
         (permitted,) = frames.PERMIT.unpack(permit)
         while True:
-            if not calls:
+            if not waiting:
                 fields = _next(incoming)
                 if fields is None:
                     return
-                calls.extend(frames.to_calls(fields))
-            number, call = calls.popleft()
-            # A call without a permit was taken back before it began.
-            if number == permitted:
+                waiting.extend(frames.to_work(fields))
+            work = waiting.popleft()
+            # A task without a permit was taken back before it began.
+            if work.number == permitted:
                 break
         began_s = time.monotonic()
-        outcome = run(handlers[call.handler], call, place)
-        answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), number]
-        answers.add(answer, hold=bool(calls))
+        outcome = run(handlers[work.handler], work.arguments, work.expires_at, work.context, place)
+        answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), work.number]
+        answers.add(answer, hold=bool(waiting))
 
 
 class Answers:

@@ -1,6 +1,6 @@
 """The worker's side of one child: starting it, what it has in hand, and how it ended.
 
-A child may have several short calls in hand, so that it need not wait for the loop between two of them. Each has
+A child may have several short tasks in hand, so that it need not wait for the loop between two of them. Each has
 a permit (``worker.execution.permits``), so that what the child has not begun can be taken back.
 """
 
@@ -24,7 +24,7 @@ from broker.console.start import command
 from broker.errors import ConfigError
 from worker.execution import child_protocol as frames
 from worker.execution.child_main import READY
-from worker.execution.handler import Call
+from worker.execution.executor import Result, Run
 from worker.execution.outcome import Outcome
 from worker.execution.permits import Permits
 
@@ -43,9 +43,10 @@ class ChildLost(Exception):
 
 
 class InHand(NamedTuple):
-    """A call, the seconds that it is expected to take, and the number of its permit."""
+    """A task of a run, the seconds that it is expected to take, and the number of its permit."""
 
-    call: Call
+    run: Run
+    position: int
     expected_s: float
     number: int
 
@@ -129,61 +130,79 @@ class Child:
 
     def serve(
         self,
-        on_outcome: Callable[[Call, Outcome, float], None],
+        on_results: Callable[[Run, list[Result]], None],
         on_answered: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """From now on: each outcome, the end of each answer, and once the end of the child."""
+        """From now on: the results of each run, the end of each answer, and once the end of the child."""
 
         def on_message(message: list[Any]) -> None:
-            for fields in message:
-                outcome, ran_s, number = frames.to_outcome(fields)
-                if not self.in_hand or number != self.in_hand[0].number:
-                    # Better that the child goes than that a task gets the result of another.
-                    raise frames.Garbled
-                call, expected_s, _ = self.in_hand.popleft()
-                self.expected_s -= expected_s
-                self.since_s = time.monotonic()
-                on_outcome(call, outcome, ran_s)
+            self.since_s = time.monotonic()
+            run: Run | None = None
+            results: list[Result] = []
+            try:
+                for fields in message:
+                    held, outcome, ran_s = self._answered(fields)
+                    if run is not None and held.run is not run:
+                        on_results(run, results)
+                        results = []
+                    run = held.run
+                    results.append((held.position, outcome, ran_s))
+            finally:
+                # What was answered before the child went wrong counts.
+                if run is not None:
+                    on_results(run, results)
             on_answered()
 
         self._on_message, self._on_lost = on_message, on_lost
         if self.is_lost:
             self._loop.call_soon(on_lost)
 
-    def send(self, calls: list[Call], expected_s: float) -> None:
-        """Hand over calls of one task, each expected to take so long. They leave in this turn of the loop."""
+    def _answered(self, fields: Any) -> tuple[InHand, Outcome, float]:
+        outcome, ran_s, number = frames.to_outcome(fields)
+        if not self.in_hand or number != self.in_hand[0].number:
+            # Better that the child goes than that a task gets the result of another.
+            raise frames.Garbled
+        held = self.in_hand.popleft()
+        self.expected_s -= held.expected_s
+        return held, outcome, ran_s
+
+    def send(self, run: Run, positions: range, expected_s: float) -> None:
+        """Hand over tasks of a run, each expected to take so long. They leave in this turn of the loop."""
         if not self.in_hand:
             self.since_s, self.expected_s = time.monotonic(), 0.0
         number = self._permits.number
-        self._out += frames.pack(frames.from_calls(number, calls))
-        self._permits.grant(len(calls))
+        self._out += frames.pack(frames.from_run(number, run, positions))
+        self._permits.grant(len(positions))
         self.in_hand.extend(
-            InHand(call, expected_s, (number + place) % frames.NUMBERS) for place, call in enumerate(calls)
+            [
+                InHand(run, position, expected_s, (number + place) % frames.NUMBERS)
+                for place, position in enumerate(positions)
+            ]
         )
-        self.expected_s += expected_s * len(calls)
+        self.expected_s += expected_s * len(positions)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
-    def let_go(self) -> tuple[list[Call], list[Call]]:
-        """The calls that it has begun, and those that it has not; nothing more is expected of it."""
+    def let_go(self) -> tuple[list[InHand], list[InHand]]:
+        """What it has begun, and what it has not; nothing more is expected of it."""
         back = self.take_back()
-        begun = [held.call for held in self.in_hand]
+        begun = list(self.in_hand)
         self.in_hand.clear()
         self._permits.close()
         return begun, back
 
-    def take_back(self, *, all_but_one: bool = False) -> list[Call]:
-        """The calls that it has not begun, in their order; it will not run them. ``all_but_one``: if it has begun
-        none, it keeps the first."""
+    def take_back(self, *, all_but_one: bool = False) -> list[InHand]:
+        """What it has not begun, in its order; it will not run that. ``all_but_one``: if it has begun nothing, it
+        keeps the first."""
         count = self._permits.take_back()
         if all_but_one and count == len(self.in_hand) > 0:
             self._permits.renew(self.in_hand[0].number)
             count -= 1
         taken = [self.in_hand.pop() for _ in range(count)]
         self.expected_s -= sum(held.expected_s for held in taken)
-        return [held.call for held in reversed(taken)]
+        return taken[::-1]
 
     def _flush(self) -> None:
         self._flushing = False

@@ -1,28 +1,31 @@
 """What a worker and its child say to each other, in msgpack.
 
-To the child: a length of four bytes, then ``[number, handler, task, queue, max_attempts, calls]`` for calls that
-belong together; ``number`` is that of the first of them, the others follow. Beside it, on a socket of its own, the
-number of each call as a *permit* of four bytes: the child takes the permit of a call before it begins the call,
-and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes, each with
-the number of its call behind it, in the order in which the calls were begun.
+To the child: a length of four bytes, then tasks of one run as ``[number, handler, task, queue, max_attempts,
+attempt, expires_at, ids, arguments]``; ``number`` is that of the first of them, the others follow. Beside it, on a
+socket of its own, the number of each task as a *permit* of four bytes: the child takes the permit of a task before
+it begins it, and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes,
+each with the number of its task behind it, in the order in which the tasks were begun.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, assert_never
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 import msgpack
 
 from protocol.errors import ErrorCode
 from worker.context import Current
-from worker.execution.handler import Call
 from worker.execution.outcome import Done, Failed, Outcome, Rejected, RetryAsked
+
+if TYPE_CHECKING:
+    # Not in a child, whose memory counts as often as there are children.
+    from worker.execution.executor import Run
 
 HEAD = struct.Struct(">I")
 PERMIT = struct.Struct(">I")
-#: Call numbers start again from 0 after so many.
+#: Numbers start again from 0 after this many.
 NUMBERS = 1 << 32
 
 
@@ -39,35 +42,38 @@ def unpack(body: bytes) -> Any:
     return msgpack.unpackb(body)
 
 
-def from_calls(number: int, calls: Sequence[Call]) -> list[object]:
-    """``calls`` are of one handler."""
-    context, handler = calls[0].context, calls[0].handler
-    assert all(call.handler == handler for call in calls)
-    rows = [[call.context.id, call.context.attempt, call.timeout_s, call.expires_at, call.body] for call in calls]
-    return [number, handler, context.task, context.queue, context.max_attempts, rows]
-
-
-def to_calls(fields: list[Any]) -> list[tuple[int, Call]]:
-    """Calls with their numbers. Who runs them answers by the frame; nobody is called back."""
-    number, handler, task, queue, max_attempts, rows = fields
+def from_run(number: int, run: Run, positions: range) -> list[object]:
+    """Some tasks of a run; ``number`` is that of the first."""
+    terms, places = run.terms, slice(positions.start, positions.stop)
     return [
-        (
-            (number + position) % NUMBERS,
-            Call(
-                Current(id=task_id, task=task, queue=queue, attempt=attempt, max_attempts=max_attempts),
-                handler,
-                body,
-                timeout_s,
-                expires_at,
-                _nobody,
-            ),
-        )
-        for position, (task_id, attempt, timeout_s, expires_at, body) in enumerate(rows)
+        number,
+        terms.handler,
+        terms.task,
+        terms.queue,
+        terms.max_attempts,
+        run.attempt,
+        run.expires_at,
+        run.ids[places],
+        run.arguments[places],
     ]
 
 
-def _nobody(_outcome: Outcome | None, _ran_s: float) -> None:
-    return
+class Work(NamedTuple):
+    """One task for a child."""
+
+    number: int
+    handler: str
+    arguments: bytes | dict[str, Any]
+    expires_at: int
+    context: Current
+
+
+def to_work(fields: list[Any]) -> Iterator[Work]:
+    """The tasks of a frame, with their numbers."""
+    number, handler, task, queue, max_attempts, attempt, expires_at, ids, arguments = fields
+    for place, task_id in enumerate(ids):
+        context = Current(id=task_id, task=task, queue=queue, attempt=attempt, max_attempts=max_attempts)
+        yield Work((number + place) % NUMBERS, handler, arguments[place], expires_at, context)
 
 
 def from_outcome(outcome: Outcome, ran_s: float) -> list[object]:
@@ -97,7 +103,7 @@ def answers(unpacker: msgpack.Unpacker, data: bytes) -> Iterator[list[Any]]:
 
 
 def to_outcome(fields: Any) -> tuple[Outcome, float, int]:
-    """How a call ended, how many seconds it ran, and its number. Raises ``Garbled``."""
+    """How a task ended, how many seconds it ran, and its number. Raises ``Garbled``."""
     try:
         match fields:
             case ["done", float(ran_s), bytes(result), int(number)]:

@@ -1,14 +1,46 @@
-"""What every executor promises: a call that it was given ends once, whatever its handler does.
+"""What every executor promises: a task that it was given ends once, whatever its handler does.
 
-Calls that are submitted together (those of a batch) are run one after another, in their order. A call that has
-begun ends with an outcome; one that has not can be withdrawn, and ends with None.
+A task that has begun ends with an outcome; one that has not can be withdrawn, and ends with None.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from worker.execution.handler import Call, Series
+from worker.execution.outcome import Outcome
+
+#: A task by its position in its run, how it ended (None: it was withdrawn), and how many seconds it ran.
+Result = tuple[int, Outcome | None, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the configuration says of the runs of one handler."""
+
+    task: str
+    #: Under which an executor knows it.
+    handler: str
+    queue: str
+    max_attempts: int
+    timeout_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Tasks of one name, which are run one after another, in their order."""
+
+    terms: Terms
+    ids: Sequence[str]
+    #: Of each its arguments: packed, or decoded together with those of the others.
+    arguments: Sequence[bytes | dict[str, Any]]
+    #: 1 for a task that runs for the first time.
+    attempt: int
+    #: Epoch milliseconds; 0: never. One that begins later than this and the slack is not run.
+    expires_at: int
+    #: Called on the loop, with some of them at a time; with each once.
+    on_results: Callable[[Sequence[Result]], None]
 
 
 class Executor(Protocol):
@@ -25,19 +57,11 @@ class Executor(Protocol):
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
 
-    def submit(self, calls: list[Call]) -> None:
-        """Run calls of one task, each within its time limit, as soon as there is room. Never fails."""
+    def submit(self, run: Run) -> None:
+        """Run tasks, each within its time limit, as soon as there is room. Never fails."""
 
     def withdraw(self) -> None:
-        """End every call that has not begun with None; those that run go on."""
+        """End every task that has not begun with None; those that run go on."""
 
     async def stop(self) -> None:
-        """End at once; what still runs is abandoned, and its call never ends."""
-
-
-@runtime_checkable
-class SeriesExecutor(Executor, Protocol):
-    """One that can do with less than a call for each task."""
-
-    def submit_series(self, series: Series) -> None:
-        """The same as ``submit`` for many tasks that have all but their arguments in common."""
+        """End at once; what still runs is abandoned, and never ends."""

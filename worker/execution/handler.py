@@ -35,10 +35,6 @@ _NAME_BYTES = 255
 _forks: list[None] = []
 os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
-OnEnd = Callable[[Outcome | None, float], None]
-#: The id of a task, how it ended (None: it was withdrawn before it began), and how many seconds it ran.
-Ran = tuple[str, Outcome | None, float]
-
 
 @dataclass(frozen=True, slots=True)
 class Handler:
@@ -56,40 +52,6 @@ class Handler:
         # Binding takes microseconds; comparing names does not, and is the same for most functions.
         if self.takes is None or not self.needs <= arguments.keys() <= self.takes:
             self.signature.bind(**arguments)
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One run of a task: what an executor needs to know, and can send to a child."""
-
-    context: Current
-    #: Under which an executor knows its handler.
-    handler: str
-    body: bytes
-    timeout_s: float
-    #: Epoch milliseconds; 0: never. One that begins later than this and the slack is not run.
-    expires_at: int
-    #: Called once, on the loop: with the outcome and how many seconds it ran, or with None if it was withdrawn
-    #: before it began.
-    on_end: OnEnd
-
-
-@dataclass(slots=True, eq=False)
-class Series:
-    """Runs of one task with the arguments of many, one after another."""
-
-    handler: str
-    queue: str
-    max_attempts: int
-    #: By the id of each.
-    arguments: dict[str, dict[str, Any]]
-    timeout_s: float
-    expires_at: int
-    #: Called on the loop, with some of them at a time; with each once.
-    on_end: Callable[[list[Ran]], None]
-
-    def __len__(self) -> int:
-        return len(self.arguments)
 
 
 def fallback_of(task: str) -> str:
@@ -128,36 +90,44 @@ def _handler(function: Callable[..., Any]) -> Handler:
     return Handler(function, signature, takes, needs, is_async)
 
 
-def run(handler: Handler, call: Call, place: Place) -> Outcome:
+def run(
+    handler: Handler, arguments: bytes | dict[str, Any], expires_at: int, context: Current, place: Place
+) -> Outcome:
     """Run a handler to its end in this thread; an ``async def`` on the loop of its place."""
-    arguments = too_late(call.expires_at) or _arguments(call, place.encoder.limits)
-    if isinstance(arguments, Rejected):
-        return arguments
-    return run_with(handler, arguments, call.context, place)
-
-
-def run_with(handler: Handler, arguments: dict[str, Any], context: Current, place: Place) -> Outcome:
-    """The same with arguments that are unpacked already."""
-    try:
-        handler.check(arguments)
-    except TypeError as error:
-        return _bad_arguments(error, place.encoder.limits)
+    accepted = _accepted(handler, arguments, expires_at, place.encoder.limits)
+    if isinstance(accepted, Rejected):
+        return accepted
     # Each in a copy of the context: what one task sets is not there for the next.
     if handler.is_async:
-        return place.complete(_run_async(handler, arguments, context, place.encoder))
-    return copy_context().run(_run, handler, arguments, context, place.encoder)
+        return place.complete(_run_async(handler, accepted, context, place.encoder))
+    return copy_context().run(_run, handler, accepted, context, place.encoder)
 
 
-async def run_async(handler: Handler, call: Call, encoder: Encoder) -> Outcome:
+async def run_async(
+    handler: Handler, arguments: bytes | dict[str, Any], expires_at: int, context: Current, encoder: Encoder
+) -> Outcome:
     """The same for an ``async def`` on the loop that runs already, in an ``asyncio.Task`` of its own."""
-    arguments = too_late(call.expires_at) or _arguments(call, encoder.limits)
-    if isinstance(arguments, Rejected):
-        return arguments
+    accepted = _accepted(handler, arguments, expires_at, encoder.limits)
+    if isinstance(accepted, Rejected):
+        return accepted
+    return await _run_async(handler, accepted, context, encoder)
+
+
+def _accepted(
+    handler: Handler, arguments: bytes | dict[str, Any], expires_at: int, limits: Limits
+) -> dict[str, Any] | Rejected:
+    """The arguments of a task that is still in time and that its handler can be called with."""
+    if expires_at and is_expired(expires_at, time.time_ns() // 1_000_000):
+        return Rejected(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
     try:
+        if isinstance(arguments, bytes):
+            arguments = decode_arguments(arguments, limits)
         handler.check(arguments)
+    except Malformed as error:
+        return Rejected(error.code, str(error.code), error.text)
     except TypeError as error:
-        return _bad_arguments(error, encoder.limits)
-    return await _run_async(handler, arguments, call.context, encoder)
+        return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
+    return arguments
 
 
 def _run(handler: Handler, arguments: dict[str, Any], context: Current, encoder: Encoder) -> Outcome:
@@ -186,24 +156,6 @@ async def _run_async(handler: Handler, arguments: dict[str, Any], context: Curre
         return _encoded(result, encoder)
     except BaseException as error:  # noqa: BLE001 - its async twin
         return _ended_by(error, context, encoder.limits)
-
-
-def too_late(expires_at: int) -> Rejected | None:
-    """Why what expires at that time is not run any more."""
-    if expires_at and is_expired(expires_at, time.time_ns() // 1_000_000):
-        return Rejected(ErrorCode.EXPIRED, ErrorCode.EXPIRED, "it came after its time")
-    return None
-
-
-def _arguments(call: Call, limits: Limits) -> dict[str, Any] | Rejected:
-    try:
-        return decode_arguments(call.body, limits)
-    except Malformed as error:
-        return Rejected(error.code, str(error.code), error.text)
-
-
-def _bad_arguments(error: TypeError, limits: Limits) -> Rejected:
-    return Rejected(ErrorCode.BAD_ARGUMENTS, "TypeError", cut(str(error), limits.error_text_bytes))
 
 
 def _encoded(result: object, encoder: Encoder) -> Outcome:

@@ -16,22 +16,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from functools import partial
-from itertools import groupby
+from itertools import chain
 from typing import Any
 
 from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from worker.execution.child_process import Child, ChildLost
-from worker.execution.handler import Call
-from worker.execution.outcome import Failed, Outcome
+from worker.execution.child_process import Child, ChildLost, InHand
+from worker.execution.executor import Result, Run
+from worker.execution.outcome import Failed
 
 log = logging.getLogger("glassrabbit.worker")
 
 #: After a child that died before it was ready: do not start the next one at once.
 RESTART_WAIT_S = 0.5
 LONGEST_RESTART_WAIT_S = 15.0
-#: Seconds of work that a child has in hand, and how many calls at most.
+#: Seconds of work that a child has in hand, and how many tasks at most.
 AHEAD_S = 0.001
 DEPTH = 16
 #: Nothing is known of a task that has not run yet.
@@ -41,12 +41,15 @@ SHORTEST_S = 1e-6
 BATCH_S = 0.05
 #: How much the latest run of a task counts in its mean.
 WEIGHT = 0.2
-#: How often it is looked whether a call is over its limit, or holds up others.
+#: How often it is looked whether a task is over its limit, or holds up others.
 SWEEP_S = 0.02
+
+#: Tasks of a run that follow one another.
+Piece = tuple[Run, range]
 
 
 class ProcessExecutor:
-    """``size`` children, each with the handlers of ``handlers`` (``Call.handler`` → ``module:function``)."""
+    """``size`` children, each with the handlers of ``handlers`` (``Terms.handler`` → ``module:function``)."""
 
     def __init__(
         self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str], *, with_login: bool = False
@@ -54,7 +57,7 @@ class ProcessExecutor:
         """``with_login``: whether handlers are told the broker's URL."""
         self._size = size
         self._start = partial(Child.start, [paths, handlers, asdict(limits)], with_login=with_login)
-        self._waiting: deque[list[Call]] = deque()
+        self._waiting: deque[Piece] = deque()
         self._children: list[Child] = []
         self._mean_s: dict[str, float] = {}
         self._others: set[asyncio.Task[None]] = set()
@@ -71,7 +74,7 @@ class ProcessExecutor:
 
     @property
     def busy(self) -> int:
-        """Children that have a call in hand."""
+        """Children that have a task in hand."""
         return sum(bool(child.in_hand) for child in self._children)
 
     async def start(self) -> None:
@@ -86,16 +89,15 @@ class ProcessExecutor:
         for child in started:
             self._add(child)
 
-    def submit(self, calls: list[Call]) -> None:
-        self._waiting.append(calls)
+    def submit(self, run: Run) -> None:
+        self._waiting.append((run, range(len(run.ids))))
         self._feed()
 
     def withdraw(self) -> None:
-        back = [child.take_back() for child in self._children]
+        back = [_pieces(child.take_back()) for child in self._children]
         waiting, self._waiting = self._waiting, deque()
-        for calls in (*back, *waiting):
-            for call in calls:
-                call.on_end(None, 0.0)
+        for run, positions in (*chain.from_iterable(back), *waiting):
+            run.on_results([(position, None, 0.0) for position in positions])
 
     async def stop(self) -> None:
         self._stopping = True
@@ -103,22 +105,22 @@ class ProcessExecutor:
             self._sweep.cancel()
         for task in self._others:
             task.cancel()
-        # Its calls never end: whoever stops an executor has given them up.
+        # What they run never ends: a stop gives it up.
         await asyncio.gather(*(child.kill() if child.in_hand else child.stop() for child in self._children))
 
     def _feed(self) -> None:
         """Hand out what waits: to the first child that has room, so that it is awake already."""
         while self._waiting:
-            calls = self._waiting[0]
-            expected_s = self._mean_s.get(calls[0].handler, UNKNOWN_S)
+            run, positions = self._waiting[0]
+            expected_s = self._mean_s.get(run.terms.handler, UNKNOWN_S)
             child = next((child for child in self._children if _has_room(child, expected_s)), None)
             if child is None:
                 break
             count = max(1, int(BATCH_S / max(expected_s, SHORTEST_S)))
             self._waiting.popleft()
-            if count < len(calls):
-                self._waiting.appendleft(calls[count:])
-            child.send(calls[:count], expected_s)
+            if count < len(positions):
+                self._waiting.appendleft((run, positions[count:]))
+            child.send(run, positions[:count], expected_s)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
@@ -131,13 +133,13 @@ class ProcessExecutor:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
     def _hurry(self, child: Child, ran_s: float) -> None:
-        """Its call takes long: nothing has to wait behind it. Over its limit, it is stopped."""
-        self._waiting.extendleft(reversed(_by_handler(child.take_back(all_but_one=True))))
+        """Its task takes long: nothing has to wait behind it. Over its limit, it is stopped."""
+        self._waiting.extendleft(reversed(_pieces(child.take_back(all_but_one=True))))
         # As long as it runs there is no room behind it.
         child.expected_s = max(child.expected_s, UNKNOWN_S)
-        running = child.in_hand[-1].call
-        if ran_s > running.timeout_s:
-            text = f"stopped after its limit of {running.timeout_s:g} s"
+        timeout_s = child.in_hand[-1].run.terms.timeout_s
+        if ran_s > timeout_s:
+            text = f"stopped after its limit of {timeout_s:g} s"
             self._end(child, Failed(ErrorCode.TIMED_OUT, "TimeLimit", text), ran_s)
         self._feed()
 
@@ -146,35 +148,39 @@ class ProcessExecutor:
             self._end(child, None, time.monotonic() - child.since_s)
 
     def _end(self, child: Child, verdict: Failed | None, ran_s: float) -> None:
-        """A child is lost, or has to go: charge the call that it ran, hand on the others, replace it."""
+        """A child is lost, or has to go: charge the task that it ran, hand on the others, replace it."""
         self._children.remove(child)
         begun, back = child.let_go()
         guilty = begun.pop() if begun else None
         # Those before the guilty one have run, but what came of it was lost with the child.
-        for call in reversed(begun):
-            self._waiting.appendleft([call])
-        self._waiting.extend(_by_handler(back))
+        for held in reversed(begun):
+            self._waiting.appendleft((held.run, range(held.position, held.position + 1)))
+        self._waiting.extend(_pieces(back))
         self._spawn(self._start_another())
         self._spawn(self._charge(child, guilty, verdict, ran_s))
         self._feed()
 
-    async def _charge(self, child: Child, guilty: Call | None, verdict: Failed | None, ran_s: float) -> None:
+    async def _charge(self, child: Child, guilty: InHand | None, verdict: Failed | None, ran_s: float) -> None:
         if verdict is None:
             fate = await child.fate()
             verdict = Failed(ErrorCode.WORKER_LOST, "ChildLost", fate)
         else:
             await child.kill()
         if guilty is not None:
-            guilty.on_end(verdict, ran_s)
+            guilty.run.on_results([(guilty.position, verdict, ran_s)])
 
-    def _on_outcome(self, call: Call, outcome: Outcome, ran_s: float) -> None:
-        mean_s = self._mean_s.get(call.handler)
-        self._mean_s[call.handler] = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
-        call.on_end(outcome, ran_s)
+    def _on_results(self, run: Run, results: list[Result]) -> None:
+        handler = run.terms.handler
+        mean_s = self._mean_s.get(handler)
+        for _, _, ran_s in results:
+            mean_s = ran_s if mean_s is None else mean_s + WEIGHT * (ran_s - mean_s)
+        assert mean_s is not None
+        self._mean_s[handler] = mean_s
+        run.on_results(results)
 
     def _add(self, child: Child) -> None:
         self._children.append(child)
-        child.serve(self._on_outcome, self._feed, lambda: self._on_lost(child))
+        child.serve(self._on_results, self._feed, lambda: self._on_lost(child))
         self._feed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -203,14 +209,21 @@ class ProcessExecutor:
 
 
 def _has_room(child: Child, expected_s: float) -> bool:
-    """One call at a time, unless they are so short that the way to the child takes longer."""
+    """One task at a time, unless they are so short that the way to the child takes longer."""
     held = len(child.in_hand)
     return not held or (held < DEPTH and child.expected_s + expected_s <= AHEAD_S)
 
 
-def _by_handler(calls: list[Call]) -> list[list[Call]]:
-    """What a child had in hand, in its order: only calls of one handler belong together."""
-    return [list(alike) for _, alike in groupby(calls, lambda call: call.handler)]
+def _pieces(taken: list[InHand]) -> list[Piece]:
+    """What a child had in hand, in its order: tasks that follow one another in a run stay together."""
+    pieces: list[Piece] = []
+    for held in taken:
+        last_run, last = pieces[-1] if pieces else (None, range(0))
+        if held.run is last_run and held.position == last.stop:
+            pieces[-1] = held.run, range(last.start, last.stop + 1)
+        else:
+            pieces.append((held.run, range(held.position, held.position + 1)))
+    return pieces
 
 
 async def _started(start: Callable[[], Awaitable[Child]]) -> Child | ConfigError:

@@ -1,64 +1,65 @@
-"""What runs here, and what waits for that: before a breaker that is open, for room, or for the end of a drain."""
+"""What runs here, and what waits for that: behind an open breaker, for room, or for the end of a drain."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from broker.config.settings import Settings
 from broker.metrics import Family
 from protocol.errors import ErrorCode
-from worker.context import Current
-from worker.execution.breaker_gate import Guards, Kept
-from worker.execution.executor import Executor, SeriesExecutor
-from worker.execution.handler import Call, Ran, Series, fallback_of
+from protocol.limits import Limits
+from worker.execution.breaker_gate import Gates, Verdict
+from worker.execution.concurrency_limiter import ConcurrencyLimiter
+from worker.execution.executor import Executor, Result, Run, Terms
+from worker.execution.handler import fallback_of
 from worker.execution.outcome import Failed, Outcome
-from worker.execution.slots import Slots
 from worker.failpoint import failpoint
-from worker.intake.ledger import Running
-from worker.intake.whole import Whole
+from worker.intake.batch import Batch, Solo
+
+_after_work = failpoint("after_work")
 
 
 class Owner(Protocol):
-    """Who submits runs, and hears what becomes of each: one of these, once."""
+    """Submits tasks, and gets what becomes of each: one of these, once."""
 
-    def ended(self, running: Running, outcome: Outcome, ran_s: float) -> None:
-        """It ran so many seconds, and something follows from how that ended."""
+    def ended(self, batch: Batch, results: Sequence[Result]) -> None:
+        """Tasks of a batch ran, by their positions in it."""
 
-    def ended_of_whole(self, whole: Whole, ended: list[Ran]) -> None:
-        """So some of its tasks ended, which were submitted as a whole."""
+    def ended_alone(self, solo: Solo, outcome: Outcome, ran_s: float) -> None:
+        """It ran for ``ran_s`` seconds."""
 
-    def postpone(self, running: Running, delay_s: float) -> None:
+    def postpone(self, solo: Solo, delay_s: float) -> None:
         """It ran, and is to run again, as the same attempt, at the end of its queue."""
 
-    def give_back(self, running: Running) -> None:
+    def give_back(self, work: Batch | Solo) -> None:
         """It did not begin, and is to come again."""
 
-    def over(self, running: Running) -> None:
-        """Nothing more is done about it here: the broker hands it to somebody else."""
+    def over(self, solo: Solo) -> None:
+        """Nothing more is done about it here: the broker hands it out again."""
 
 
-class Runs:
+class Runner:
     """Life: ``submit`` → ``drain`` → ``give_back_held``, and at any time ``stop``."""
 
     def __init__(
-        self, settings: Settings, executors: Mapping[str, Executor], slots: int | None, owner: Owner
+        self, settings: Settings, executors: Mapping[str, Executor], limit: int | None, owner: Owner
     ) -> None:
-        """``executors`` maps each task of this worker to what runs it; ``slots``: how many may run at once where
+        """``executors`` maps each task of this worker to what runs it; ``limit``: how many may run at once where
         the executors do not bound it."""
-        self._series_executors = {
-            task: executor for task, executor in executors.items() if isinstance(executor, SeriesExecutor)
-        }
+        self._by_task = dict(executors)
         self._executors = set(executors.values())
         self._owner = owner
-        self._slots = Slots(slots, lambda calls: executors[calls[0].context.task].submit(calls))
-        self._guards = Guards(settings, executors, self)
-        self._terms = {task: _terms(settings, task) for task in executors}
+        self._limits: Limits = settings.limits.messages
+        self._limiter = None if limit is None else ConcurrencyLimiter(limit, self._execute)
+        self._gates = Gates(settings, executors, self)
+        self._terms = {name: _terms(settings, name) for name in executors}
         self._draining = False
         self._holding = True
-        self._held: list[Running] = []
+        self._held: list[Batch | Solo] = []
         self._stopped = False
 
     @property
@@ -68,131 +69,167 @@ class Runs:
 
     def families(self) -> Iterator[Family]:
         """The numbers of the breakers."""
-        return self._guards.families()
+        return self._gates.families()
 
-    def submit(self, runs: list[Running]) -> None:
-        """Have tasks of one name run as soon as there is room and no breaker is open."""
+    def submit(self, work: Batch | Solo) -> None:
+        """Have it run as soon as there is room and no breaker is open."""
+        name = work.task.name
         if self._draining:
-            for running in runs:
-                self._put_back(running)
+            self._put_back(work)
+        elif (gate := self._gates.by_task.get(name)) is not None:
+            for solo in [work] if isinstance(work, Solo) else self._each(work):
+                gate.admit(solo)
+        elif isinstance(work, Solo):
+            self.begin(work, by_fallback=False)
+        elif self._limiter is None:
+            self._by_task[name].submit(self._run_of_all(work))
         else:
-            self._guards.admit(runs)
+            for position in range(len(work.ids)):
+                self._limiter.add(self._run_of_one(work, position))
 
-    def takes_whole(self, task: str) -> bool:
-        """Whether batches of this task may be submitted as a whole."""
-        return (
-            not self._draining
-            and self._slots.is_unbounded
-            and not self._guards.guards(task)
-            and task in self._series_executors
-        )
-
-    def submit_whole(self, whole: Whole) -> None:
-        """Have its tasks run one after another as soon as there is room."""
-        task = whole.batch.task
-        queue, max_attempts, timeout_s = self._terms[task.name]
-        ended = partial(self._ended_of_whole, whole)
-        series = Series(task.name, queue, max_attempts, whole.arguments, timeout_s, task.expires_at, ended)
-        self._series_executors[task.name].submit_series(series)
+    def begin(self, solo: Solo, *, by_fallback: bool) -> None:
+        """Have a task run as soon as there is room, whatever its breaker says."""
+        task = solo.task
+        terms = self._terms[task.name]
+        if by_fallback:
+            terms = replace(terms, handler=fallback_of(task.name))
+        run = Run(terms, [task.id], [task.body], task.attempt, task.expires_at, partial(self._ended_solo, solo))
+        if self._limiter is None:
+            self._execute(run)
+        else:
+            self._limiter.add(run)
 
     def drain(self) -> None:
         """Begin nothing any more. What has not begun is held until ``give_back_held``: given back while the
         consumers are there it would come again at once."""
         self._draining = True
         self._withdraw()
-        self._held.extend(self._guards.withdraw())
+        self._held.extend(self._gates.withdraw())
 
     def give_back_held(self) -> None:
         """Give back what is held, and what comes from now on."""
         self._holding = False
         held, self._held = self._held, []
-        for running in held:
-            self._owner.give_back(running)
+        for work in held:
+            self._owner.give_back(work)
 
     def stop(self) -> None:
-        """Nobody hears any more of what runs."""
+        """Report nothing any more of what runs."""
         self._stopped = True
-        self._guards.withdraw()
+        self._gates.withdraw()
+
+    def take_back(self) -> None:
+        """A breaker has opened: what has not begun is submitted anew."""
+        # Not now: an executor may be in the middle of reporting results.
+        asyncio.get_running_loop().call_soon(self._take_back)
+
+    def give_back(self, solo: Solo) -> None:
+        """A breaker does not hold it."""
+        self._owner.give_back(solo)
+
+    def over(self, solo: Solo) -> None:
+        """A breaker held it, and need not any more."""
+        self._owner.over(solo)
+
+    def _execute(self, run: Run) -> None:
+        self._by_task[run.terms.task].submit(run)
+
+    def _run_of_all(self, batch: Batch) -> Run:
+        task = batch.task
+        terms = self._terms[task.name]
+        return Run(terms, batch.ids, batch.arguments, task.attempt, task.expires_at, partial(self._ended, batch))
+
+    def _run_of_one(self, batch: Batch, position: int) -> Run:
+        run = self._run_of_all(batch)
+        run.ids, run.arguments = [batch.ids[position]], [batch.arguments[position]]
+        run.on_results = partial(self._ended_at, batch, position)
+        return run
+
+    def _ended_at(self, batch: Batch, position: int, results: Sequence[Result]) -> None:
+        [(_, outcome, ran_s)] = results
+        self._release()
+        self._ended(batch, [(position, outcome, ran_s)])
+
+    def _ended(self, batch: Batch, results: Sequence[Result]) -> None:
+        if self._stopped:
+            return
+        if self._draining:
+            results = [*map(_unless_interrupted, results)]
+        ran = [result for result in results if result[1] is not None]
+        if ran:
+            if _after_work:
+                _after_work(len(ran))
+            self._owner.ended(batch, ran)
+        if len(ran) == len(results):
+            return
+        if len(results) == len(batch.ids) and not (ran or batch.solos):
+            self._put_back(batch)
+            return
+        for position, outcome, _ in results:
+            if outcome is None:
+                self._put_back(batch.single_out(position, self._limits))
+
+    def _ended_solo(self, solo: Solo, results: Sequence[Result]) -> None:
+        self._release()
+        if self._stopped:
+            return
+        [(_, outcome, ran_s)] = map(_unless_interrupted, results) if self._draining else results
+        gate = self._gates.by_task.get(solo.task.name)
+        if outcome is None:
+            if gate is not None:
+                gate.forget(solo)
+            self._put_back(solo)
+            return
+        if _after_work:
+            _after_work(1)
+        match None if gate is None else gate.judge(solo, outcome):
+            case None:
+                self._owner.ended_alone(solo, outcome, ran_s)
+            case Verdict.FALLBACK if not self._draining:
+                self.begin(solo, by_fallback=True)
+            case Verdict.LATER | Verdict.FALLBACK:
+                assert gate is not None
+                gate.forget(solo)
+                self._owner.postpone(solo, gate.away_s)
+
+    def _release(self) -> None:
+        if self._limiter is not None:
+            self._limiter.release()
+
+    def _each(self, batch: Batch) -> list[Solo]:
+        return [batch.single_out(position, self._limits) for position in range(len(batch.ids))]
 
     def _withdraw(self) -> None:
         """What has not begun is held."""
-        self._slots.withdraw()
+        if self._limiter is not None:
+            self._limiter.withdraw()
         for executor in self._executors:
             executor.withdraw()
-
-    def take_back(self) -> None:
-        """A breaker has opened: what has not begun is begun anew, or not."""
-        # Not now: an executor may be in the middle of telling how its calls ended.
-        asyncio.get_running_loop().call_soon(self._take_back)
-
-    def give_back(self, running: Running) -> None:
-        """A breaker does not hold it."""
-        self._owner.give_back(running)
-
-    def over(self, running: Running) -> None:
-        """A breaker held it, and need not any more."""
-        self._owner.over(running)
 
     def _take_back(self) -> None:
         if self._draining or self._stopped:
             return
         self._withdraw()
         held, self._held = self._held, []
-        for running in held:
-            self.submit([running])
+        for work in held:
+            self.submit(work)
 
-    def _put_back(self, running: Running) -> None:
+    def _put_back(self, work: Batch | Solo) -> None:
         if self._holding:
-            self._held.append(running)
+            self._held.append(work)
         else:
-            self._owner.give_back(running)
-
-    def begin(self, runs: list[Running], *, by_fallback: bool) -> None:
-        """Have tasks of one name run as soon as there is room."""
-        self._slots.add([self._call(running, by_fallback) for running in runs])
-
-    def _call(self, running: Running, by_fallback: bool) -> Call:
-        task = running.task
-        handler = fallback_of(task.name) if by_fallback else task.name
-        queue, max_attempts, timeout_s = self._terms[task.name]
-        context = Current(task.id, task.name, queue, task.attempt, max_attempts)
-        return Call(context, handler, task.body, timeout_s, task.expires_at, partial(self._ended, running))
-
-    def _ended(self, running: Running, outcome: Outcome | None, ran_s: float) -> None:
-        self._slots.release()
-        if self._stopped:
-            return
-        if self._draining and isinstance(outcome, Failed) and outcome.code is ErrorCode.WORKER_LOST:
-            # Whatever stops this worker has ended its child as well: the task was interrupted, it did not fail.
-            outcome = None
-        if outcome is None:
-            self._guards.forget(running)
-            self._put_back(running)
-            return
-        failpoint("after_work")
-        match self._guards.keep(running, outcome):
-            case None:
-                self._owner.ended(running, outcome, ran_s)
-            case Kept.INSTEAD if not self._draining:
-                self.begin([running], by_fallback=True)
-            case Kept.LATER | Kept.INSTEAD:
-                self._guards.forget(running)
-                self._owner.postpone(running, self._guards.away_s(running))
-
-    def _ended_of_whole(self, whole: Whole, ended: list[Ran]) -> None:
-        if self._stopped:
-            return
-        ran = [one for one in ended if one[1] is not None]
-        if ran:
-            failpoint("after_work", len(ran))
-            self._owner.ended_of_whole(whole, ran)
-        if len(ran) < len(ended):
-            for task_id, outcome, _ in ended:
-                if outcome is None:
-                    self._put_back(whole.single_out(task_id))
+            self._owner.give_back(work)
 
 
-def _terms(settings: Settings, task: str) -> tuple[str, int, float]:
-    """Of a task its queue, how often it is run at most, and its time limit in seconds."""
+def _unless_interrupted(result: Result) -> Result:
+    """While this worker stops, whatever stops it may end its children as well: then a task was interrupted, it did
+    not fail."""
+    position, outcome, ran_s = result
+    if isinstance(outcome, Failed) and outcome.code is ErrorCode.WORKER_LOST:
+        return position, None, ran_s
+    return result
+
+
+def _terms(settings: Settings, task: str) -> Terms:
     terms = settings.tasks[task]
-    return terms.queue, terms.retry.max_retries + 1, terms.timeout_s
+    return Terms(task, task, terms.queue, terms.retry.max_retries + 1, terms.timeout_s)

@@ -1,32 +1,72 @@
-"""A delivery that holds many tasks. Each of them ends by itself; the delivery is acked with the last of them."""
+"""One delivered message and its tasks. Every delivery is a batch, and most hold one task.
+
+The tasks of a batch share one entry in every account that is kept of them. What happens to one of them alone (it
+fails, it is asked for again, it has to go by itself) singles it out as a ``Solo``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, field
+from typing import Any
 
+from protocol.batch import read_batch, read_plain_batch
+from protocol.limits import Limits
 from protocol.task import Task
 from worker.intake.delivery import Delivery
+
+#: Of one task: packed, or decoded together with those of the others.
+Arguments = bytes | dict[str, Any]
+#: What tells a task from others: see ``keys_of``.
+Key = str
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Its delivery, and how many of its tasks are not settled."""
+    """A delivery, and its tasks by their positions. The delivery is acked with the last of them."""
 
     delivery: Delivery
-    #: The message as a task: what its tasks have in common.
+    #: What its tasks have in common; the task itself, if it is one.
     task: Task
+    ids: Sequence[str]
+    keys: Sequence[Key]
+    arguments: Sequence[Arguments]
+    #: How many of them are not settled.
     left: int
-    _ran_s: float = 0.0
+    #: How long those ran that have run, in seconds.
+    ran_s: float = 0.0
+    #: Those that were singled out, by position.
+    solos: dict[int, Solo] = field(default_factory=dict)
+    _packed: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def task_of(self, task_id: str, arguments: bytes) -> Task:
-        """One of its tasks, as if it had come by itself."""
+    def settle(self, count: int = 1) -> bool:
+        """``count`` more of its tasks are settled: ack with the last. False if the delivery's channel is gone."""
+        self.left -= count
+        if self.left:
+            return self.delivery.is_live
+        is_acked = self.delivery.ack()
+        self.delivery.over()
+        return is_acked
+
+    def single_out(self, position: int, limits: Limits) -> Solo:
+        """One of its tasks, which from now on goes its own way."""
+        solo = self.solos.get(position)
+        if solo is None:
+            task = self.task_at(position, limits)
+            solo = Solo(self, position, task, [self], task.reply_to, task.resent, task.joined_replies)
+            self.solos[position] = solo
+        return solo
+
+    def task_at(self, position: int, limits: Limits) -> Task:
         common = self.task
+        if not common.batch:
+            return common
+        if not self._packed:
+            self._packed = read_batch(common.body, common.batch, limits)
         return Task(
-            id=task_id,
+            id=self.ids[position],
             name=common.name,
-            body=arguments,
+            body=self._packed[position][1],
             reply_to=common.reply_to,
             timestamp=common.timestamp,
             sent_at=common.sent_at,
@@ -36,44 +76,63 @@ class Batch:
             trace=common.trace,
         )
 
-    def settled(self, count: int = 1) -> bool:
-        """So many more of its tasks are settled: ack with the last. False if the delivery's channel is gone."""
-        if not self.delivery.is_live:
-            return False
-        self.left -= count
-        return bool(self.left) or self.delivery.ack()
-
-    def ran_ms(self, ran_s: float) -> int:
-        """How long a task of it ran, rounded so that the sum over the batch is right."""
-        return self.ran_all_ms((ran_s,))[0]
-
-    def ran_all_ms(self, ran_s: Sequence[float]) -> list[int]:
-        """The same for many that ran one after another."""
-        sums = [*accumulate(ran_s, initial=self._ran_s)]
-        self._ran_s = sums[-1]
-        # Add one half and cut: as ``round``, and twice as fast.
-        told_ms = [int(1000 * sum_s + 0.5) for sum_s in sums]
-        return [later - earlier for earlier, later in pairwise(told_ms)]
-
 
 @dataclass(slots=True, eq=False)
-class Part:
-    """One task's share of a batch: settled as a delivery is."""
+class Solo:
+    """One task by itself, with every delivery that waits for its end."""
 
-    batch: Batch
-    is_settled: bool = False
+    home: Batch
+    position: int
+    task: Task
+    #: A share of each: of its home, and of those that came for it while it ran.
+    shares: list[Batch]
+    #: The address that was asked from last wins: an older one belongs to a channel that is gone. What was asked
+    #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
+    reply_to: str | None
+    resent: int
+    #: Whether the requester that asked last reads joined replies.
+    joined_replies: bool
+    #: By a breaker: it does not run.
+    is_held: bool = False
 
     @property
-    def queue(self) -> str:
-        return self.batch.delivery.queue
+    def key(self) -> Key:
+        return self.home.keys[self.position]
 
     @property
     def is_live(self) -> bool:
-        return not self.is_settled and self.batch.delivery.is_live
+        """Whether any delivery can still be settled. If none can, the broker delivers the task again."""
+        return any(share.delivery.is_live for share in self.shares)
 
-    def ack(self) -> bool:
-        """Settle for good; False if it was settled before or the delivery's channel is gone."""
-        if not self.is_live:
-            return False
-        self.is_settled = True
-        return self.batch.settled()
+    def join(self, share: Batch, task: Task) -> None:
+        """Another delivery of the same task waits for its end as well."""
+        self.shares.append(share)
+        if self.is_held and task.attempt > self.task.attempt:
+            # Meanwhile another worker ran it, and it failed there.
+            self.task = task
+        if task.resent >= self.resent:
+            self.reply_to, self.resent = task.reply_to, task.resent
+            self.joined_replies = task.joined_replies
+
+    def over(self) -> None:
+        """Nothing more is done about it here."""
+        for share in self.shares:
+            share.delivery.over()
+
+
+def read_delivery(delivery: Delivery, task: Task, limits: Limits) -> Batch:
+    """The tasks of a delivery. Raises ``Malformed`` for a batch that breaks a rule as a whole."""
+    if not task.batch:
+        return Batch(delivery, task, (task.id,), keys_of(task), (task.body,), 1)
+    plain = None if delivery.redelivered else read_plain_batch(task.body, task.batch, limits)
+    if plain is not None:
+        ids, arguments = list(plain), list(plain.values())
+        return Batch(delivery, task, ids, ids, arguments, len(ids))
+    packed = read_batch(task.body, task.batch, limits)
+    ids = [task_id for task_id, _ in packed]
+    return Batch(delivery, task, ids, ids, [arguments for _, arguments in packed], len(ids), _packed=packed)
+
+
+def keys_of(task: Task) -> tuple[Key]:
+    """Its id, and how often a person has replayed it, if ever: each replay has an end of its own."""
+    return (f"{task.id}.{task.replay}",) if task.replay else (task.id,)

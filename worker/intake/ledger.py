@@ -7,74 +7,17 @@ so a redelivery, and a dispatcher that asks again, do not run a task twice in on
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING
 
 from protocol.names import ID_LENGTH
-from protocol.reply import DONE, PackedReply
-from protocol.task import Task
-from worker.intake.batch import Part
-from worker.intake.delivery import Delivery
-
-if TYPE_CHECKING:
-    from worker.intake.whole import Whole
-
-#: What tells a task from others: see ``key_of``.
-Key = str
-
+from protocol.reply import PackedReply
+from worker.intake.batch import Batch, Key
 
 #: The type of the reply, when it was finished, and the reply's body.
 _Finished = tuple[str, float, bytes]
 _Bodies = Sequence[bytes]
-
-
-def key_of(task: Task) -> Key:
-    """Its id, and how often a person has replayed it, if ever: each replay has an end of its own."""
-    return f"{task.id}.{task.replay}" if task.replay else task.id
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """A task that runs here, with every delivery of it that waits for its end."""
-
-    task: Task
-    deliveries: list[Delivery | Part]
-    #: The address that was asked from last wins: an older one belongs to a channel that is gone. What was asked
-    #: last need not arrive last (two copies in the delay line fall due together), so ``resent`` decides.
-    reply_to: str | None
-    resent: int = 0
-    #: Whether who asked last reads joined replies.
-    joined_replies: bool = False
-    #: Called once, when all is done about it that will be done here, or a breaker holds it.
-    on_over: Callable[[], None] | None = None
-    #: By a breaker: it does not run.
-    is_held: bool = False
-
-    def join(self, delivery: Delivery | Part, task: Task) -> None:
-        self.deliveries.append(delivery)
-        if self.is_held and task.attempt > self.task.attempt:
-            # Meanwhile another worker ran it, and it failed there.
-            self.task = task
-        if task.resent >= self.resent:
-            self.reply_to, self.resent = task.reply_to, task.resent
-            self.joined_replies = task.joined_replies
-
-    def tell_over(self) -> None:
-        """Call ``on_over``."""
-        if self.on_over is not None:
-            told, self.on_over = self.on_over, None
-            told()
-
-    @property
-    def key(self) -> Key:
-        return key_of(self.task)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether any delivery can still be settled. If none can, the broker delivers the task again."""
-        return any(delivery.is_live for delivery in self.deliveries)
 
 
 @dataclass(slots=True)
@@ -84,15 +27,19 @@ class Ledger:
     entries: int
     age_s: float
     bytes: int
-    _running: dict[Key, Running | Whole] = field(default_factory=dict)
+    _running: dict[Key, Batch] = field(default_factory=dict)
     _finished: dict[Key, _Finished] = field(default_factory=dict)
     #: The keys of these, oldest first; of one that was finished again the earlier places count for nothing.
     _order: deque[Key] = field(default_factory=deque)
     _again: Counter[Key] = field(default_factory=Counter)
     _held: int = 0
 
-    def find(self, key: Key, now_s: float) -> Running | Whole | PackedReply | None:
-        """What runs, or the reply to what is finished."""
+    def knows_any(self, keys: Sequence[Key]) -> bool:
+        """Whether one of these runs, or was finished."""
+        return not (self._running.keys().isdisjoint(keys) and self._finished.keys().isdisjoint(keys))
+
+    def find(self, key: Key, now_s: float) -> Batch | PackedReply | None:
+        """The batch with which it runs, or the reply to what is finished."""
         running = self._running.get(key)
         if running is not None:
             return running
@@ -101,32 +48,22 @@ class Ledger:
             return None
         return PackedReply(id=key[:ID_LENGTH], type=finished[0], body=finished[2])
 
-    def knows_any(self, keys: Iterable[Key]) -> bool:
-        """Whether one of these runs, or was finished."""
-        return not (self._running.keys().isdisjoint(keys) and self._finished.keys().isdisjoint(keys))
+    def start(self, keys: Sequence[Key], batch: Batch) -> None:
+        """They run, as part of this batch."""
+        self._running.update(dict.fromkeys(keys, batch))
 
-    def start(self, key: Key, running: Running) -> None:
-        self._running[key] = running
-
-    def start_all(self, keys: Iterable[Key], whole: Whole) -> None:
-        self._running.update(dict.fromkeys(keys, whole))
-
-    def forget(self, key: Key, running: Running) -> None:
-        """The run is over and nothing is to be remembered of it. Harmless if that was said before."""
-        if self._running.get(key) is running:
+    def forget(self, key: Key, batch: Batch) -> None:
+        """It does not run any more, and nothing is to be remembered of it. Idempotent."""
+        if self._running.get(key) is batch:
             del self._running[key]
 
-    def finish(self, key: Key, running: Running, reply: PackedReply, now_s: float) -> None:
-        """Remember how the task ended. From now on its deliveries are answered from memory."""
-        self.forget(key, running)
-        self._remember({key: (reply.type, now_s, reply.body)}, len(reply.body), now_s)
-
-    def finish_all(self, keys: Sequence[Key], bodies: _Bodies, now_s: float) -> None:
-        """The same for tasks of a whole that went well, with the bodies of their replies."""
+    def finish(self, keys: Sequence[Key], kind: str, bodies: _Bodies, now_s: float) -> None:
+        """Remember how tasks ended, by the type and the bodies of their replies: from now on their deliveries are
+        answered from memory."""
         for key in keys:
             self._running.pop(key, None)
-        finished = zip(repeat(DONE), repeat(now_s), bodies, strict=False)
-        self._remember(dict(zip(keys, finished, strict=True)), sum(map(len, bodies)), now_s)
+        new = dict(zip(keys, zip(repeat(kind), repeat(now_s), bodies, strict=False), strict=True))
+        self._remember(new, sum(map(len, bodies)), now_s)
 
     def _remember(self, new: dict[Key, _Finished], size: int, now_s: float) -> None:
         finished, order = self._finished, self._order

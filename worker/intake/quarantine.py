@@ -3,14 +3,15 @@
 The broker counts the crash of a worker against everything that it held, and buries what was returned more often
 than the queue's ``delivery_limit``. From half of that on a delivery is a suspect. Suspects wait for each other:
 what ran before the culprit is done and out of danger when it strikes. Their order is turned round from one crash
-to the next, so of any two each comes first in one of them. Whoever is innocent is done two crashes after it
+to the next, so of any two each comes first in one of them. An innocent one is done two crashes after it
 became a suspect, and the culprit is buried alone. (A limit of 1 leaves no time for that.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from worker.intake.delivery import Delivery
 
@@ -18,12 +19,13 @@ from worker.intake.delivery import Delivery
 PAUSE_S = 0.2
 
 
-class Suspects:
+class Quarantine:
     """Hands suspects on, one at a time."""
 
-    def __init__(self, delivery_limits: Mapping[str, int], handle: Callable[[Delivery], Awaitable[None]]) -> None:
+    def __init__(self, delivery_limits: Mapping[str, int], take: Callable[[Delivery], None]) -> None:
+        """``take`` sees to a delivery, and to its ``over``."""
         self._limits = delivery_limits
-        self._handle = handle
+        self._take = take
         self._waiting: list[Delivery] = []
         self._turn = asyncio.Lock()
 
@@ -31,7 +33,7 @@ class Suspects:
         """Whether a delivery of a work queue is to be taken here."""
         return delivery.redelivered and delivery.returned >= threshold(self._limits[delivery.queue])
 
-    async def take(self, delivery: Delivery) -> None:
+    async def in_turn(self, delivery: Delivery) -> None:
         """Handle a suspect, in its turn: the one whose turn it is.
 
         One whose channel ended while it waited is left alone: the broker delivers it again.
@@ -42,7 +44,10 @@ class Suspects:
             chosen = next_of(self._waiting)
             self._waiting.remove(chosen)
             if chosen.is_live:
-                await self._handle(chosen)
+                over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                chosen.on_over = partial(over.set_result, None)
+                self._take(chosen)
+                await over
 
 
 def threshold(delivery_limit: int) -> int:

@@ -19,6 +19,8 @@ from broker.amqp.publisher import Message, Publisher
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
 from worker.failpoint import failpoint
 
+_after_publish = failpoint("after_publish")
+
 log = logging.getLogger("glassrabbit.worker")
 
 FIRST_WAIT_S = 1.0
@@ -96,7 +98,8 @@ class Outbox:
         if publisher is None or not publisher.channel.is_open or self._suspects:
             return False
         publisher.send(message, on_end)
-        failpoint("after_publish")
+        if _after_publish:
+            _after_publish(1)
         return True
 
     def before_write(self, action: Callable[[], None]) -> bool:
@@ -169,7 +172,8 @@ class Outbox:
 
     async def _attempt(self, message: Message, *, alone: bool = False) -> None:
         accepted = (await self._open_publisher(alone)).publish(message)
-        failpoint("after_publish")
+        if _after_publish:
+            _after_publish(1)
         await accepted
 
     async def _open_publisher(self, alone: bool) -> Publisher:

@@ -1,6 +1,6 @@
 """What follows from a run that was not done. Pure: values in, a decision out; time and chance are parameters.
 
-Where an ack happens: nowhere here. ``worker.lifecycle`` carries a settlement out and acks last.
+Where an ack happens: nowhere here. ``worker.settlement.failures`` carries a decision out and acks last.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Bury:
     text: str
 
 
-Settlement = RetryIn | Bury
+Decision = RetryIn | Bury
 
 
-def settle(
+def decide(
     outcome: Failed | RetryAsked | Rejected, task: Task, retry: RetrySettings, *, now_ms: int, chance: float
-) -> Settlement:
+) -> Decision:
     """Decide. ``chance`` is a random number from 0 to 1, which spreads the backoff upwards by the jitter."""
     match outcome:
         case Rejected():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -23,19 +22,21 @@ from protocol.limits import Limits
 from protocol.reply import Failure, PackedReply, Run, pack_failed
 from protocol.task import Attempt, Task, read_requester, task_properties
 from worker.failpoint import failpoint
-from worker.intake.batch import Part
+from worker.intake.batch import Solo
 from worker.intake.delivery import Delivery
-from worker.intake.ledger import Running
 from worker.settlement.outbox import Outbox
 from worker.settlement.policy import Bury, RetryIn
 from worker.settlement.replies import Replies
 from worker.telemetry.log_fields import about
 from worker.telemetry.meter import Meter
 
+_after_retry_confirm = failpoint("after_retry_confirm")
+_after_reply_confirm = failpoint("after_reply_confirm")
+
 log = logging.getLogger("glassrabbit.worker")
 
 
-class Publications:
+class Publishing:
     """Sends by the outbox. Each method returns False if what it was about is no longer ours to settle."""
 
     def __init__(
@@ -44,7 +45,6 @@ class Publications:
         identity: str,
         outbox: Outbox,
         replies: Replies,
-        counts: Counter[str],
         meter: Meter,
     ) -> None:
         self._settings = settings
@@ -52,80 +52,74 @@ class Publications:
         self._identity = identity
         self._outbox = outbox
         self._replies = replies
-        self._counts = counts
         self._meter = meter
 
-    async def retry(self, running: Running, settlement: RetryIn, last: Attempt) -> bool:
+    async def retry(self, solo: Solo, decision: RetryIn, last: Attempt) -> bool:
         """A copy into the delay line, for the next attempt."""
-        task, limits = running.task, self._limits
-        hop = enter(settlement.delay_s, task.name)
-        last = replace(last, error=settlement.error, text=settlement.text, retry_in_ms=hop.delay_ms)
-        copy = replace(task.next_attempt(last, limits), **_address(running))
+        task, limits = solo.task, self._limits
+        hop = enter(decision.delay_s, task.name)
+        last = replace(last, retry_in_ms=hop.delay_ms)
+        copy = replace(task.next_attempt(last, limits), **_address(solo))
         message = Message(
             exchange=hop.exchange,
             routing_key=hop.routing_key,
             body=copy.body,
             properties=task_properties(copy),
         )
-        if not await self._outbox.send(message, lambda: running.is_live):
+        if not await self._outbox.send(message, lambda: solo.is_live):
             return False
-        failpoint("after_retry_confirm")
-        self._counts["retried"] += 1
+        if _after_retry_confirm:
+            _after_retry_confirm(1)
         self._meter.ended(task.name, "retried")
         log.info(
             "task %s (%s) attempt %d failed (%s: %s), again in %.1f s",
             task.id,
             task.name,
             task.attempt,
-            settlement.error,
-            settlement.text,
+            decision.error,
+            decision.text,
             hop.delay_ms / 1000,
             extra=about(task, self._settings.tasks[task.name].queue),
         )
         return True
 
-    async def single(self, task: Task, part: Part) -> bool:
-        """A task of a batch as a message of its own.
-
-        It goes by the shortest way through the delay line, which is where a worker may publish.
-        """
-        if not await self._outbox.send(_copy(task, 0), lambda: part.is_live):
+    async def single(self, solo: Solo) -> bool:
+        """A task of a batch as a message of its own, at the end of its queue."""
+        if not await self._outbox.send(_copy(solo.task, 0), lambda: solo.home.delivery.is_live):
             return False
-        self._counts["split"] += 1
+        self._meter.count("split")
         return True
 
-    async def postpone(self, running: Running, delay_s: float) -> bool:
+    async def postpone(self, solo: Solo, delay_s: float) -> bool:
         """A copy into the delay line that is the same attempt."""
-        copy = replace(running.task, **_address(running))
-        if not await self._outbox.send(_copy(copy, delay_s), lambda: running.is_live):
+        copy = replace(solo.task, **_address(solo))
+        if not await self._outbox.send(_copy(copy, delay_s), lambda: solo.is_live):
             return False
-        self._counts["postponed"] += 1
-        self._meter.ended(running.task.name, "postponed")
+        self._meter.ended(solo.task.name, "postponed")
         return True
 
-    async def bury(self, running: Running, settlement: Bury, last: Attempt) -> bool:
+    async def bury(self, solo: Solo, decision: Bury, last: Attempt) -> bool:
         """A dead letter of a task that failed for good."""
-        task = running.task
+        task = solo.task
         letter = replace(task, history=task.history_with(last, self._limits))
         buried = await self._replies.bury(
             task_properties(letter),
             task.body,
             self._settings.tasks[task.name].queue,
-            code=settlement.code,
-            text=settlement.text,
+            code=decision.code,
+            text=decision.text,
             now_ms=_now_ms(),
-            wanted=lambda: running.is_live,
+            wanted=lambda: solo.is_live,
         )
         if buried:
-            self._counts["dead"] += 1
-            self._meter.ended(task.name, "failed", settlement.code)
+            self._meter.ended(task.name, "failed", decision.code)
             log.warning(
                 "task %s (%s) is dead: %s (%s: %s)",
                 task.id,
                 task.name,
-                settlement.code,
-                settlement.error,
-                settlement.text,
+                decision.code,
+                decision.error,
+                decision.text,
                 extra=about(task, self._settings.tasks[task.name].queue),
             )
         return buried
@@ -143,15 +137,14 @@ class Publications:
         )
         if not buried:
             return False
-        self._counts["dead"] += 1
         self._meter.ended(delivery.properties.type, "refused", refusal.code)
         log.warning("a message of %s is refused: %s", delivery.queue, refusal, extra={"queue": delivery.queue})
         failure = Failure(code=refusal.code, type=refusal.code, text=refusal.text)
-        await self.tell_requester(delivery, failure, delivery.queue)
+        await self.report(delivery, failure, delivery.queue)
         return True
 
-    async def tell_requester(self, delivery: Delivery, failure: Failure, queue: str | None) -> None:
-        """Tell whoever asked for what cannot be run, if that is known; of a batch, for each of its tasks."""
+    async def report(self, delivery: Delivery, failure: Failure, queue: str | None) -> None:
+        """Report a failure to the requester of a message, if it is known; of a batch, for each of its tasks."""
         requester = read_requester(delivery.properties)
         if requester is None:
             return
@@ -169,7 +162,8 @@ class Publications:
     ) -> None:
         """A reply to an address; see ``Replies.answer``."""
         await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), problem=problem)
-        failpoint("after_reply_confirm")
+        if _after_reply_confirm:
+            _after_reply_confirm(1)
 
 
 def _copy(task: Task, delay_s: float) -> Message:
@@ -178,14 +172,9 @@ def _copy(task: Task, delay_s: float) -> Message:
     return Message(exchange=hop.exchange, routing_key=hop.routing_key, body=task.body, properties=properties)
 
 
-def headers_of(delivery: Delivery) -> dict[str, object] | None:
-    headers = delivery.properties.headers
-    return headers if isinstance(headers, dict) else None
-
-
 def _ids_of_batch(delivery: Delivery, limits: Limits) -> list[str]:
     """The ids of the tasks that a message holds; none if it is no batch, or not one that can be read."""
-    count = (headers_of(delivery) or {}).get("batch")
+    count = delivery.headers.get("batch")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         return []
     try:
@@ -198,6 +187,6 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _address(running: Running) -> dict[str, Any]:
-    """Whom a copy is to answer: whoever asked last, and how."""
-    return {"reply_to": running.reply_to, "joined_replies": running.joined_replies}
+def _address(solo: Solo) -> dict[str, Any]:
+    """Where a copy is answered: at the address that asked last, and how."""
+    return {"reply_to": solo.reply_to, "joined_replies": solo.joined_replies}

@@ -19,7 +19,12 @@ from worker.failpoint import failpoint
 from worker.settlement.outbox import OnEnd, Outbox, Undeliverable
 from worker.settlement.reply_nodes import Nodes
 
+_after_letter_confirm = failpoint("after_letter_confirm")
+
 log = logging.getLogger("glassrabbit.worker")
+
+#: How many addresses are remembered.
+KEPT = 1024
 
 
 class Replies:
@@ -32,23 +37,29 @@ class Replies:
         self._limits = limits
         self._mailboxes_only = mailboxes_only
         self._nodes = Nodes()
+        #: Addresses of nodes that are answered: a node that was admitted stays so.
+        self._admitted: set[str | None] = set()
 
     def require_answerable(self, reply_to: str | None) -> None:
         """Raise ``Malformed`` (``bad_reply_to``) for a direct address of a node that is not to be answered."""
-        if not self._is_answerable(reply_to):
+        if reply_to not in self._admitted and not self._is_answerable(reply_to):
             raise Malformed(
                 ErrorCode.BAD_REPLY_TO, "reply_to is of an unknown node, and too many are known already"
             )
 
     def _is_answerable(self, reply_to: str | None) -> bool:
         node = reply_node(reply_to or "")
-        return node is None or self._nodes.admits(node, self._outbox.link.cluster_name, time.monotonic())
+        if node is None or self._nodes.admits(node, self._outbox.link.cluster_name, time.monotonic()):
+            if len(self._admitted) >= KEPT:
+                self._admitted.clear()
+            self._admitted.add(reply_to)
+        return reply_to in self._admitted
 
     def post(self, reply_to: str | None, reply: PackedReply, on_end: OnEnd) -> bool:
         """Send a reply once; ``on_end`` hears what came of it. False if that cannot be done at present, or takes
         more than that: then nobody is called, and ``answer`` does it."""
         match reply_kind(reply_to):
-            case ReplyKind.DIRECT if not self._mailboxes_only and self._is_answerable(reply_to):
+            case ReplyKind.DIRECT if reply_to in self._admitted and not self._mailboxes_only:
                 return self._outbox.post(_direct(str(reply_to), reply), on_end)
             case ReplyKind.NONE:
                 on_end(None)
@@ -140,7 +151,8 @@ class Replies:
         )
         message = Message(exchange=DEAD, routing_key=queue, body=body, properties=properties)
         buried = await self._outbox.send(message, wanted)
-        failpoint("after_letter_confirm")
+        if _after_letter_confirm:
+            _after_letter_confirm(1)
         return buried
 
 
