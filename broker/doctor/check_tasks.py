@@ -64,7 +64,10 @@ def _compared(check: str, found: list[str] | None, point: Point, why: str, same:
         )
     fix = _DECLARE
     if any(": policy " in text for text in found):
-        fix = "Clear the policy (`rabbitmqctl list_policies`, `list_operator_policies`, `clear_policy`). " + fix
+        fix = (
+            "Clear the policy (`rabbitmqctl list_policies`, `list_operator_policies`, `clear_policy`); raise "
+            f"first a limit that was reached, or RabbitMQ 3.10 goes on refusing. {fix}"
+        )
     return Verdict(
         check=check,
         point=point,

@@ -89,9 +89,13 @@ class DockerNode:
         """Create the container. The password goes by a file of ours, since anyone can read an argv."""
         with tempfile.TemporaryDirectory(prefix="glassrabbit-") as folder:
             secret = Path(folder, "environment")
-            node_files.write_secret(
-                secret, f"RABBITMQ_DEFAULT_USER={info.user}\nRABBITMQ_DEFAULT_PASS={info.password}\n", 0o600
-            )
+            variables = {
+                "RABBITMQ_DEFAULT_USER": info.user,
+                "RABBITMQ_DEFAULT_PASS": info.password,
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": node_files.ERLANG_ARGUMENTS,
+            }
+            lines = (f"{name}={value}\n" for name, value in variables.items())
+            node_files.write_secret(secret, "".join(lines), 0o600)
             _docker("create", "--name", self.name, "--hostname", "glassrabbit", "--env-file", str(secret),
                     *_publish(self._bind or LOOPBACK, info.port, _AMQP),
                     *_publish(LOOPBACK, info.management_port, _MANAGEMENT),

@@ -7,14 +7,19 @@ import random
 import time
 
 import pytest
+from pika.exceptions import NackError
 
+from broker.node.files import HAND_ON_AGAIN_MS
 from dispatcher.client import Dispatcher
+from tests.support.administrator import limit_length
 from tests.support.installation import Install, Installation
 from tests.support.slowness import in_time
-from tests.support.waiting import run
+from tests.support.waiting import eventually, run
 
 COUNT = 200
 LATE_S = 1.0
+#: The management API's numbers are up to ten seconds old.
+LISTED_S = 30.0
 
 
 @pytest.mark.alone
@@ -65,6 +70,37 @@ def test_a_task_whose_name_ends_like_another_ones_reaches_its_own_queue_alone(in
         wanted = sorted(2 * [name for name, goes_to in names.items() if goes_to == queue])
         assert sorted(letter.properties.type for letter in letters) == wanted
         assert vhost.ready(queue) == 0
+
+
+@pytest.mark.own_broker  # set up as ours are; a shared one may be of another checkout
+@pytest.mark.every_broker
+def test_what_its_queue_refuses_is_handed_on_again_within_seconds_and_not_minutes(
+    installation: Installation,
+) -> None:
+    """As is what a crash of the broker kept from its next queue: both wait for the same."""
+    installation.declare()
+    caller, vhost = installation.caller(), installation.vhost
+    limit_length(vhost, "queue_a", 1)
+    with vhost.channel() as channel:
+
+        def is_full() -> bool:
+            try:
+                channel.basic_publish("", "queue_a", b"", mandatory=True)
+            except NackError:
+                return True
+            return False
+
+        eventually(is_full, "the queue to be full")
+    caller.submit("echo", delay_s=0.1)
+
+    def refused() -> bool:
+        return any(one.get("messages_dlx") for one in vhost.broker.management.get("queues", vhost.name))
+
+    eventually(refused, "the task to be refused", LISTED_S)
+    with vhost.channel() as channel:
+        channel.queue_purge("queue_a")
+    (letter,) = vhost.messages("queue_a", within_s=2 * HAND_ON_AGAIN_MS / 1000 + 10)
+    assert letter.properties.type == "echo"
 
 
 def test_a_delayed_task_is_accepted_once_the_line_has_it(installation: Installation) -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from broker.node.files import find_server
+from broker.node.files import ERLANG_ARGUMENTS, find_server
 from broker.node.local import Node
 from tests.support.management import Management
 from tests.support.shared import Running, Use, container_name
@@ -163,6 +163,7 @@ class ContainerBroker(Broker):
             f"{_MANAGEMENT}/tcp": (_LOOPBACK, self.management.port),
         }
         container.ports = ports
+        container.with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
         self._container: Any = container
         if not alone:
             _remove_container(container_name(name))

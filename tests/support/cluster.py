@@ -12,6 +12,7 @@ import secrets
 import tarfile
 from typing import Any
 
+from broker.node.files import ERLANG_ARGUMENTS
 from tests.support.brokers import IMAGES, Broker, free_port
 from tests.support.management import ManagementError
 from tests.support.waiting import eventually
@@ -40,7 +41,10 @@ class Member(Broker):
         self._container: Any = network.client.containers.create(
             image,
             hostname=host,
-            environment={"RABBITMQ_ERLANG_COOKIE": cookie},
+            environment={
+                "RABBITMQ_ERLANG_COOKIE": cookie,
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            },
             ports={f"{port}/tcp": (self.host, ours) for port, ours in ports.items()},
         )
         self._connect()
