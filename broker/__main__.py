@@ -54,7 +54,11 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
         _tell(lines, note, "nothing to do")
         return
     for line in asyncio.run(declare_all(settings, topology, prune=prune)):
-        click.echo(f"unbound {plain(line)}")
+        if prune:
+            click.echo(f"unbound {plain(line)}")
+        else:
+            cure = "what is sent goes there, too. Unbind it with --prune"
+            click.echo(f"note: the configuration has no binding {plain(line)}: {cure}.", err=True)
     click.echo(
         f"declared {len(topology.exchanges)} exchanges, {len(topology.queues)} queues, "
         f"{len(topology.bindings)} bindings"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from broker.config.endpoint import Endpoint
 from broker.config.tls import TlsSettings, tls_context
 from broker.errors import BrokerError, ConnectionLost, Unreachable
 
+#: As near to the start of this process as it can be told without its system's help.
+_STARTED_S = int(time.time())
 #: For pika to close the socket of an attempt that was given up: a turn or two of the loop.
 ABANDON_S = 1.0
 
@@ -131,7 +134,7 @@ async def connect(
         socket_timeout=timeout_s,
         stack_timeout=timeout_s,
         ssl_options=ssl_options,
-        client_properties={"connection_name": name, "product": "glassrabbit"},
+        client_properties={"connection_name": name, "product": "glassrabbit", "started": _STARTED_S},
     )
     opened: asyncio.Future[Connection] = loop.create_future()
     ended = asyncio.Event()

@@ -5,10 +5,12 @@ Letters are held only while they are read. Printing, which may wait for a pager,
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import click
 
@@ -19,7 +21,7 @@ from broker.dead_letters.queue import MOST, Held, Letter, held
 from broker.dead_letters.replay import Replay, Report, replay
 from broker.dead_letters.spool import Spool
 from broker.dead_letters.text import HEAD, LINE, cell, description, detail, dumps, row, summary, whole
-from broker.topology.apply import open_once
+from broker.topology.apply import bound_tasks, open_once
 from protocol.errors import ExitCode, worst
 
 #: Rows that are aligned with one another; a longer table has its head again.
@@ -55,6 +57,8 @@ async def export_letters(settings: Settings, queues: Sequence[str], chosen: Chos
 async def replay_letters(settings: Settings, queues: Sequence[str], asked: Replay, output: str) -> ExitCode:
     """Replay letters, queue by queue, and say what became of them, also when it ends early."""
     reports: list[Report] = []
+    if asked.dry_run:
+        asked = replace(asked, bound=await asyncio.to_thread(bound_tasks, settings))
     connection = await open_once(settings, "broker dead replay")
     try:
         for queue in queues:

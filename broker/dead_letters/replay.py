@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from protocol.codec import NotEncodable, decode_arguments, encode
 from protocol.dead_letter import Why
 from protocol.errors import ExitCode, Malformed, worst
 from protocol.limits import LONGEST_EXPIRATION_MS, Limits
-from protocol.names import DEAD, TASKS
+from protocol.names import DEAD, TASKS, new_id
 from protocol.properties import Properties, bad
 from protocol.task import Attempt, Task, task_properties
 
@@ -152,6 +152,8 @@ class Replay:
     chosen: Chosen
     edit: Edit
     dry_run: bool = False
+    #: For a dry run: the tasks that a queue is bound for.
+    bound: Collection[str] = ()
     window: int = WINDOW
     confirm_timeout_s: float = 30.0
 
@@ -180,11 +182,29 @@ async def replay(connection: Connection, queue: str, asked: Replay, report: Repo
 
         async with held(connection, queue, see) as looked:
             report.letters, report.unseen, report.others = looked.letters, looked.unseen, looked.others
+            publisher = await Publisher.open(connection)
             if asked.dry_run:
-                report.replayed = spool.records
-                report.without.update(text for record in spool for text in record[1])
+                if spool.records:
+                    await _try(publisher, asked.confirm_timeout_s)
+                _foresee(spool, asked.bound, report)
             else:
-                await _send(await Publisher.open(connection), looked, spool, asked, report)
+                await _send(publisher, looked, spool, asked, report)
+
+
+async def _try(publisher: Publisher, timeout_s: float) -> None:
+    """Publish what no queue is bound for, which comes back. Raises what would end the first publish of a task."""
+    nothing = Message(exchange=TASKS, routing_key=new_id(), body=b"", properties=Properties())
+    with suppress(Unroutable):
+        await _accepted(publisher.publish(nothing), timeout_s)
+
+
+def _foresee(spool: Spool, bound: Collection[str], report: Report) -> None:
+    for _, without, _, fields in spool:
+        if fields["type"] in bound:
+            report.replayed += 1
+            report.without.update(without)
+        else:
+            report.unroutable[fields["type"]] += 1
 
 
 async def _send(publisher: Publisher, looked: Held, spool: Spool, asked: Replay, report: Report) -> None:
@@ -212,6 +232,20 @@ async def _settle(
     sent: _Sent, accepted: asyncio.Future[None], looked: Held, timeout_s: float, report: Report
 ) -> None:
     try:
+        await _accepted(accepted, timeout_s)
+    except Unroutable:
+        report.unroutable[sent.task] += 1
+    except Refused as error:
+        report.leave(sent.id, "refused", str(error))
+    else:
+        looked.ack(sent.tag)
+        report.replayed += 1
+        report.without.update(sent.without)
+
+
+async def _accepted(accepted: asyncio.Future[None], timeout_s: float) -> None:
+    """Raises ``Unroutable``, ``Refused``, and what ends a replay."""
+    try:
         async with asyncio.timeout(timeout_s):
             await accepted
     except TimeoutError:
@@ -219,16 +253,8 @@ async def _settle(
             f"no confirm within {timeout_s:g} s. Check the broker's alarms, then run it again: what was not "
             "confirmed is still there."
         ) from None
-    except Unroutable:
-        report.unroutable[sent.task] += 1
-    except Refused as error:
-        report.leave(sent.id, "refused", str(error))
     except ConfirmLost as error:
         raise _told(error) from error
-    else:
-        looked.ack(sent.tag)
-        report.replayed += 1
-        report.without.update(sent.without)
 
 
 def _told(error: ConfirmLost) -> BrokerError:

@@ -143,8 +143,8 @@ def _levels(status: Status) -> RenderableType:
 def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
     from rich.text import Text
 
-    left = ("host", "queues", "state", "user", "platform", "busy")
-    heads = ("host", "pid", "queues", "concurrency", "prefetch", "busy", "done", "retried", "failed", "up")
+    left = ("host", "queues", "state", "user", "platform", "held")
+    heads = ("host", "pid", "queues", "concurrency", "prefetch", "held", "done", "retried", "failed", "up")
     table = _table(*heads, "state", "user", "platform", left=left)
     for worker in workers:
         table.add_row(
@@ -153,7 +153,7 @@ def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
             Text(cell(" ".join(worker.queues)) or _UNKNOWN),
             _number(worker.concurrency),
             _number(worker.prefetch),
-            Text(_busy(worker), style="green"),
+            Text(_held(worker), style="green"),
             _number(worker.done),
             _number(worker.retried),
             Text(_number(worker.failed), style="yellow" if worker.failed else ""),
@@ -180,7 +180,7 @@ def _nobody(status: Status) -> RenderableType:
     return Text("no worker is connected\n", style="red")
 
 
-def _busy(worker: WorkerStatus) -> str:
+def _held(worker: WorkerStatus) -> str:
     """Deliveries that it holds, of those that it may hold."""
     if worker.unacked is None:
         return _UNKNOWN

@@ -42,6 +42,7 @@ class WorkerStatus:
     failed: int | None = None
     #: Circuit breakers that are not closed, and their states; known of the same workers.
     breakers: Mapping[str, str] = field(default_factory=dict)
+    #: Since its process started, by its own clock.
     up_s: float | None
     user: str
     platform: str
@@ -102,7 +103,8 @@ def _worker(
     }
     prefetches.pop(OBITUARIES, None)
     either = consume or next(iter(pair.values()))
-    connected = [at for one in pair.values() if (at := whole(one.get("connected_at"))) is not None]
+    properties = table(either, "client_properties")
+    started_s = whole(properties.get("started"))
     states = {str(one.get("state", "")) for one in pair.values()}
     return WorkerStatus(
         host=key[0],
@@ -111,9 +113,9 @@ def _worker(
         prefetch=sum(held or 0 for held in prefetches.values()) if prefetches else None,
         concurrency=_concurrency(settings, prefetches),
         unacked=unacked.get(name),
-        up_s=max(0.0, now_s - min(connected) / 1000) if connected else None,
+        up_s=None if started_s is None else max(0.0, now_s - started_s),
         user=str(either.get("user", "")),
-        platform=str(table(either, "client_properties").get("platform", "")),
+        platform=str(properties.get("platform", "")),
         state=HALF if len(pair) == 1 else next((one for one in sorted(states) if one != "running"), "running"),
     )
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from broker.amqp.connection import Connection, connect
 from broker.amqp.link import LinkSettings
 from broker.config.settings import Settings
 from broker.errors import AccessRefused, BrokerError, Unreachable
-from broker.management import Management
+from broker.management import TIMEOUT_S, Management
 from broker.topology.declare import declare, probe
 from broker.topology.diff import Difference, compare, stale_bindings
 from broker.topology.model import Binding, Topology, mailbox
+from protocol.names import TASKS
+
+#: A command does not wait longer for what it can do without.
+_LOOK_S = 3.0
 
 
 async def open_once(settings: Settings, name: str) -> Connection:
@@ -62,7 +68,10 @@ async def differences(settings: Settings, topology: Topology) -> tuple[list[str]
 
 
 async def declare_all(settings: Settings, topology: Topology, *, prune: bool) -> list[str]:
-    """Declare; with ``prune`` first unbind what is stale. Returns what was unbound, a line each."""
+    """Declare; with ``prune`` first unbind what is stale. Returns what is stale, or was: a line each.
+
+    Without ``prune`` nothing is seen of it where the management API cannot be asked.
+    """
     connection = await open_once(settings, "broker declare")
     try:
         stale = await asyncio.to_thread(_stale, settings, topology) if prune else []
@@ -75,17 +84,25 @@ async def declare_all(settings: Settings, topology: Topology, *, prune: bool) ->
         await declare(connection, topology)
     finally:
         await connection.close()
+    if not prune:
+        with suppress(Unreachable, AccessRefused):
+            stale = await asyncio.to_thread(_stale, settings, topology, _LOOK_S)
     return [f"{one.source} → {one.destination} ({one.routing_key})" for one in stale]
 
 
-def _management(settings: Settings) -> Management:
-    return Management.of(settings.broker)
+def bound_tasks(settings: Settings) -> Collection[str]:
+    """The tasks that a queue is bound for; if the management API cannot be asked, those of the configuration."""
+    try:
+        bindings = Management.of(settings.broker).bindings()
+    except (Unreachable, AccessRefused):
+        return settings.tasks
+    return {str(one.get("routing_key")) for one in bindings if one.get("source") == TASKS}
 
 
 def _listed(settings: Settings, topology: Topology) -> list[Difference]:
-    api = _management(settings)
+    api = Management.of(settings.broker)
     return compare(topology, api.exchanges(), api.queues(), api.bindings(), api.policies())
 
 
-def _stale(settings: Settings, topology: Topology) -> list[Binding]:
-    return stale_bindings(topology, _management(settings).bindings())
+def _stale(settings: Settings, topology: Topology, timeout_s: float = TIMEOUT_S) -> list[Binding]:
+    return stale_bindings(topology, Management.of(settings.broker, timeout_s).bindings())

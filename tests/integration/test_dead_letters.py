@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -243,6 +244,42 @@ def test_a_dry_run_replays_nothing(installation: Installation) -> None:
     settled(installation.vhost, "queue_a.dead", 3)
     assert installation.vhost.ready("queue_a") == 0
     assert ids(installation, "queue_a") == buried
+
+
+def test_a_dry_run_foresees_what_the_run_then_does(installation: Installation) -> None:
+    """A task that no queue is bound for any more stays; so does one whose name nobody knows."""
+    api = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": installation.vhost.broker.management.url}
+    environment = {**installation.environment, **api}
+    installation.declare()
+    with installation.vhost.channel() as admin:
+        admin.queue_unbind("queue_a", "tasks", "echo")
+    bury(installation.settings, [dead_task(), dead_task(name="echo"), dead_task(name="gone")])
+    reports = []
+    for words in (["--dry-run"], []):
+        ended = command(environment, "broker", "dead", "replay", "queue_a", "-o", "jsonl", *words)
+        assert ended.code == 4
+        assert "1 × no queue is bound for task echo. Add the task" in ended.err
+        reports.append({**ended.objects[0], "dry_run": None})
+    assert reports[0] == reports[1]
+    assert (reports[0]["replayed"], reports[0]["unroutable"]) == (1, {"echo": 1, "gone": 1})
+
+
+def test_a_dry_run_is_refused_as_the_run_would_be(installation: Installation) -> None:
+    installation.declare()
+    bury(installation.settings, [dead_task()])
+    vhost, user = installation.vhost, f"reader-{secrets.token_hex(4)}"
+    management = vhost.broker.management
+    management.add_user(user, "secret", vhost.name, {"configure": "^$", "write": "^$", "read": ".*"})
+    try:
+        url = f"amqp://{user}:secret@{vhost.broker.host}:{vhost.broker.port}/{vhost.name}"
+        for words in (["--dry-run"], []):
+            ended = command(
+                {**installation.environment, "BROKER_URL": url}, "broker", "dead", "replay", "queue_a", *words
+            )
+            assert ended.code == 69
+            assert "may not publish to exchange tasks. It needs the right to write it." in ended.err
+    finally:
+        management.remove_user(user)
 
 
 def test_what_a_replay_goes_without_is_said(installation: Installation) -> None:

@@ -159,6 +159,22 @@ def test_without_the_management_api_the_broker_itself_is_asked(install: Install,
     assert broker_command(changed, "declare", "--prune").code == 69
 
 
+def test_after_a_task_has_moved_declare_says_that_it_still_goes_to_its_old_queue_too(
+    install: Install, vhost: Vhost
+) -> None:
+    api = {"management_url": vhost.broker.management.url}
+    install(broker=api).declare()
+    moved = install(broker=api, tasks={"note": {"queue": "queue_b"}})
+    ended = broker_command(moved, "declare")
+    assert ended.code == 0
+    assert (
+        "note: the configuration has no binding tasks → queue_a (note): what is sent goes there, too." in ended.err
+    )
+    assert "Unbind it with --prune." in ended.err
+    assert "unbound tasks → queue_a (note)" in broker_command(moved, "declare", "--prune").out
+    assert broker_command(moved, "declare").err == ""
+
+
 def test_show_asks_no_broker_and_prints_each_thing_once(install: Install) -> None:
     installation = install(mailboxes=["box"])
     environment = {**installation.environment, "BROKER_URL": f"amqp://a:b@127.0.0.1:{free_port()}/"}

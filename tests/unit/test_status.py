@@ -24,12 +24,12 @@ EVIL = "x\x1b[2J\r\n\x9b31m\u202ey"
 
 
 def connection(name: str, role: str, **further: Any) -> dict[str, Any]:
-    own = {"connection_name": f"{name} {role}", "platform": "Python 3.13", "product": "glassrabbit"}
-    started_ms = (NOW_S - 60) * 1000
+    own = {"connection_name": f"{name} {role}", "platform": "Python 3.13", "started": int(NOW_S - 60)}
     return {
         "name": f"{name} {role} -> broker",
         "client_properties": own,
-        "connected_at": int(started_ms),
+        # A connection may be younger than its process.
+        "connected_at": int((NOW_S - 5) * 1000),
         "user": "worker",
         "state": "running",
         **further,
