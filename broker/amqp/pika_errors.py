@@ -41,7 +41,10 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
         isinstance(root, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError)
         or _code(root) == 403
     ):
-        return AccessRefused(f"{where} refused the login. Check user and password in broker.url or BROKER_URL.")
+        return AccessRefused(
+            f"{where} refused the login. Check user and password in broker.url or BROKER_URL. A container of "
+            "RabbitMQ keeps those that its volume began with: use `rabbitmqctl change_password`, or a new volume."
+        )
     if isinstance(root, exceptions.ProbableAccessDeniedError) or _code(root) in _ACCESS:
         return AccessRefused(
             f"{where} refused the virtual host ({text}). Check the path of the URL, and the permissions."
