@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 # ruff: noqa: F403, F405 - each name stands once here, and once where it comes from
 __all__ = [
     "AccessRefused", "BadRequest", "BlockingDispatcher", "CallError", "ConfigError", "ConnectionLost",
-    "Dispatcher", "GlassrabbitError", "NoMailbox", "NoReply", "NotEncodable", "Overdue", "Refused", "Reply",
-    "ReplyUnreadable", "Settings", "TaskFailed", "UnknownTask", "Unreachable", "load",
+    "Dispatcher", "GlassrabbitError", "NoMailbox", "NoReply", "NotEncodable", "NotOpen", "Overdue", "Refused",
+    "Reply", "ReplyUnreadable", "Settings", "TaskFailed", "UnknownTask", "Unreachable", "load",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

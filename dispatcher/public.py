@@ -15,6 +15,7 @@ from dispatcher.errors import BadRequest as BadRequest
 from dispatcher.errors import CallError as CallError
 from dispatcher.errors import NoMailbox as NoMailbox
 from dispatcher.errors import NoReply as NoReply
+from dispatcher.errors import NotOpen as NotOpen
 from dispatcher.errors import Overdue as Overdue
 from dispatcher.errors import ReplyUnreadable as ReplyUnreadable
 from dispatcher.errors import TaskFailed as TaskFailed

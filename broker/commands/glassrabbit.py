@@ -10,7 +10,19 @@ from broker.console.start import entry
 #: The commands that need no ``broker`` or ``dispatcher`` before them. Those of ``worker`` do: ``up`` is in both.
 SHORT = {
     "dispatcher": ("call", "map", "submit", "collect", "demo", "load"),
-    "broker": ("declare", "diff", "show", "status", "doctor", "dead", "config", "up", "down", "completion"),
+    "broker": (
+        "declare",
+        "diff",
+        "show",
+        "status",
+        "doctor",
+        "dead",
+        "config",
+        "up",
+        "down",
+        "wire",
+        "completion",
+    ),
     "worker": (),
 }
 _PACKAGE_OF = {name: package for package, names in SHORT.items() for name in (package, *names)}
