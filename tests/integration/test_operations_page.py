@@ -34,6 +34,11 @@ def test_the_configuration_is_shown_and_checked_as_the_page_shows(tmp_path: Path
     assert_printed(block.replace("/srv/glassrabbit", str(ROOT)), run_block(block, tmp_path))
 
 
+def test_a_secret_is_taken_from_a_file_as_the_page_shows(tmp_path: Path) -> None:
+    block = block_of("Secrets").replace("/tmp/broker-url", str(tmp_path / "broker-url"))
+    assert_printed(block, run_block(block, tmp_path))
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_scripts_for_other_shells_are_printed_as_the_page_says(shell: str, tmp_path: Path) -> None:
     assert f"python -m broker completion {shell}" in PAGE
