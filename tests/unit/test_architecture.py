@@ -34,7 +34,7 @@ CALLS_THAT_BUILD_FROM_TEXT = {"eval", "exec", "compile", "__import__"}
 UNSAFE_YAML = {"load_all", "unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader", "load"}
 TOP_LEVEL = {
     "broker", "worker", "dispatcher", "protocol", "docker", "compose.yaml", "config.yml", "tests",
-    "pyproject.toml", "README.md", "Makefile", "LICENSE", "docs",
+    "pyproject.toml", "README.md", "Makefile", "LICENSE", "docs", "findings",
 }  # fmt: skip
 #: What Python and the tools leave behind, which .gitignore names.
 LEFT_BEHIND = {"dist", "__pycache__", "bench.json"}
