@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_help_names_the_command_as_it_was_given(words: list[str], folder: Path) 
     ended = glassrabbit(folder, own_environment(), *words)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.decode().startswith(" ".join(["Usage: glassrabbit", *words[:-1]]))
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("words", [[], ["worker"], ["dispatcher"], ["status"]])
+def test_help_costs_less_than_a_fifth_of_a_second_of_processor_time(words: list[str], folder: Path) -> None:
+    def cost_s() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert glassrabbit(folder, own_environment(), *words, "--help").code == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    costs = [cost_s() for _ in range(3)]
+    assert min(costs) < 0.2, costs
 
 
 @pytest.mark.parametrize("words", [[], ["worker"], ["dispatcher"], ["broker"]])

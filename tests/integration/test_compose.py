@@ -124,7 +124,7 @@ def test_a_login_of_ones_own_reaches_rabbitmq_and_its_clients() -> None:
 def test_the_image_is_not_root_and_looks_for_a_broker_on_the_host(project: Project) -> None:
     config = _inspect(project.name)["Config"]
     assert re.fullmatch(r"[1-9]\d+", config["User"])
-    assert config["Entrypoint"] == ["python", "-m"]
+    assert config["Entrypoint"] == ["glassrabbit"]
     assert "BROKER_URL=amqp://guest:guest@host.docker.internal:5672/" in config["Env"]
 
 
@@ -236,6 +236,7 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
 ) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "jobs.py").write_text("def shout(text: str) -> str:\n    return text.upper()\n")
+    (tmp_path / "worker.py").write_text("raise SystemExit('a file of the user was run')\n")
     (tmp_path / "config.yml").write_text(
         "queues: {loud: {}}\ntasks: {shout: {queue: loud, handler: jobs:shout}}\n"
     )
@@ -249,6 +250,7 @@ def test_a_container_runs_functions_from_a_mounted_folder_for_a_broker_on_the_ho
             "--workdir=/jobs", "worker-a", "worker", "loud",
         ).strip()  # fmt: skip
         try:
+            _await_log(worker, "handlers cannot import /jobs/worker.py: the name worker belongs to Glassrabbit")
             _await_log(worker, "ready")
             call = subprocess.run(
                 [sys.executable, "-m", "dispatcher", "call", "shout", "-a", "text=hello", "-o", "json"],
