@@ -81,10 +81,12 @@ class Proxy:
     ) -> None:
         """Until either side ends. Bytes are passed on before they are read as frames."""
         frames = Reader(by_client=by_client)
-        with contextlib.suppress(OSError):
-            while data := await source.read(_READ_BYTES):
-                target.write(data)
-                for frame in frames.feed(data):
-                    self._on_frame(frame, number, by_client)
-                await target.drain()
-        target.close()
+        try:
+            with contextlib.suppress(OSError):
+                while data := await source.read(_READ_BYTES):
+                    target.write(data)
+                    for frame in frames.feed(data):
+                        self._on_frame(frame, number, by_client)
+                    await target.drain()
+        finally:
+            target.close()

@@ -1,0 +1,111 @@
+"""python -m tests.lessons: the lessons. With a number: run that one, narrated, on a broker of its own.
+
+--predict asks before each claim and keeps score. --broker takes a RabbitMQ version in Docker; without
+it, the rabbitmq-server of this machine is used if there is one. Exit 1 if a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from contextlib import closing
+
+from tests.lessons.kit import Broken, Claim, Lesson, lesson_on
+from tests.lessons.page import Plan, answer, lines, picture, plans
+from tests.support.brokers import DEFAULT, IMAGES, LOCAL, new_broker, why_not
+from tests.support.vhost import vhost_of
+
+
+class Narrator:
+    """Shows each step when its claim is made, and asks first if somebody wants to predict."""
+
+    def __init__(self, plan: Plan, *, predict: bool) -> None:
+        self._steps = plan.steps()
+        self._predict = predict
+        self.right = 0
+        self.lesson: Lesson | None = None
+
+    def __call__(self, claim: Claim) -> None:
+        assert self.lesson is not None
+        if code := self._steps[claim.number - 1]:
+            print("\n" + "\n".join(f"    {line}" for line in code.splitlines()))
+        print(f"\n{claim.number}. {claim.question}")
+        shown = answer(claim.answer).strip("`")
+        if self._predict:
+            guess = input("   your answer: ").strip()
+            is_right = _alike(guess) == _alike(shown)
+            self.right += is_right
+            print("   right" if is_right else f"   not so, but {shown}")
+        else:
+            print(f"   {shown}")
+        passed = [event for event in self.lesson.recording.events() if event.step == claim.number]
+        for line in lines(passed) if passed else ():
+            print(f"   │ {line}")
+
+
+def _alike(text: str) -> str:
+    """Without quotes, case and spaces, which nobody should lose a point for."""
+    kept = "".join(one for one in text.lower() if one.isalnum() or one in "-.")
+    return kept.removeprefix("b") if text.startswith(("b'", 'b"')) else kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.lessons", description=__doc__)
+    parser.add_argument("number", type=int, nargs="?", help="of the lesson; without it they are listed")
+    parser.add_argument("--predict", action="store_true", help="ask what will come back, and keep score")
+    parser.add_argument("--broker", choices=[*IMAGES, LOCAL], help="the version to run on")
+    arguments = parser.parse_args()
+    found = {plan.number: plan for plan in plans()}
+    if arguments.number is None:
+        for number, plan in found.items():
+            print(f"{number:3}  {plan.question}")
+        return 0
+    if arguments.number not in found:
+        parser.error(f"there is no lesson {arguments.number}, but 1 to {len(found)}")
+    return _run(found[arguments.number], arguments.broker, predict=arguments.predict)
+
+
+def _run(plan: Plan, name: str | None, *, predict: bool) -> int:
+    name = name or next((one for one in (LOCAL, DEFAULT) if why_not(one) is None), DEFAULT)
+    if problem := why_not(name):
+        print(f"there is no broker {name}: {problem}", file=sys.stderr)
+        return 69
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    print(f"{plan.number}. {plan.question}\n\n{plan.explanation if not predict else 'Predict, then look.'}")
+    print("\nstarting a broker …", file=sys.stderr)
+    narrator = Narrator(plan, predict=predict)
+    with closing(_Started(name)) as broker, vhost_of(broker.broker, "lesson") as vhost:
+        with lesson_on(vhost, narrator) as lesson:
+            narrator.lesson = lesson
+            print(f"on RabbitMQ {lesson.version}")
+            try:
+                plan.run(lesson)
+            except Broken as error:
+                print(f"\n{error}", file=sys.stderr)
+                return 1
+        print("\n" + "\n".join(picture(lesson.recording.events())))
+    if predict:
+        print(f"\n{narrator.right} of {len(lesson.claims)} predicted")
+    print(f"\nThe line that matters: change {plan.mutant.line} to {plan.mutant.instead}, and claim"
+          f" {plan.mutant.breaks} breaks. Next: make lesson N={int(plan.next.split('_')[1])}")  # fmt: skip
+    return 0
+
+
+class _Started:
+    """A broker of our own until ``close``."""
+
+    def __init__(self, name: str) -> None:
+        self.broker = new_broker(name)
+        try:
+            self.broker.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.broker.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

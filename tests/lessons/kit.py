@@ -1,0 +1,217 @@
+"""What a lesson needs besides plain pika: connections that are recorded, an end of one, and numbered claims.
+
+Whatever declares, publishes, consumes or settles stands in the lesson itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
+
+from broker.config.endpoint import parse_endpoint
+from broker.wire.frames import Frame
+from broker.wire.proxy import Proxy
+from tests.lessons.recording import Recording
+from tests.support.vhost import Vhost
+from tests.support.waiting import eventually
+
+T = TypeVar("T")
+
+_LOOPBACK = "127.0.0.1"
+_CALL_S = 20.0
+
+
+class Broken(AssertionError):
+    """A claim does not hold."""
+
+    def __init__(self, number: int, question: str, expected: object, saw: object) -> None:
+        super().__init__(f"claim {number}, {question} Expected {expected!r}, saw {saw!r}")
+        self.number = number
+
+
+class ByVersion(dict[str, object]):
+    """An answer for each RabbitMQ version from which on it holds: ``ByVersion({"3.10": 4, "4.3": "never"})``."""
+
+    def at(self, version: str) -> object:
+        """The answer of the newest version that is not newer than this one."""
+        known = [name for name in self if version_numbers(name) <= version_numbers(version)]
+        return self[max(known, key=version_numbers)]
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A question of the experiment and what came back."""
+
+    number: int
+    question: str
+    answer: object
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The one line of the experiment whose change must break a claim."""
+
+    line: str
+    instead: str
+    breaks: int
+
+
+class Lesson:
+    """One run of a lesson in a vhost of its own. Each client has a connection of its own, which is recorded."""
+
+    def __init__(self, vhost: Vhost, listen: Callable[[Claim], None] = lambda claim: None) -> None:
+        """``listen`` is called with each claim when what was seen is known, and before it is judged."""
+        self.vhost = vhost
+        self.recording = Recording()
+        self.claims: list[Claim] = []
+        self._listen = listen
+        self._lines = _Lines(vhost, self.recording)
+        self._channels: dict[str, BlockingChannel] = {}
+
+    @property
+    def version(self) -> str:
+        return self.vhost.broker.version
+
+    def channel(self, client: str, *, confirms: bool = False) -> BlockingChannel:
+        """A channel on a new connection of the client of this name; ``confirms``: in confirm mode."""
+        parameters = pika.ConnectionParameters(
+            _LOOPBACK,
+            self._lines.open(client),
+            self.vhost.name,
+            pika.PlainCredentials(self.vhost.broker.user, self.vhost.broker.password),
+            heartbeat=0,
+            blocked_connection_timeout=_CALL_S,
+        )
+        channel = self._channels[client] = BlockingConnection(parameters).channel()
+        if confirms:
+            channel.confirm_delivery()
+        return channel
+
+    def kill(self, client: str) -> None:
+        """The client ends as a killed process does: its connection is gone without a word."""
+        self._sync(client)
+        self.recording.happened(client, "is killed")
+        self._lines.cut(client)
+        _end(self._channels.pop(client))
+
+    def wait(self, condition: Callable[[], T], what: str, within_s: float = 10.0) -> T:
+        """The first true value of ``condition``; fails with ``what`` when the time is over."""
+        return eventually(condition, what, within_s)
+
+    def ready(self, queue: str) -> int:
+        """Messages that wait in ``queue``, those unacked not counted; asked beside the recording."""
+        return self.vhost.ready(queue)
+
+    def heard(self, client: str) -> list[str]:
+        """The methods that the broker has sent to this client since the last claim."""
+        self._sync(client)
+        step = self.recording.step
+        of_client = [one for one in self.recording.events() if one.client == client and one.step == step]
+        return [event.method for event in of_client if not event.by_client]
+
+    def claim(self, number: int, question: str, saw: object, expected: object) -> None:
+        """Raise ``Broken`` unless what was seen is what was expected, at this version if it depends on that."""
+        answer = expected.at(self.version) if isinstance(expected, ByVersion) else expected
+        for client in self._channels:
+            self._sync(client)
+        claim = Claim(number, question, saw)
+        self._listen(claim)
+        self.claims.append(claim)
+        self.recording.step += 1
+        if saw != answer:
+            raise Broken(number, question, answer, saw)
+
+    def _sync(self, client: str) -> None:
+        """Until what the client sent has passed: an ack, say, has no answer that it could have waited for."""
+        with contextlib.suppress(AMQPError):
+            if (channel := self._channels[client]).is_open:
+                channel.connection.channel().close()
+        self._lines.sync()
+
+    def close(self) -> None:
+        """End what is open, unrecorded."""
+        self._lines.record = False
+        for channel in self._channels.values():
+            _end(channel)
+        self._lines.close()
+
+
+def refusal(action: Callable[[], object]) -> str:
+    """Code and text with which the broker closes a channel or a connection over ``action``; else "none"."""
+    try:
+        action()
+    except (ChannelClosedByBroker, ConnectionClosedByBroker) as error:
+        return f"{error.reply_code} {error.reply_text}"
+    return "none"
+
+
+def _end(channel: BlockingChannel) -> None:
+    with contextlib.suppress(AMQPError):
+        channel.connection.close()
+
+
+@contextlib.contextmanager
+def lesson_on(vhost: Vhost, listen: Callable[[Claim], None] = lambda claim: None) -> Iterator[Lesson]:
+    lesson = Lesson(vhost, listen)
+    try:
+        yield lesson
+    finally:
+        lesson.close()
+
+
+class _Lines:
+    """A recording proxy for each client, on a thread of their own: a lesson itself runs on one thread."""
+
+    def __init__(self, vhost: Vhost, recording: Recording) -> None:
+        self._endpoint = parse_endpoint(vhost.url)
+        self._recording = recording
+        self.record = True
+        self._proxies: dict[str, Proxy] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
+        self._thread.start()
+
+    def open(self, client: str) -> int:
+        """A port of the client's own."""
+        if client not in self._proxies:
+            proxy = Proxy(self._endpoint, None, self._recorder(client), on_problem=print)
+            self._proxies[client] = self._call(proxy.__aenter__())
+        return self._proxies[client].port
+
+    def cut(self, client: str) -> None:
+        self._call(self._proxies.pop(client).__aexit__())
+        # A socket is closed at the next turn of the loop.
+        self.sync()
+
+    def sync(self) -> None:
+        """Until the frame that is being passed on is recorded as well."""
+        self._call(asyncio.sleep(0))
+
+    def close(self) -> None:
+        for client in list(self._proxies):
+            self.cut(client)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _recorder(self, client: str) -> Callable[[Frame, int, bool], None]:
+        def record(frame: Frame, _: int, by_client: bool) -> None:
+            if self.record:
+                self._recording.frame(frame, client, by_client)
+
+        return record
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_S)
