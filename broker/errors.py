@@ -69,11 +69,32 @@ class Unroutable(PublishError):
 
     exit_code = ExitCode.UNROUTABLE
 
+    def __init__(self, text: str, reply_to: str | None = None) -> None:
+        super().__init__(text)
+        #: As it came back: the broker puts an address in the place of ``amq.rabbitmq.reply-to``.
+        self.reply_to = reply_to
+
 
 class Refused(PublishError):
     """Nacked by the broker: the queue is full or could not store it. It was not stored."""
 
     retryable = True
+
+
+class MayNotPublish(AccessRefused, PublishError):
+    """This user may not write the exchange (403). The message was not stored."""
+
+
+class NoExchange(TopologyDrift, PublishError):
+    """The exchange does not exist (404). The message was not stored."""
+
+
+class Unsendable(PublishError):
+    """The broker does not take this very message (406), or AMQP cannot carry it. It was not stored."""
+
+
+class TooLarge(Unsendable):
+    """Larger than the broker takes, or than fits a frame. Send a reference (a path, a key) instead of the data."""
 
 
 class ConfirmLost(PublishError):

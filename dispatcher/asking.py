@@ -1,8 +1,8 @@
 """Asking: publishing requests and matching what comes back, over as many connections as it takes.
 
-One link, one channel: it consumes ``amq.rabbitmq.reply-to`` and publishes in confirm mode, since a direct reply
-address belongs to the channel that asks (https://www.rabbitmq.com/docs/direct-reply-to). Nothing else is done
-on it: an error there would cost every pending reply.
+A direct reply address belongs to the channel that consumes ``amq.rabbitmq.reply-to``, and an error on that
+channel would cost every pending reply (https://www.rabbitmq.com/docs/direct-reply-to). So requests are published
+on others, and name its address, which ``dispatcher.reply_channel`` learns.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import time
 from functools import partial
 from typing import Any
 
+from broker.amqp.careful import CarefulPublisher
 from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
-from broker.amqp.publisher import Publisher
 from broker.config.settings import Settings
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from broker.topology.declare import ensure
 from broker.topology.model import topology_of
 from dispatcher.errors import NoReply, NotOpen, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
+from dispatcher.reply_channel import ReplyChannel
 from dispatcher.request import Request
 from protocol.names import DIRECT_REPLY_TO
 from protocol.reply import Reply, Unreadable, read_replies
@@ -47,7 +48,8 @@ class Asking:
         self._limits = settings.limits.messages
         self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, tells_first=False)
         self._connection: Connection | None = None
-        self._publisher: Publisher | None = None
+        self._publisher: CarefulPublisher | None = None
+        self._replies: ReplyChannel | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
         #: Where it was begun: neither a fork nor another loop hears of what comes on the connection.
@@ -126,23 +128,38 @@ class Asking:
             patient=patient,
         )
         self.pending.add(call)
-        if self._publisher is not None:
-            self._publish(self._publisher, call)
+        self._publish(call)
 
-    def _publish(self, publisher: Publisher, call: Pending) -> None:
-        message = call.request.message(self.pending.batch_id(call), resent=call.sent)
+    def _publish(self, call: Pending, *, alone: bool = False) -> None:
+        publisher, replies = self._publisher, self._replies
+        if publisher is None or replies is None or not (publisher.is_open and call.request.tasks):
+            return  # It has ended, or the next generation publishes it.
+        if call.wants_reply:
+            if not replies.address:
+                replies.learn(partial(self._on_learned, call))
+                return
+            publisher = replies.publisher
+        message = call.request.message(self.pending.batch_id(call), resent=call.sent, address=replies.address)
         call.sent += 1
-        publisher.send(message, partial(self._on_published, call))
+        publisher.send(message, partial(self._on_published, publisher, call), alone=alone)
 
-    def _on_published(self, call: Pending, error: PublishError | None) -> None:
+    def _on_learned(self, call: Pending, refusal: PublishError | None) -> None:
+        if refusal is not None:
+            self._end(call, refusal)
+        else:
+            self._publish(call)
+
+    def _on_published(self, publisher: CarefulPublisher, call: Pending, error: PublishError | None) -> None:
         match error:
             case None:
                 call.accepted = True
                 if not call.wants_reply:
                     self._end(call, Accepted())
             case ConfirmLost():
-                # The next generation publishes it again, with the same ids.
                 call.uncertain |= error.sent
+                # It, or what was beside it, was refused; or the connection is gone.
+                if publisher.is_open:
+                    self._publish(call, alone=True)
             case Unroutable() if call.accepted or call.uncertain:
                 pass  # A resend only: the broker may have it, and the replies may still come.
             case Refused() if call.accepted or (call.uncertain and not call.patient):
@@ -151,13 +168,9 @@ class Asking:
                 self._end(call, UnknownTask(call.request.name, self._settings.tasks))
             case Refused() if call.patient:
                 call.refusal = error
-                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish_again, call)
+                asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish, call)
             case _:
                 self._end(call, error)
-
-    def _publish_again(self, call: Pending) -> None:
-        if call.request.tasks and self._publisher is not None:
-            self._publish(self._publisher, call)
 
     def _end(self, call: Pending, end: End) -> None:
         """All that is left of it ends like this."""
@@ -165,16 +178,14 @@ class Asking:
             self.pending.end(task_id, end)
 
     async def _set_up(self, connection: Connection) -> None:
-        """Consume first, then publish; then ask everything again that this channel's predecessor had asked."""
+        """Then ask everything again that was asked on this connection's predecessor."""
         if self._link.generation == 0:
             await ensure(connection, topology_of(self._settings))
-        channel = await connection.channel()
-        await channel.consume(DIRECT_REPLY_TO, self._on_reply, auto_ack=True)
-        publisher = await Publisher.open(connection, channel)
-        channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
+        publisher = await CarefulPublisher.open(connection)
         self._connection, self._publisher = connection, publisher
+        self._replies = ReplyChannel(connection, publisher, self._on_reply)
         for call in self.pending.to_ask_again():
-            self._publish(publisher, call)
+            self._publish(call)
 
     def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
         replies = read_replies(body, self._limits)
@@ -193,13 +204,16 @@ class Asking:
             for call in self.pending.overdue(time.monotonic()):
                 refusal = None if call.uncertain else call.refusal
                 for task_id in call.ids:
-                    end = refusal or NoReply(task_id, call.timeout_s, accepted=call.accepted)
-                    self.pending.end(task_id, end)
-            publisher, bound_s = self._publisher, self._settings.broker.confirm_timeout_s
+                    silence = NoReply(
+                        task_id, call.timeout_s, accepted=call.accepted, wants_reply=call.wants_reply
+                    )
+                    self.pending.end(task_id, refusal or silence)
+            publisher, replies = self._publisher, self._replies
             # Under an alarm confirms wait on purpose: see the state ``blocked``.
-            if publisher is None or self._link.state is not State.OPEN:
+            if publisher is None or replies is None or self._link.state is not State.OPEN:
                 continue
-            if loop.time() - publisher.oldest_s > bound_s:
+            bound_s = self._settings.broker.confirm_timeout_s
+            if loop.time() - min(publisher.oldest_s, replies.publisher.oldest_s) > bound_s:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
 
 

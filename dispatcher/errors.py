@@ -37,17 +37,19 @@ class TaskFailed(CallError):
 
 
 class NoReply(CallError):
-    """No reply by the deadline. The task may still wait, run, or be done: its id can be asked about."""
+    """No reply by the deadline (no confirm, if none is wanted). The task may still wait, run, or be done."""
 
     retryable = True
     outcome_known = False
     exit_code = ExitCode.TIMED_OUT
 
-    def __init__(self, task_id: str, waited_s: float, *, accepted: bool) -> None:
+    def __init__(self, task_id: str, waited_s: float, *, accepted: bool, wants_reply: bool = True) -> None:
+        what, look = "reply for", "Check that a worker consumes its queue"
+        if not wants_reply:
+            what, look = "confirm of", "Check the broker's alarms and its queues' leaders"
         where = "the broker has it" if accepted else "it is not known whether the broker has it"
         super().__init__(
-            f"no reply for task {task_id} within {waited_s:g} s; {where}. "
-            "Check that a worker consumes its queue, or wait longer with --timeout."
+            f"no {what} task {task_id} within {waited_s:g} s; {where}. {look}, or wait longer with --timeout."
         )
         self.task_id = task_id
 

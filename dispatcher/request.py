@@ -71,15 +71,14 @@ class Request:
         """Tasks whose replies are to come straight back. Nothing is checked."""
         return cls(name=name, tasks=tasks, reply_to=DIRECT_REPLY_TO, sent_at=_now_ms())
 
-    def message(self, batch_id: str = "", *, resent: int = 0) -> Message:
+    def message(self, batch_id: str = "", *, resent: int = 0, address: str = DIRECT_REPLY_TO) -> Message:
         """The message to publish now. A resend waits only for what is left of the delay. ``batch_id`` is for
-        more than one task."""
+        more than one task; ``address`` is where replies that are to come straight back go."""
         if len(self.tasks) > 1:
-            return _straight(
-                self._task(batch_id, pack_batch(self.tasks.items()), resent, len(self.tasks)), _now_ms()
-            )
+            body = pack_batch(self.tasks.items())
+            return _straight(self._task(batch_id, body, resent, address, len(self.tasks)), _now_ms())
         [(task_id, body)] = self.tasks.items()
-        task, now_ms = self._task(task_id, body, resent), _now_ms()
+        task, now_ms = self._task(task_id, body, resent, address), _now_ms()
         if self.due_ms > now_ms:
             hop = enter((self.due_ms - now_ms) / 1000, task.name)
             return Message(
@@ -90,18 +89,19 @@ class Request:
             )
         return _straight(task, now_ms)
 
-    def _task(self, message_id: str, body: bytes, resent: int, batch: int = 0) -> Task:
+    def _task(self, message_id: str, body: bytes, resent: int, address: str, batch: int = 0) -> Task:
+        is_direct = self.reply_to == DIRECT_REPLY_TO
         return Task(
             id=message_id,
             name=self.name,
             body=body,
-            reply_to=self.reply_to,
+            reply_to=address if is_direct else self.reply_to,
             timestamp=self.sent_at // 1000,
             sent_at=self.sent_at,
             expires_at=self.expires_at,
             resent=resent,
             batch=batch,
-            joined_replies=self.reply_to == DIRECT_REPLY_TO,
+            joined_replies=is_direct,
         )
 
 

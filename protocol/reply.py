@@ -26,6 +26,8 @@ _ATTEMPTS, _WORKER, _QUEUED, _RAN, _REPLAY, _RESULT = (
 )
 _SHORTEST = 64
 _NAME_BYTES = 255
+#: More bytes than what stands before a result.
+_BEFORE_RESULT = 1024
 _PAIRS = 6
 _VALUES = itemgetter("id", "result", "attempts", "queued_ms", "ran_ms", "worker")
 _ID_FIRST = re.compile(rb"[\x80-\x8f]\xa2id\xd9\x20([0-9a-f]{32})")
@@ -127,6 +129,15 @@ def _from_attempts(attempts: int, worker: str) -> bytes:
     """What one worker says in most of its replies."""
     packed: bytes = msgpack.packb(worker)
     return b"".join((_ATTEMPTS, _number(attempts), _WORKER, packed, _QUEUED))
+
+
+def run_of(body: bytes) -> Run:
+    """What such a reply says of its run. Its result, which comes last, is not looked at."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(body[:_BEFORE_RESULT])
+    said = {unpacker.unpack(): unpacker.unpack() for _ in range(unpacker.read_map_header() - 1)}
+    del said["id"]
+    return Run(**said)
 
 
 def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> PackedReply:

@@ -14,7 +14,7 @@ from pika import spec
 from broker.amqp.acks import Unsettled
 from broker.amqp.encoding import publish_frames
 from broker.amqp.pika_connection import OnConfirm, OnDelivery, Wire
-from broker.amqp.pika_errors import lost_error, mapped, to_pika
+from broker.amqp.pika_errors import lost_error, mapped
 from broker.errors import ConnectionLost
 from protocol.properties import Properties
 
@@ -187,23 +187,22 @@ class Channel:
     def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: Properties, *, mandatory: bool
     ) -> None:
-        """Hand a persistent message to the connection. Raises ``ConnectionLost``; success says nothing yet."""
-        frames = None
-        if self._channel.is_open:
-            frames = publish_frames(
-                self._number,
-                exchange,
-                routing_key,
-                body,
-                properties,
-                mandatory=mandatory,
-                longest=self._wire.longest_body,
-            )
-        if frames is not None:
-            self._wire.write(frames)
-            return
-        with mapped("the channel"):
-            self._channel.basic_publish(exchange, routing_key, body, to_pika(properties), mandatory=mandatory)
+        """Hand a persistent message to the connection. Success says nothing yet.
+
+        Raises ``ConnectionLost``, and ``Unsendable`` for what no frame can carry: nothing was sent then.
+        """
+        if not self._channel.is_open:
+            raise ConnectionLost("the channel ended: it was closed before")
+        frames = publish_frames(
+            self._number,
+            exchange,
+            routing_key,
+            body,
+            properties,
+            mandatory=mandatory,
+            longest=self._wire.longest_body,
+        )
+        self._wire.write(frames)
 
     def before_write(self, action: Callable[[], None]) -> None:
         """Call back before the frames of this turn of the loop are written: what is published then joins them."""
@@ -249,6 +248,11 @@ class Channel:
         except pika_errors.AMQPError:
             return False
         return True
+
+    async def answers(self) -> None:
+        """Return once the broker has looked at all that was sent before. Raises ``ConnectionLost`` if it closed
+        the channel over it."""
+        await self._rpc(self._channel.basic_qos, prefetch_count=0)
 
     async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:
         await self._rpc(

@@ -79,6 +79,8 @@ class Connection:
 
     def fail(self, reason: BrokerError) -> None:
         """End the connection for a reason of ours. Idempotent; everything unacked goes back to its queue."""
+        if self.closed.done():
+            return
         self._end(reason)
         with contextlib.suppress(pika_errors.ConnectionWrongStateError):
             self._wire.close()

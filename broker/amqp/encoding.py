@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from broker.errors import TooLarge, Unsendable
 from protocol.properties import Properties
 
 #: How many texts are kept: a peer that picks its own cannot fill memory.
@@ -31,10 +32,6 @@ _ACK_METHOD = b"\x00\x3c\x00\x50"
 _PUBLISH_METHOD = b"\x00\x3c\x00\x28\x00\x00"
 
 
-class _Unusual(Exception):
-    """A text that is too long, or a value of a type that we do not write."""
-
-
 def publish_frames(
     channel: int,
     exchange: str,
@@ -44,19 +41,20 @@ def publish_frames(
     *,
     mandatory: bool,
     longest: int,
-) -> list[bytes] | None:
-    """The frames of a persistent message, whose bodies hold at most ``longest`` bytes each.
+) -> list[bytes]:
+    """The frames of a persistent message, which hold at most ``longest`` bytes each.
 
-    None for what pika has to encode, or to say what is wrong with. Raises ``UnicodeEncodeError`` and
-    ``struct.error`` as pika does.
+    Raises ``Unsendable`` or ``TooLarge`` for what does not fit: the broker would close the connection over it.
     """
     size = len(body)
     try:
         method = _publish_method(channel, exchange, routing_key, mandatory)
         flags, values = _properties(properties)
-    except _Unusual:
-        return None
+    except (UnicodeError, struct.error) as error:
+        raise Unsendable(f"a property that AMQP cannot carry ({type(error).__name__})") from error
     length = _CONTENT_HEAD.size - _FRAME_HEAD.size + len(values)
+    if length > longest:
+        raise TooLarge(f"properties of {length} bytes do not fit a frame of {longest}")
     frames = [method, _CONTENT_HEAD.pack(_HEADER, channel, length, _BASIC, 0, size, flags) + values + _FRAME_END]
     if 0 < size <= longest:
         frames.append(_FRAME_HEAD.pack(_BODY, channel, size) + body + _FRAME_END)
@@ -112,11 +110,9 @@ def _properties(properties: Properties) -> tuple[int, bytes]:
 
 
 def _short(text: str) -> bytes:
-    if not isinstance(text, str):
-        raise _Unusual
     raw = text.encode()
     if len(raw) > 255:
-        raise _Unusual
+        raise TooLarge(f"a text of {len(raw)} bytes where AMQP has room for 255")
     return _LENGTHS[len(raw)] + raw
 
 
@@ -141,13 +137,10 @@ def _small_field(key: str, value: int) -> bytes:
 
 
 def _field(value: object) -> bytes:
-    kind = type(value)
-    if kind is int:
-        assert isinstance(value, int)
+    if isinstance(value, int) and not isinstance(value, bool):
         fits = -(1 << 31) <= value < 1 << 31
         return _LONG.pack(b"I", value) if fits else _LONG_LONG.pack(b"l", value)
-    if kind is str:
-        assert isinstance(value, str)
+    if isinstance(value, str):
         raw = value.encode()
         return _TEXT_HEAD.pack(b"S", len(raw)) + raw
     if isinstance(value, dict):
@@ -155,4 +148,4 @@ def _field(value: object) -> bytes:
     if isinstance(value, list):
         raw = b"".join(map(_field, value))
         return _TEXT_HEAD.pack(b"A", len(raw)) + raw
-    raise _Unusual
+    raise Unsendable(f"a header of type {type(value).__name__}")

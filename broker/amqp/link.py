@@ -34,8 +34,8 @@ FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
 #: Spreads the first attempts of many clients that lost the same broker.
 HERD_S = 0.25
-#: A generation that lived for less was no success: what ended it (a publish that the broker answers by closing the
-#: channel, say) may end the next one as well, so the wait before it doubles.
+#: A generation that lived for less was no success: what ended it may end the next one as well, so the wait before
+#: it doubles.
 STEADY_S = 5.0
 #: But for this one: the broker choked on one message (a forged reply address, on RabbitMQ 3.10);
 #: ``worker.settlement.outbox`` finds out which, at the price of a connection each, while its other messages wait.

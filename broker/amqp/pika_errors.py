@@ -1,4 +1,4 @@
-"""The one seam where pika's exceptions become ours, and our properties pika's.
+"""The one seam where pika's exceptions become ours.
 
 pika leaves ``str()`` of a refused, DNS or TLS error empty and keeps the cause in ``args`` or ``exceptions``
 (1.4.4), so the text is dug out here.
@@ -17,7 +17,6 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.config.tls import untrusted
 from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
-from protocol.properties import Properties
 
 _ACCESS = (403, 530)
 #: What a broker says of our certificate comes after TLS 1.3's handshake, and pika keeps the text of it alone.
@@ -102,19 +101,3 @@ def fields_by_pika(flags: int, raw: bytes) -> dict[str, Any]:
     properties = pika.BasicProperties()
     properties.decode(flags.to_bytes(2) + raw)
     return dict(vars(properties))
-
-
-def to_pika(properties: Properties) -> pika.BasicProperties:
-    """Our properties as pika's, persistent."""
-    return pika.BasicProperties(
-        type=properties.type,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        reply_to=properties.reply_to,
-        timestamp=properties.timestamp,
-        expiration=properties.expiration,
-        content_type=properties.content_type,
-        app_id=properties.app_id,
-        headers=properties.headers or None,
-        delivery_mode=2,
-    )

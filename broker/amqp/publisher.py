@@ -17,8 +17,22 @@ from typing import Any
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.traffic import Traffic
-from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
+from broker.errors import (
+    ConfirmLost,
+    ConnectionLost,
+    MayNotPublish,
+    NoExchange,
+    PublishError,
+    Refused,
+    TooLarge,
+    Unroutable,
+    Unsendable,
+)
 from protocol.properties import Properties
+
+#: What a broker closes a channel with over a single publish, and leaves the connection open.
+ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED = 403, 404, 406
+REFUSALS = frozenset((ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED))
 
 
 # Made for each message, and not frozen because a frozen one takes three times as long to make.
@@ -43,14 +57,15 @@ class Publisher:
     """A channel in confirm mode. Sequence numbers are those of the channel, from 1."""
 
     def __init__(self, channel: Channel, traffic: Traffic | None = None) -> None:
-        """What becomes of the messages is counted in ``traffic``."""
         self.channel = channel
-        self._traffic = traffic or Traffic()
+        #: Where it is counted what becomes of the messages.
+        self.traffic = traffic or Traffic()
         self._loop = asyncio.get_running_loop()
         self._sequence = 0
         #: Each message, whom to call, and when it was sent; in order.
         self._unconfirmed: dict[int, tuple[Message, OnEnd, float]] = {}
-        self._returned: set[int] = set()
+        #: The ``reply_to`` of those that came back.
+        self._returned: dict[int, str | None] = {}
         channel.closed.add_done_callback(self._on_closed)
 
     @classmethod
@@ -73,8 +88,12 @@ class Publisher:
 
     def send(self, message: Message, on_end: OnEnd) -> None:
         """Send a message. ``on_end`` is called once, never before this returns: with None once it is accepted, or
-        with ``Unroutable`` or ``Refused`` (both: it is stored nowhere) or ``ConfirmLost`` (nobody knows). It may
-        not raise: that would end the connection."""
+        with ``Unroutable``, ``Refused`` or ``Unsendable`` (all: it is stored nowhere) or ``ConfirmLost`` (nobody
+        knows). It may not raise: that would end the connection.
+
+        A message that the broker answers by closing the channel ends with what ``refusal`` says if no other was
+        unconfirmed; else nobody knows which of them it was, and all end with ``ConfirmLost`` and that code.
+        """
         try:
             if self.channel.closed.done():
                 raise self.channel.closed.result()
@@ -88,7 +107,10 @@ class Publisher:
         except ConnectionLost as error:
             self._loop.call_soon(on_end, _lost(error, sent=False))
             return
-        self._traffic.published += 1
+        except Unsendable as error:
+            self._loop.call_soon(on_end, error)
+            return
+        self.traffic.published += 1
         self._sequence += 1
         self._unconfirmed[self._sequence] = (message, on_end, self._loop.time())
 
@@ -107,7 +129,7 @@ class Publisher:
                 and properties.correlation_id == message.properties.correlation_id
                 and sequence not in self._returned
             ):
-                self._returned.add(sequence)
+                self._returned[sequence] = properties.reply_to
                 return
 
     def _on_confirm(self, tag: int, multiple: bool, nacked: bool) -> None:
@@ -124,27 +146,43 @@ class Publisher:
             return
         message, on_end, _since_s = entry
         if sequence in self._returned:
-            self._returned.remove(sequence)
-            self._traffic.returned += 1
-            on_end(_unroutable(message))
+            self.traffic.returned += 1
+            on_end(_unroutable(message, self._returned.pop(sequence)))
         elif nacked:
-            self._traffic.nacked += 1
+            self.traffic.nacked += 1
             on_end(_refused(message))
         else:
-            self._traffic.confirmed += 1
+            self.traffic.confirmed += 1
             on_end(None)
 
     def _on_closed(self, closed: asyncio.Future[ConnectionLost]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
-        self._traffic.lost += len(unconfirmed)
-        for _message, on_end, _since_s in unconfirmed.values():
-            on_end(_lost(closed.result()))
+        self.traffic.lost += len(unconfirmed)
+        reason = closed.result()
+        for message, on_end, _since_s in unconfirmed.values():
+            is_alone = len(unconfirmed) == 1 and reason.code in REFUSALS
+            on_end(refusal(reason, message.exchange) if is_alone else _lost(reason))
 
 
-def _unroutable(message: Message) -> Unroutable:
+def refusal(error: ConnectionLost | ConfirmLost, exchange: str) -> PublishError:
+    """What it means that the broker closed the channel over a message for an exchange. ``error`` has its code."""
+    name = exchange or "amq.default"
+    match error.code:
+        case 403:
+            return MayNotPublish(f"this user may not publish to exchange {name}. It needs the right to write it.")
+        case 404:
+            return NoExchange(f"exchange {name} does not exist. Run `python -m broker declare`.")
+        case _ if "message size" in str(error):
+            return TooLarge(f"the broker refused a message for its size ({error}). Send a reference to the data.")
+        case _:
+            return Unsendable(f"the broker does not take this message: {error}")
+
+
+def _unroutable(message: Message, reply_to: str | None) -> Unroutable:
     return Unroutable(
         f"no queue is bound to exchange '{message.exchange}' for '{message.routing_key}'. "
-        "Run `python -m broker declare`."
+        "Run `python -m broker declare`.",
+        reply_to,
     )
 
 

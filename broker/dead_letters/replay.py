@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from broker.amqp.connection import Connection
-from broker.amqp.publisher import Message, Publisher
+from broker.amqp.publisher import REFUSALS, Message, Publisher, refusal
 from broker.console.arguments import pairs_of, read_json
 from broker.dead_letters.filter import Chosen
 from broker.dead_letters.queue import Held, Letter, held, read_letter
 from broker.dead_letters.spool import Spool
-from broker.errors import AccessRefused, BrokerError, ConfirmLost, Refused, TopologyDrift, Unroutable
+from broker.errors import ConfirmLost, Refused, Unroutable, Unsendable
 from protocol.codec import NotEncodable, decode_arguments, encode
 from protocol.dead_letter import Why
 from protocol.errors import ExitCode, Malformed, worst
@@ -32,7 +32,6 @@ from protocol.task import Attempt, Task, task_properties
 
 #: Published and not acked yet: as many may be replayed twice when the command is killed.
 WINDOW = 100
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 NO_REPLY = "reply: its address was no mailbox, and died with the requester's connection"
 NO_EXPIRY = "expiry: it had passed"
@@ -235,7 +234,7 @@ async def _settle(
         await _accepted(accepted, timeout_s)
     except Unroutable:
         report.unroutable[sent.task] += 1
-    except Refused as error:
+    except (Refused, Unsendable) as error:
         report.leave(sent.id, "refused", str(error))
     else:
         looked.ack(sent.tag)
@@ -254,12 +253,4 @@ async def _accepted(accepted: asyncio.Future[None], timeout_s: float) -> None:
             "confirmed is still there."
         ) from None
     except ConfirmLost as error:
-        raise _told(error) from error
-
-
-def _told(error: ConfirmLost) -> BrokerError:
-    if error.code == _ACCESS_REFUSED:
-        return AccessRefused(f"this user may not publish to exchange {TASKS}. It needs the right to write it.")
-    if error.code == _NOT_FOUND:
-        return TopologyDrift(f"exchange {TASKS} does not exist. Run `python -m broker declare`.")
-    return error
+        raise (refusal(error, TASKS) if error.code in REFUSALS else error) from error

@@ -21,7 +21,16 @@ from broker.config.settings import Settings
 from broker.doctor.check_access import DEFAULT_EXCHANGE
 from broker.doctor.probe import send_probe
 from broker.doctor.verdict import Api, Facts, Reached, Rights
-from broker.errors import AccessRefused, BrokerError, ConfirmLost, ConnectionLost, PublishError, Unreachable
+from broker.errors import (
+    AccessRefused,
+    BrokerError,
+    ConfirmLost,
+    ConnectionLost,
+    MayNotPublish,
+    NoExchange,
+    PublishError,
+    Unreachable,
+)
 from broker.management import Management, tags_of
 from broker.status.summary import queue_names
 from broker.topology.declare import probe
@@ -144,8 +153,10 @@ async def _may_write(connection: Connection, exchange: str) -> bool | None:
             publisher = await Publisher.open(connection)
             await publisher.publish(nowhere)
             await publisher.channel.close()
-    except ConfirmLost as error:
-        return False if error.code == _ACCESS_REFUSED else None
+    except MayNotPublish:
+        return False
+    except (ConfirmLost, NoExchange):
+        return None
     except PublishError:
         return True
     except (TimeoutError, ConnectionLost):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+from broker.amqp.careful import CarefulPublisher
 from broker.amqp.publisher import Message, OnEnd, Publisher
 from broker.errors import ConfirmLost, PublishError
 from dispatcher.asking import Asking
@@ -43,11 +44,11 @@ def confirm_not_awaited() -> None:
 def lost_confirm_taken_for_return() -> None:
     """A caller whose confirm was lost is told that the broker does not have its task."""
 
-    def told(self: Asking, call: Pending, error: PublishError | None) -> None:
+    def told(self: Asking, publisher: CarefulPublisher, call: Pending, error: PublishError | None) -> None:
         if isinstance(error, ConfirmLost):
             self._end(call, UnknownTask(call.request.name, self._settings.tasks))
         else:
-            on_published(self, call, error)
+            on_published(self, publisher, call, error)
 
     on_published = swap(Asking, "_on_published", told)
 
@@ -55,9 +56,9 @@ def lost_confirm_taken_for_return() -> None:
 def asked_again_as_another() -> None:
     """What is asked again on a new connection gets a new id."""
 
-    def renamed(self: Request, batch_id: str = "", *, resent: int = 0) -> Message:
+    def renamed(self: Request, batch_id: str = "", *, resent: int = 0, address: str = "") -> Message:
         tasks = {new_id(): body for body in self.tasks.values()} if resent else self.tasks
-        again: Message = message(replace(self, tasks=tasks), batch_id, resent=resent)
+        again: Message = message(replace(self, tasks=tasks), batch_id, resent=resent, address=address)
         return again
 
     message = swap(Request, "message", renamed)
@@ -93,13 +94,13 @@ def replies_not_deduplicated() -> None:
 def asked_again_in_impatience() -> None:
     """A call that waits for its reply is asked again every half a second."""
 
-    def impatient(self: Asking, publisher: Publisher, call: Pending) -> None:
-        publish(self, publisher, call)
+    def impatient(self: Asking, call: Pending, *, alone: bool = False) -> None:
+        publish(self, call, alone=alone)
         if call.wants_reply:
-            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, publisher, call)
+            asyncio.get_running_loop().call_later(IMPATIENCE_S, again, self, self._publisher, call)
 
-    def again(self: Asking, publisher: Publisher, call: Pending) -> None:
+    def again(self: Asking, publisher: CarefulPublisher | None, call: Pending) -> None:
         if call.request.tasks and self._publisher is publisher:
-            impatient(self, publisher, call)
+            impatient(self, call)
 
     publish = swap(Asking, "_publish", impatient)

@@ -75,11 +75,11 @@ def ack_before_letter_confirm() -> None:
 
 
 def _never_confirmed(concerns: Callable[[str], bool]) -> None:
-    async def attempted(self: Outbox, message: Message, *, alone: bool = False) -> None:
-        if concerns(message.exchange):
-            (await self._open_publisher(alone)).publish(message)
-        else:
-            await confirmed(self, message, alone=alone)
+    async def attempted(self: Outbox, message: Message, *, alone: bool, calm: bool = False) -> Any:
+        if not concerns(message.exchange):
+            return await confirmed(self, message, alone=alone, calm=calm)
+        (await self._open_publisher(calm)).send(message, lambda _error: None)
+        return None
 
     def posted(self: Outbox, message: Message, on_end: Callable[[Any], None]) -> bool:
         if not concerns(message.exchange):

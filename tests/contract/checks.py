@@ -11,7 +11,6 @@ import pika
 import pytest
 from pika import frame, spec
 
-from broker.amqp.pika_errors import to_pika
 from broker.config.settings import TaskSettings
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import Encoder, decode, decode_arguments, encode
@@ -25,6 +24,7 @@ from protocol.reply import Failure, Reply, Run, Unreadable, pack_done, pack_fail
 from protocol.reply_address import ReplyKind, is_direct_address, reply_kind
 from protocol.task import Attempt, Requester, Task, read_requester, read_task, task_properties
 from tests.contract.vectors import Vector, octets, same, value_of
+from tests.support.as_pika import to_pika
 from worker.intake.admission import admit
 
 TASKS = {

@@ -11,35 +11,54 @@ import pytest
 
 from broker.amqp.connection import connect
 from broker.amqp.publisher import Message, Publisher
-from broker.errors import ConfirmLost, ConnectionLost
+from broker.config import loader as config
+from broker.errors import ConfirmLost, ConnectionLost, NoExchange
 from dispatcher.client import Dispatcher
-from dispatcher.errors import NoReply
 from protocol.properties import Properties
+from tests.faults.conftest import Proxies
+from tests.support.caller import Caller
 from tests.support.installation import Installation
 from tests.support.waiting import eventually, run
 
-TIMEOUT_S = 5.0
+ENDING_S, POLL_S = 5.0, 0.01
 #: In so much time. Without a wait that grows there were seven in a second.
 MOST_CONNECTIONS = 15
 WINDOW, INPUTS = 20, 100
 
 
-def test_a_dispatcher_whose_publishes_end_its_channel_connects_ever_more_slowly_and_comes_back(
-    installation: Installation,
+def test_a_dispatcher_whose_connections_end_at_once_connects_ever_more_slowly_and_comes_back(
+    installation: Installation, proxies: Proxies
 ) -> None:
     installation.worker()
+    vhost, proxy = installation.vhost, proxies()
+    url = vhost.url.replace(f":{vhost.broker.port}/", f":{proxy.port}/")
+    with Caller(config.load(None, {**installation.environment, "BROKER_URL": url})) as caller:
+        dispatcher, began_s, ended = caller.dispatcher, time.monotonic(), 0
+        while time.monotonic() - began_s < ENDING_S:
+            if dispatcher.generation > ended:
+                ended = dispatcher.generation
+                proxy.reset()
+            time.sleep(POLL_S)
+        print(f"{ended} connections in {ENDING_S:g} s")
+        assert 1 < ended <= MOST_CONNECTIONS
+        assert caller.ask("note", timeout_s=20).result == 1
+
+
+def test_a_dispatcher_whose_exchange_is_gone_says_so_at_once_and_comes_back(installation: Installation) -> None:
+    installation.worker()
     vhost, caller = installation.vhost, installation.caller()
-    with vhost.channel() as channel:
-        channel.exchange_delete("tasks")
-    began_s = time.monotonic()
-    with pytest.raises(NoReply):
-        caller.ask("note", timeout_s=TIMEOUT_S)
-    assert time.monotonic() - began_s < TIMEOUT_S + 2
-    connections = caller.dispatcher.generation
-    print(f"{connections} connections in {TIMEOUT_S:g} s")
-    assert 1 < connections <= MOST_CONNECTIONS
-    installation.declare()
-    assert caller.ask("note", timeout_s=20).result == 1
+    for is_known in (False, True):
+        with vhost.channel() as channel:
+            channel.exchange_delete("tasks")
+        began_s = time.monotonic()
+        asking = [caller.asking("note", timeout_s=30) for _ in range(10)]
+        for one in asking:
+            with pytest.raises(NoExchange, match="exchange tasks does not exist"):
+                one.result(10)
+        assert time.monotonic() - began_s < 2, f"the reply address was known: {is_known}"
+        installation.declare()
+        assert caller.ask("note", timeout_s=20).result == 1
+    assert caller.dispatcher.generation == 1
 
 
 def test_a_map_whose_dispatcher_is_closed_ends_every_input(installation: Installation) -> None:

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.amqp.pika_connection import BrokenProperties, read_frame
-from broker.amqp.pika_errors import to_pika
 from protocol.dead_letter import letter_properties, salvage
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS
@@ -22,6 +21,7 @@ from protocol.reply import Failure, Run, pack_failed, read_replies
 from protocol.task import Task, read_requester, read_task, task_properties
 from tests.contract.checks import TASKS, content_header, decoded_header
 from tests.contract.vectors import octets, section, title
+from tests.support.as_pika import to_pika
 from tests.support.hostile_socket import HEADER
 from tests.unit.test_task import tasks
 from worker.intake.admission import admit

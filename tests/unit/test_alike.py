@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from pika import spec
 
 from broker.amqp.decoding import read_properties
-from broker.amqp.pika_errors import fields_by_pika, to_pika
+from broker.amqp.pika_errors import fields_by_pika
 from broker.amqp.property_cache import LEARNT_EACH, MOST_PLACES, Alike, Kind, Kinds
 from broker.config.settings import TaskSettings
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS
 from protocol.properties import Properties
 from protocol.task import Task, task_properties
+from tests.support.as_pika import to_pika
 from worker.intake.admission import Admission, admit
 
 ID, OTHER_ID = "0f8fad5bd9cb469fa16570867728950e", "f" * 32

@@ -10,8 +10,8 @@ from pika import spec
 from pika.exceptions import AMQPError
 
 from broker.amqp.decoding import read_properties
-from broker.amqp.pika_errors import to_pika
 from protocol.properties import Properties
+from tests.support.as_pika import to_pika
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 BEFORE, BEHIND = b"before", b"\x00\x02behind"

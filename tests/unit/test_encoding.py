@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
-from pika.exceptions import ShortStringTooLong
+from pika.compat import long
 
 from broker.amqp.encoding import ack_frames, publish_frames
-from broker.amqp.pika_errors import to_pika
+from broker.errors import TooLarge, Unsendable
+from protocol.errors import ErrorCode
 from protocol.properties import Properties
+from tests.support.as_pika import to_pika
 
-LONGEST = 40
+LONGEST = 16_384
 
-texts = st.text(max_size=12) | st.sampled_from(["", "x" * 255, "task_a", "0f8fad5bd9cb469fa16570867728950e"])
+texts = st.text(max_size=12) | st.sampled_from(
+    ["", "x" * 255, "task_a", "0f8fad5bd9cb469fa16570867728950e", ErrorCode.REJECTED]
+)
 values = st.recursive(
     st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**31) - 1, 2**31) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -52,7 +56,7 @@ def by_us(channel: int, exchange: str, key: str, body: bytes, ours: Properties, 
     return publish_frames(channel, exchange, key, body, ours, mandatory=mandatory, longest=LONGEST)
 
 
-@given(st.integers(0, 65535), texts, texts, st.binary(max_size=3 * LONGEST + 1), properties, st.booleans())
+@given(st.integers(0, 65535), texts, texts, st.binary(max_size=100), properties, st.booleans())
 def test_a_publish_is_the_frames_that_pika_would_have_sent(
     channel: int, exchange: str, key: str, body: bytes, ours: Properties, mandatory: bool
 ) -> None:
@@ -66,33 +70,61 @@ def test_a_body_is_cut_where_pika_cuts_it(size: int) -> None:
     assert by_us(*given_) == by_pika(*given_)
 
 
+LONG = "x" * 256
+
+
 @pytest.mark.parametrize(
-    "ours",
+    ("exchange", "key", "ours"),
     [
-        Properties(message_id="x" * 256),
-        Properties(type="ü" * 128),
-        Properties(headers={"x" * 256: 1}),
-        Properties(headers={"x": True}),
-        Properties(headers={"x": [None]}),
-        Properties(headers={"x": 1.5}),  # type: ignore[dict-item]
-        Properties(headers={"x": b"bytes"}),  # type: ignore[dict-item]
-        Properties(reply_to=b"bytes"),  # type: ignore[arg-type]
+        (LONG, "", Properties()),
+        ("", LONG, Properties()),
+        ("", "", Properties(message_id=LONG)),
+        ("", "", Properties(type="ü" * 128)),
+        ("", "", Properties(headers={LONG: 1})),
+        ("", "", Properties(headers={"x": "y" * LONGEST})),
+        ("", "", Properties(headers={"x": ["y" * 1000] * 17})),
     ],
 )
-def test_what_is_unusual_is_left_to_pika(ours: Properties) -> None:
-    assert by_us(1, "tasks", "task_a", b"", ours, True) is None
+def test_what_does_not_fit_is_too_large(exchange: str, key: str, ours: Properties) -> None:
+    with pytest.raises(TooLarge):
+        by_us(1, exchange, key, b"", ours, True)
 
 
-def test_what_pika_refuses_is_not_sent_by_us() -> None:
-    for exchange, key in (("x" * 256, ""), ("", "x" * 256)):
-        assert by_us(1, exchange, key, b"", Properties(), True) is None
-        with pytest.raises(ShortStringTooLong):
-            by_pika(1, exchange, key, b"", Properties(), True)
-    for ours in (Properties(timestamp=-1), Properties(headers={"x": 2**63}), Properties(type="\ud800")):
-        with pytest.raises(Exception) as by_ours:  # noqa: PT011 - the same as pika, whatever it is
-            by_us(1, "", "", b"", ours, True)
-        with pytest.raises(by_ours.type):
-            by_pika(1, "", "", b"", ours, True)
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    [
+        ("\ud800", Properties()),
+        ("", Properties(type="\ud800")),
+        ("", Properties(headers={"x": "\udce9"})),
+        ("", Properties(headers={"\udce9": 1})),
+        ("", Properties(timestamp=-1)),
+        ("", Properties(headers={"x": 2**63})),
+        ("", Properties(headers={"x": [None]})),
+        ("", Properties(headers={"x": True})),
+        ("", Properties(headers={"x": 1.5})),  # type: ignore[dict-item]
+    ],
+)
+def test_what_amqp_cannot_carry_or_we_do_not_write_is_not_sent(key: str, ours: Properties) -> None:
+    with pytest.raises(Unsendable):
+        by_us(1, "tasks", key, b"", ours, True)
+
+
+def test_a_number_as_pika_reads_it_is_written_as_a_number() -> None:
+    for number in (1, 100, 2**40):
+        ours, read = (Properties(headers={"x": [kind(number)]}) for kind in (int, long))
+        assert by_us(1, "", "", b"", read, True) == by_us(1, "", "", b"", ours, True)
+
+
+def test_properties_fill_a_frame_to_its_last_byte() -> None:
+    def filled(size: int) -> list[bytes]:
+        return publish_frames(
+            1, "", "", b"", Properties(headers={"x": "y" * size}), mandatory=False, longest=LONGEST
+        )
+
+    fits = LONGEST - (len(filled(0)[1]) - 8)
+    assert len(filled(fits)[1]) == LONGEST + 8
+    with pytest.raises(TooLarge):
+        filled(fits + 1)
 
 
 @given(st.integers(0, 65535), st.integers(0, 2**64 - 1), st.lists(st.integers(0, 2**64 - 1), max_size=3))

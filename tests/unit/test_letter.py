@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.amqp.pika_errors import to_pika
 from protocol.dead_letter import letter_properties, salvage, why
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
 from protocol.properties import Properties
 from tests.contract.checks import content_header, decoded_header, received
+from tests.support.as_pika import to_pika
 from tests.unit.test_task import fields, known, properties
 
 EXCHANGES = ["tasks", "tasks.dead", "tasks.killed", "tasks.due", "tasks.lost", "replies", ""]

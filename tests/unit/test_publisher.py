@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
@@ -116,6 +117,60 @@ def test_what_waits_when_the_channel_ends_is_lost_and_what_comes_after_is_not_se
     sending(act)
     lost = [(type(error), error.sent, error.code) for error in seen if isinstance(error, ConfirmLost)]
     assert sorted(lost, key=str) == [(ConfirmLost, False, 320), (ConfirmLost, True, 320)]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (403, "ACCESS_REFUSED", "MayNotPublish"),
+        (404, "NOT_FOUND", "NoExchange"),
+        (406, "PRECONDITION_FAILED - message size 2 is larger than configured max size 1", "TooLarge"),
+        (406, "PRECONDITION_FAILED - something else", "Unsendable"),
+        (320, "CONNECTION_FORCED", "ConfirmLost"),
+    ],
+)
+def test_one_that_was_alone_when_the_channel_ended_is_the_refused_one_and_of_two_nobody_knows(
+    code: int, text: str, kind: str
+) -> None:
+    async def alone(sender: Sender) -> None:
+        sender.send()
+        sender.confirm(1)
+        sender.send()
+        sender.publisher.channel.end(ConnectionLost(text, code))
+
+    async def beside_another(sender: Sender) -> None:
+        sender.send()
+        sender.send()
+        sender.publisher.channel.end(ConnectionLost(text, code))
+
+    assert sending(alone) == [(1, "accepted"), (2, kind)]
+    assert sending(beside_another) == [(1, "ConfirmLost"), (2, "ConfirmLost")]
+
+
+def test_what_fits_no_frame_is_refused_here_and_those_beside_it_are_confirmed() -> None:
+    async def act(sender: Sender) -> None:
+        sender.send()
+        sender.send(to("x" * 256))
+        sender.send(to("task_a", "\ud800"))
+        sender.send()
+        assert sender.publisher.unconfirmed == 2
+        sender.confirm(2, multiple=True)
+
+    assert sorted(sending(act)) == [(1, "accepted"), (2, "TooLarge"), (3, "Unsendable"), (4, "accepted")]
+
+
+def test_a_returned_message_says_what_the_broker_put_in_the_place_of_its_reply_address() -> None:
+    seen: list[PublishError | None] = []
+
+    async def act(sender: Sender) -> None:
+        sender.publisher.send(to("lost"), seen.append)
+        returned = spec.Basic.Return(312, "NO_ROUTE", "tasks", "lost")
+        properties = spec.BasicProperties(message_id="x", reply_to="an address")
+        sender.twin.feed(method(1, returned) + frame.Header(1, 0, properties).marshal())
+        sender.confirm(1)
+
+    sending(act)
+    assert [error.reply_to for error in seen if isinstance(error, Unroutable)] == ["an address"]
 
 
 def test_who_is_told_may_send_again_at_once() -> None:

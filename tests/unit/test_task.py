@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.amqp.pika_errors import to_pika
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from protocol.reply import Failure, Run, pack_failed
 from protocol.task import Attempt, Task, read_requester, read_task, task_properties
 from tests.contract.checks import content_header, decoded_header, received
+from tests.support.as_pika import to_pika
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 GOOD: dict[str, Any] = {"message_id": ID, "type": "task_a", "headers": {"v": 1}}

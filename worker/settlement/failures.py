@@ -5,6 +5,7 @@ was not accepted, a task that has to go by itself. What it publishes is confirme
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -12,11 +13,11 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from broker.config.settings import Settings
-from broker.errors import PublishError
+from broker.errors import PublishError, Unsendable
 from protocol.dead_letter import why
-from protocol.errors import Malformed
+from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
-from protocol.reply import FAILED, Failure, PackedReply, Run, pack_failed
+from protocol.reply import FAILED, Failure, PackedReply, Run, pack_failed, run_of
 from protocol.task import Attempt
 from worker.execution.outcome import Failed, Rejected, RetryAsked
 from worker.failpoint import failpoint
@@ -95,8 +96,21 @@ class Failures:
 
     async def insist(self, solo: Solo, reply: PackedReply, problem: PublishError | None) -> None:
         """Its reply was not accepted, for ``problem`` if that concerns it alone. Reply, confirmed, for as long as
-        that takes → remember → ack."""
-        await self._reply_to_the_last(solo, reply, problem)
+        that takes → remember → ack. A result that the broker never takes is a failure."""
+        try:
+            await self._reply_to_the_last(solo, reply, problem)
+        except Unsendable as error:
+            run, decision = run_of(reply.body), Bury(ErrorCode.RESULT_TOO_LARGE, type(error).__name__, str(error))
+            last = Attempt(
+                attempt=run.attempts,
+                error=decision.error,
+                text=decision.text,
+                worker=run.worker,
+                started_ms=time.time_ns() // 1_000_000 - run.ran_ms,
+                ran_ms=run.ran_ms,
+            )
+            await self._bury(solo, decision, run, last)
+            return
         self._meter.ended(solo.task.name, "done")
         self._settler.close_solo(solo, reply.type, reply.body)
 
@@ -113,7 +127,8 @@ class Failures:
     async def answer_again(self, batch: Batch, reply_to: str | None, reply: PackedReply) -> None:
         """It was finished here before. Reply from memory, confirmed → ack."""
         self._meter.ended(batch.task.name, "answered_again")
-        await self._publishing.reply(reply_to, reply, batch.delivery.queue)
+        with contextlib.suppress(Unsendable):
+            await self._publishing.reply(reply_to, reply, batch.delivery.queue)
         self._settler.ack(batch)
 
     async def postpone(self, solo: Solo, delay_s: float) -> None:

@@ -11,12 +11,15 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
+from broker.amqp.careful import CarefulPublisher
+from broker.amqp.channel import resolve
 from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
-from broker.amqp.publisher import Message, Publisher
-from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unroutable
+from broker.amqp.publisher import REFUSALS, Message, OnEnd
+from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unsendable
 from worker.failpoint import failpoint
 
 _after_publish = failpoint("after_publish")
@@ -29,15 +32,9 @@ LONGEST_WAIT_S = 30.0
 _INTERNAL_ERROR = 541
 #: How often it is looked whether nothing is in flight any more.
 QUIET_S = 0.01
-#: Refused by closing the channel: no right, no such exchange, a property that the broker does not take. A new
-#: channel alone mends none of these.
-_OURS_TO_WAIT_FOR = (403, 404, 406)
 
 
-OnEnd = Callable[[PublishError | None], None]
-
-
-class Undeliverable(PublishError):
+class Undeliverable(Unsendable):
     """This very message ends the connection each time it is sent. It was given up."""
 
 
@@ -47,7 +44,7 @@ class Outbox:
     def __init__(self, settings: LinkSettings, name: str, confirm_timeout_s: float) -> None:
         self.link = Link(settings, name, self._set_up)
         self._confirm_timeout_s = confirm_timeout_s
-        self._publisher: Publisher | None = None
+        self._publisher: CarefulPublisher | None = None
         self._opened = asyncio.Event()
         self._suspects = 0
         self._alone = asyncio.Lock()
@@ -83,9 +80,7 @@ class Outbox:
         await self.link.stop(timeout_s)
 
     async def _set_up(self, connection: Connection) -> None:
-        publisher = await Publisher.open(connection)
-        publisher.channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
-        self._publisher = publisher
+        self._publisher = await CarefulPublisher.open(connection)
         self._opened.set()
 
     def post(self, message: Message, on_end: OnEnd) -> bool:
@@ -95,7 +90,7 @@ class Outbox:
         Whoever still wants it after an error goes on with ``send`` and that error.
         """
         publisher = self._publisher
-        if publisher is None or not publisher.channel.is_open or self._suspects:
+        if publisher is None or not publisher.is_open or self._suspects:
             return False
         publisher.send(message, on_end)
         if _after_publish:
@@ -106,9 +101,9 @@ class Outbox:
         """Call back once, at the end of this turn of the loop: what is posted then leaves with all else. False if
         there is nothing to send by at present."""
         publisher = self._publisher
-        if publisher is None or not publisher.channel.is_open:
+        if publisher is None or not publisher.is_open:
             return False
-        publisher.channel.before_write(action)
+        publisher.before_write(action)
         return True
 
     async def send(
@@ -116,31 +111,38 @@ class Outbox:
         message: Message,
         wanted: Callable[[], bool] = lambda: True,
         *,
-        give_up_unroutable: bool = False,
+        gives_up: tuple[type[PublishError], ...] = (),
         problem: PublishError | None = None,
     ) -> bool:
         """Return True once the message is accepted, False once it is no longer ``wanted``. ``problem`` is what
         came of it when it was posted before.
 
-        Raises ``Unroutable`` if that is to be given up, and ``Undeliverable`` for a reply that the broker
-        answers by closing the connection (541), after that was seen with nothing else in flight.
+        Raises what of ``gives_up`` came of it, such as ``Undeliverable`` for a reply that the broker answers by
+        closing the connection (541), after that was seen with nothing else in flight.
         """
-        wait_s, told, posted = FIRST_WAIT_S, False, problem
+        wait_s, told, alone = FIRST_WAIT_S, False, False
         try:
             # Asked again after the wait for the link: meanwhile the delivery may have come again.
-            while wanted() and await self._open_publisher(alone=False) and wanted():
-                problem, posted = await self._problem(message, give_up_unroutable, posted), None
-                if problem is None:
+            while wanted() and await self._open_publisher(calm=False) and wanted():
+                problem, posted = None, problem
+                end = posted or await self._attempt(message, alone=alone)
+                if isinstance(end, ConfirmLost) and end.code == _INTERNAL_ERROR and message.exchange == "":
+                    end = await self._send_in_calm(message)
+                if end is None:
                     return True
-                if isinstance(problem, ConfirmLost) and problem.code not in _OURS_TO_WAIT_FOR:
-                    # The link comes back by itself; the next attempt waits for that and for nothing else.
+                if isinstance(end, gives_up):
+                    raise end
+                if isinstance(end, ConfirmLost):
+                    # The link comes back by itself; the next attempt waits for that and for nothing else. It is
+                    # made alone if this message, or one that was in flight beside it, was refused.
+                    alone = end.code in REFUSALS
                     continue
                 if not told:
                     told = True
                     self._refused[message.exchange] += 1
                     # One line for all that wait for the same: it is the exchange that somebody has to look at.
                     if self._refused[message.exchange] == 1:
-                        log.warning("not accepted, the delivery stays unacked: %s", problem)
+                        log.warning("not accepted, the delivery stays unacked: %s", end)
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             return False
@@ -150,59 +152,42 @@ class Outbox:
                 if not self._refused[message.exchange]:
                     log.warning("no longer waiting for exchange '%s' to take messages", message.exchange)
 
-    async def _problem(
-        self, message: Message, give_up_unroutable: bool, posted: PublishError | None
-    ) -> PublishError | None:
+    async def _attempt(self, message: Message, *, alone: bool, calm: bool = False) -> PublishError | None:
         """Why the message was not accepted this time, or None if it was."""
-        try:
-            if posted is not None:
-                raise posted
-            await self._attempt(message)
-        except Unroutable as error:
-            if give_up_unroutable:
-                raise
-            return error
-        except ConfirmLost as error:
-            if error.code != _INTERNAL_ERROR or message.exchange != "":
-                return error
-            await self._send_alone(message)
-        except PublishError as error:
-            return error
-        return None
-
-    async def _attempt(self, message: Message, *, alone: bool = False) -> None:
-        accepted = (await self._open_publisher(alone)).publish(message)
+        publisher = await self._open_publisher(calm)
+        ended: asyncio.Future[PublishError | None] = asyncio.get_running_loop().create_future()
+        publisher.send(message, partial(resolve, ended), alone=alone)
         if _after_publish:
             _after_publish(1)
-        await accepted
+        return await ended
 
-    async def _open_publisher(self, alone: bool) -> Publisher:
-        """Wait for the link, and for calm; or, for what is to be sent alone, until nothing else is in flight."""
+    async def _open_publisher(self, calm: bool) -> CarefulPublisher:
+        """Wait for the link, and for calm; or, for what is to be sent in calm, until nothing else is in flight."""
         while True:
-            if self._publisher is None or not self._publisher.channel.is_open:
+            if self._publisher is None or not self._publisher.is_open:
                 self._opened.clear()
                 await self._opened.wait()
-            elif alone and self._publisher.unconfirmed:
+            elif calm and self._publisher.unconfirmed:
                 await asyncio.sleep(QUIET_S)
-            elif not alone and not self._calm.is_set():
+            elif not calm and not self._calm.is_set():
                 await self._calm.wait()
             else:
                 return self._publisher
 
-    async def _send_alone(self, message: Message) -> None:
+    async def _send_in_calm(self, message: Message) -> PublishError | None:
         """Send a suspect with nothing else in flight, so that no other message can be the one to blame."""
         self._suspects += 1
         self._calm.clear()
         try:
             async with self._alone:
                 while True:
-                    try:
-                        return await self._attempt(message, alone=True)
-                    except ConfirmLost as error:
-                        if error.code == _INTERNAL_ERROR:
-                            raise Undeliverable(
-                                "the broker closes the connection over this reply address; the reply was dropped"
-                            ) from error
+                    end = await self._attempt(message, alone=True, calm=True)
+                    if not isinstance(end, ConfirmLost):
+                        return end
+                    if end.code == _INTERNAL_ERROR:
+                        return Undeliverable(
+                            "the broker closes the connection over this reply address; the reply was dropped"
+                        )
         finally:
             self._suspects -= 1
             # Not between two suspects: what waits for calm may be guilty itself, and would be in flight.

@@ -13,13 +13,13 @@ from typing import Any
 
 from broker.amqp.publisher import Message
 from broker.config.settings import Settings
-from broker.errors import PublishError
+from broker.errors import PublishError, Unsendable
 from protocol.batch import join_replies, read_batch
 from protocol.dead_letter import salvage
 from protocol.delay import enter
 from protocol.errors import Malformed
 from protocol.limits import Limits
-from protocol.reply import Failure, PackedReply, Run, pack_failed
+from protocol.reply import DONE, Failure, PackedReply, Run, pack_failed
 from protocol.task import Attempt, Task, read_requester, task_properties
 from worker.failpoint import failpoint
 from worker.intake.batch import Solo
@@ -160,8 +160,14 @@ class Publishing:
     async def reply(
         self, reply_to: str | None, reply: PackedReply, queue: str | None, problem: PublishError | None = None
     ) -> None:
-        """A reply to an address; see ``Replies.answer``."""
-        await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), problem=problem)
+        """A reply to an address; see ``Replies.answer``. Raises ``Unsendable`` for a result; a failure that cannot
+        be sent is logged."""
+        try:
+            await self._replies.answer(reply_to, reply, queue, now_ms=_now_ms(), problem=problem)
+        except Unsendable as error:
+            if reply.type == DONE:
+                raise
+            log.warning("task %s: no reply: %s", reply.id, error, extra={"task_id": reply.id})
         if _after_reply_confirm:
             _after_reply_confirm(1)
 

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from broker.amqp.publisher import Message
-from broker.errors import PublishError, Unroutable
+from broker.amqp.publisher import Message, OnEnd
+from broker.errors import PublishError, Unroutable, Unsendable
 from protocol.dead_letter import letter_properties
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
@@ -16,7 +16,7 @@ from protocol.properties import Properties
 from protocol.reply import PackedReply
 from protocol.reply_address import ReplyKind, reply_kind, reply_node
 from worker.failpoint import failpoint
-from worker.settlement.outbox import OnEnd, Outbox, Undeliverable
+from worker.settlement.outbox import Outbox, Undeliverable
 from worker.settlement.reply_nodes import Nodes
 
 _after_letter_confirm = failpoint("after_letter_confirm")
@@ -102,7 +102,7 @@ class Replies:
 
     async def _answer_directly(self, address: str, reply: PackedReply, problem: PublishError | None) -> None:
         try:
-            await self._outbox.send(_direct(address, reply), problem=problem)
+            await self._outbox.send(_direct(address, reply), gives_up=(Unsendable,), problem=problem)
         except Undeliverable as error:
             self._nodes.choked(reply_node(address) or "")
             log.warning("task %s: %s", reply.id, error, extra={"task_id": reply.id})
@@ -111,7 +111,8 @@ class Replies:
         self, address: str, reply: PackedReply, queue: str | None, now_ms: int, problem: PublishError | None
     ) -> None:
         try:
-            await self._outbox.send(_to_mailbox(address, reply), give_up_unroutable=True, problem=problem)
+            gives_up = Unroutable, Unsendable
+            await self._outbox.send(_to_mailbox(address, reply), gives_up=gives_up, problem=problem)
         except Unroutable:
             log.warning(
                 "task %s: %s does not exist", reply.id, address, extra={"task_id": reply.id, "queue": queue}
