@@ -82,7 +82,7 @@ class Worker:
         if self._outbox.link.state == "blocked":
             return "blocked: the broker takes no publishes"
         if self._outbox.refused:
-            return "the next hop refuses messages"
+            return f"the next hop refuses messages: {', '.join(self._outbox.refused_by)}"
         return self._executors.problem
 
     def snapshot(self) -> Snapshot:

@@ -84,6 +84,7 @@ async def refused(call: Awaitable[object]) -> tuple[type[BaseException] | None, 
 
 @pytest.mark.every_broker
 @pytest.mark.timeout(90)
+@pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
 def test_four_tasks_beside_refused_ones_run_once_each_on_three_workers(
     declared: Installation,
@@ -117,6 +118,7 @@ def test_four_tasks_beside_refused_ones_run_once_each_on_three_workers(
 
 @pytest.mark.every_broker
 @pytest.mark.timeout(90)
+@pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
 def test_what_was_unconfirmed_beside_a_refused_one_arrives_and_what_was_accepted_is_not_sent_again(
     declared: Installation,
@@ -161,6 +163,7 @@ def test_who_may_publish_no_tasks_hears_so_at_once_and_may_still_collect(
         assert caller.ask("echo", {"value": 1}).result == 1
 
 
+@pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
 def test_without_a_way_to_learn_an_address_calls_are_answered_and_a_refused_one_is_found(
     declared: Installation,
@@ -183,6 +186,7 @@ def test_without_a_way_to_learn_an_address_calls_are_answered_and_a_refused_one_
 
 @pytest.mark.every_broker
 @pytest.mark.timeout(90)
+@pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
 def test_a_result_that_the_broker_does_not_take_fails_alone(
     declared: Installation,
@@ -220,6 +224,7 @@ def test_a_worker_that_may_not_retry_keeps_the_task_and_goes_on_with_all_others(
         assert caller.ask("note", timeout_s=5).result == 1
     assert not any(one.done() for one in failing)
     assert len(worker.lines("not accepted")) == 1
+    worker.wait_for("not ready: the next hop refuses messages: tasks.delay.")
     user.may_write(EVERYTHING)
     assert [one.result(20).result for one in failing] == [2, 2]
     worker.wait_for("no longer waiting for exchange")

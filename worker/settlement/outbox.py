@@ -58,6 +58,11 @@ class Outbox:
         """Messages that their next hop does not take at present."""
         return self._refused.total()
 
+    @property
+    def refused_by(self) -> list[str]:
+        """The exchanges that do not take them."""
+        return sorted(name or "amq.default" for name in +self._refused)
+
     async def run(self) -> None:
         watch = asyncio.create_task(self._watch())
         try:
