@@ -39,7 +39,8 @@ class Connection:
         self.where = where
         #: Where its publishers count.
         self.traffic = Traffic()
-        self._channels: list[Channel] = []
+        #: The open ones.
+        self._channels: set[Channel] = set()
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
         wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
 
@@ -74,7 +75,8 @@ class Connection:
         if not opened.done():
             raise self.closed.result()
         channel = Channel(opened.result())
-        self._channels.append(channel)
+        self._channels.add(channel)
+        channel.closed.add_done_callback(lambda _closed: self._channels.discard(channel))
         return channel
 
     def fail(self, reason: BrokerError) -> None:
@@ -104,8 +106,7 @@ class Connection:
     def _end(self, reason: BrokerError) -> None:
         """A silent network may keep pika waiting for an answer; nobody else has to wait with it."""
         resolve(self.closed, reason)
-        channels, self._channels = self._channels, []
-        for channel in channels:
+        for channel in self._channels:
             channel.end(ConnectionLost(str(reason), getattr(reason, "code", 0)))
 
 
