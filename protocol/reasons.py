@@ -47,7 +47,8 @@ REASONS: Final[Mapping[ErrorCode, Reason]] = {
     ),
     ErrorCode.BAD_ARGUMENTS: Reason("the handler does not take these arguments", ("worker/execution/handler.py",)),
     ErrorCode.RESULT_TOO_LARGE: Reason(
-        "the result is over a limit of section 3, or larger than the broker takes", ("worker/execution/handler.py",)
+        "the result is over a limit of section 3, or larger than the broker takes",
+        ("worker/execution/handler.py", "worker/settlement/failures.py"),
     ),
     ErrorCode.RESULT_NOT_ENCODABLE: Reason(
         "the result is no value of section 3, and nothing goes in its place", ("worker/execution/handler.py",)
