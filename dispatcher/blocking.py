@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from itertools import islice
 from types import TracebackType
@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 #: Inputs of a map in batches that are taken before there is room for them: to take each alone would be slow.
 AHEAD = 1000
-#: When it is closed, for calls to hear of that.
-LAST_S = 0.5
 
 
 class BlockingDispatcher:
@@ -76,9 +74,8 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Any:
-        life = self._here()
-        return life.do(
-            life.dispatcher.call(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+        return self._here().do(
+            lambda ours: ours.call(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         )
 
     def ask(
@@ -90,9 +87,8 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Reply:
-        life = self._here()
-        return life.do(
-            life.dispatcher.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+        return self._here().do(
+            lambda ours: ours.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         )
 
     def map(
@@ -119,9 +115,8 @@ class BlockingDispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> str:
-        life = self._here()
-        return life.do(
-            life.dispatcher.submit(
+        return self._here().do(
+            lambda ours: ours.submit(
                 task, arguments, mailbox=mailbox, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s
             )
         )
@@ -165,7 +160,7 @@ class _Life:
     def open(self) -> None:
         self._thread.start()
         try:
-            self.do(self.dispatcher.open())
+            self.do(Dispatcher.open)
         except BaseException:
             self.close()
             raise
@@ -188,21 +183,17 @@ class _Life:
     async def _end(self) -> None:
         await self.dispatcher.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=LAST_S)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def do(self, work: Callable[[Dispatcher], Coroutine[Any, Any, T]]) -> T:
         if not self.is_here:
-            coroutine.close()
             raise NotOpen(f"was opened in process {self._pid}, and this is a fork of it")
         with self._handing_over:
             if self._is_over:
-                coroutine.close()
                 raise NotOpen
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(work(self.dispatcher), self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -213,17 +204,17 @@ class _Life:
             raise
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        async def following() -> tuple[T] | None:
+        async def following(_: Dispatcher) -> tuple[T] | None:
             async for item in items:
                 return (item,)
             return None
 
         try:
-            while (item := self.do(following())) is not None:
+            while (item := self.do(following)) is not None:
                 yield item[0]
         finally:
             with contextlib.suppress(NotOpen):
-                self.do(_close(items))
+                self.do(lambda _: _close(items))
 
 
 def _each(chunks: Iterator[list[T]]) -> Iterator[T]:

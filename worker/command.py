@@ -56,7 +56,10 @@ async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signa
         )
     for number in told:
         _on_signal(worker, number, stops)
-    announce = asyncio.create_task(_announce(worker, settings.worker.concurrency))
+    many = f"{settings.worker.concurrency} at a time"
+    if executors.run_coroutines:
+        many += " (worker.concurrency; of coroutines it may be hundreds)"
+    announce = asyncio.create_task(_announce(worker, many))
     try:
         async with serving(worker, settings.worker.http):
             await worker.run()
@@ -73,10 +76,10 @@ def _worker() -> type[Worker]:
     return Worker
 
 
-async def _announce(worker: Worker, concurrency: int) -> None:
+async def _announce(worker: Worker, many: str) -> None:
     """Say ``ready`` once it consumes, and from then on when that changes and when it is so again."""
     await worker.wait_ready()
-    log.info("ready: %s consumes %s, %d at a time", worker.identity, ", ".join(worker.queues), concurrency)
+    log.info("ready: %s consumes %s, %s", worker.identity, ", ".join(worker.queues), many)
     told: str | None = None
     while True:
         await asyncio.sleep(READINESS_S)

@@ -156,11 +156,13 @@ class QueueSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How many tasks one worker runs at a time, and how long it may take to stop."""
+    """How many tasks one worker runs at a time, how long it may take to stop, and when a child is replaced."""
 
     concurrency: Whole = Field(default=2, ge=1, le=1000)
     grace_s: Seconds = Field(default=25.0, ge=0)
     handlers_get_login: Annotated[bool, Field(strict=True)] = False
+    max_tasks_per_child: Whole | None = Field(default=None, ge=1)
+    max_memory_per_child_mb: Whole | None = Field(default=None, ge=1)
     http: HttpSettings = Field(default_factory=HttpSettings)
 
 

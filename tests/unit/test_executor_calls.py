@@ -386,7 +386,7 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
     async def story() -> None:
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
-        child = await Child.start([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS)])
+        child = await Child.start([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS), [None, None]])
         child.send(Run(terms("echo"), ["a"], [msgpack.packb({})], 1, 0, lambda _results: None), range(1), 1.0)
         await child.kill()
         await asyncio.sleep(0)

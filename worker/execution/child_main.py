@@ -28,6 +28,7 @@ from protocol.limits import Limits
 from worker.execution import child_protocol as frames
 from worker.execution.handler import Handler, load, run
 from worker.execution.place import Place
+from worker.execution.wear import Wear
 from worker.telemetry.log_fields import of_worker
 
 READY = "ready"
@@ -47,7 +48,7 @@ def main(descriptors: Sequence[str]) -> None:
         setup = _next(incoming)
         if setup is None:
             return
-        paths, handler_paths, limit_values = setup
+        paths, handler_paths, limit_values, bounds = setup
         sys.path += [path for path in paths if path not in sys.path]  # as worker.execution.handler_folders does
         try:
             handlers: dict[str, Handler] = {task: load(path) for task, path in handler_paths.items()}
@@ -56,7 +57,7 @@ def main(descriptors: Sequence[str]) -> None:
             return
         pair.sendall(msgpack.packb([READY]))
         with closing(Place(Limits(**limit_values))) as place:
-            _serve(permits, incoming, Answers(pair), handlers, place)
+            _serve(permits, incoming, Answers(pair), handlers, place, Wear(*bounds) if any(bounds) else None)
 
 
 def _serve(
@@ -65,6 +66,7 @@ def _serve(
     answers: Answers,
     handlers: Mapping[str, Handler],
     place: Place,
+    wear: Wear | None,
 ) -> None:
     waiting: deque[frames.Work] = deque()
     while permit := permits.recv(frames.PERMIT.size):
@@ -82,7 +84,10 @@ def _serve(
         began_s = time.monotonic()
         outcome = run(handlers[work.handler], work.arguments, work.expires_at, work.context, place)
         answer = [*frames.from_outcome(outcome, time.monotonic() - began_s), work.number]
-        answers.add(answer, hold=bool(waiting))
+        is_worn = wear is not None and wear.is_over()
+        answers.add(answer, hold=bool(waiting) and not is_worn)
+        if is_worn:
+            return
 
 
 class Answers:
@@ -140,26 +145,26 @@ def _leave_stops_to_the_worker() -> None:
     They are heard and passed over, not ignored: what a handler starts would ignore them too.
     """
     usual = {number: signal.getsignal(number) for number in _STOPS}
+    for number in _STOPS:
+        if usual[number] is not signal.SIG_IGN:
+            signal.signal(number, _pass_over)
+            signal.siginterrupt(number, False)
     forking = threading.local()
 
     def before_fork() -> None:
-        # A fork may be told to end before it is as usual.
+        # Python forgets what a fork is told at once.
         forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
 
     def after_fork() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
-    def in_fork() -> None:
+    def be_as_usual() -> None:
         for number, meaning in usual.items():
             if signal.getsignal(number) is _pass_over:
                 signal.signal(number, meaning)
         after_fork()
 
-    for number, meaning in usual.items():
-        if meaning is not signal.SIG_IGN:
-            signal.signal(number, _pass_over)
-            signal.siginterrupt(number, False)
-    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=in_fork)
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=be_as_usual)
 
 
 def _pass_over(_number: int, _frame: object) -> None:

@@ -45,6 +45,11 @@ class Executors:
         return next((executor.problem for executor in self._all if executor.problem), None)
 
     @property
+    def run_coroutines(self) -> bool:
+        """Whether the async executor is among them."""
+        return any(isinstance(one, AsyncExecutor) for one in self._all)
+
+    @property
     def restarts(self) -> int:
         """Children that were replaced so far."""
         return sum(one.restarts for one in self._all if isinstance(one, ProcessExecutor))
@@ -94,5 +99,7 @@ def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Execut
         return ThreadExecutor(size, handlers, limits)
     if kind == "async":
         return AsyncExecutor(handlers, limits)
-    with_login = settings.worker.handlers_get_login
-    return ProcessExecutor(size, handlers, limits, handler_folders(settings), with_login=with_login)
+    worker = settings.worker
+    wear = (worker.max_tasks_per_child, worker.max_memory_per_child_mb)
+    with_login = worker.handlers_get_login
+    return ProcessExecutor(size, handlers, limits, handler_folders(settings), wear, with_login=with_login)

@@ -52,18 +52,25 @@ class ProcessExecutor:
     """``size`` children, each with the handlers of ``handlers`` (``Terms.handler`` → ``module:function``)."""
 
     def __init__(
-        self, size: int, handlers: dict[str, str], limits: Limits, paths: list[str], *, with_login: bool = False
+        self,
+        size: int,
+        handlers: dict[str, str],
+        limits: Limits,
+        paths: list[str],
+        wear: tuple[int | None, int | None] = (None, None),
+        *,
+        with_login: bool = False,
     ) -> None:
-        """``with_login``: whether handlers are told the broker's URL."""
+        """``wear``: the bounds of ``Wear``; ``with_login``: whether handlers are told the broker's URL."""
         self._size = size
-        self._start = partial(Child.start, [paths, handlers, asdict(limits)], with_login=with_login)
+        self._start = partial(Child.start, [paths, handlers, asdict(limits), wear], with_login=with_login)
         self._waiting: deque[Piece] = deque()
         self._children: list[Child] = []
         self._mean_s: dict[str, float] = {}
         self._others: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._stopping = False
-        #: Children that were replaced so far.
+        #: Children that were lost so far, and replaced.
         self.restarts = 0
         #: Replacements that failed to start at their latest attempt.
         self._failing = 0
@@ -166,6 +173,8 @@ class ProcessExecutor:
             verdict = Failed(ErrorCode.WORKER_LOST, "ChildLost", fate)
         else:
             await child.kill()
+        # One that has run enough ends by itself, and has nothing in hand.
+        self.restarts += guilty is not None or child.process.returncode != 0
         if guilty is not None:
             guilty.run.on_results([(guilty.position, verdict, ran_s)])
 
@@ -191,7 +200,6 @@ class ProcessExecutor:
     async def _start_another(self) -> None:
         """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
         wait_s, told = RESTART_WAIT_S, False
-        self.restarts += 1
         try:
             while not self._stopping:
                 try:
