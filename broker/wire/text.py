@@ -12,8 +12,6 @@ from broker.wire.frames import Frame
 from broker.wire.values import Value
 
 _PREVIEW_BYTES = 60
-#: Fields that say nothing while they are so.
-_USUAL: frozenset[tuple[str, Value]] = frozenset({("no_wait", False), ("multiple", False), ("immediate", False)})
 
 
 def line(frame: Frame, *, connection: int, by_client: bool, at: datetime, refers_to: str) -> str:
@@ -74,7 +72,8 @@ def preview(body: bytes) -> str:
 
 
 def _is_usual(name: str, value: Value) -> bool:
-    return value in ({}, "") or (isinstance(value, bool) and (name, value) in _USUAL)
+    """Whether a field says nothing. Whether a delivery came before is always worth a word."""
+    return value in ({}, "") or (value is False and name != "redelivered")
 
 
 def _shown(value: Value) -> str:

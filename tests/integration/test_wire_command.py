@@ -87,8 +87,9 @@ def test_a_call_is_seen_frame_by_frame_and_its_login_is_not(
         assert methods.index(earlier) < len(methods) - methods[::-1].index(later)
     asked = [frame for frame in frames if frame["fields"].get("message_id") == task_id]
     assert asked[0]["fields"]["type"] == "echo"
-    [confirm] = [frame for frame in frames if (frame["by"], frame["method"]) == ("broker", "basic.ack")]
-    assert re.fullmatch(r"publish 1 after \d+\.\d ms", confirm["refers_to"])
+    confirms = [frame for frame in frames if (frame["by"], frame["method"]) == ("broker", "basic.ack")]
+    assert confirms
+    assert all(re.fullmatch(r"publish 1 after \d+\.\d ms", one["refers_to"]) for one in confirms)
     assert all(frame["problem"] is None for frame in frames)
     assert "connection 1: unconfirmed at the end: 0" in said
     recorded_bytes = capture.read_bytes()
@@ -129,3 +130,19 @@ def test_a_broker_that_is_away_is_said_and_ends_the_client_and_not_the_recorder(
         output, said = ended(recorder)
     assert "error: amqp://guest:***@127.0.0.1:1/ cannot be reached (ConnectionRefusedError" in said
     assert output == ""
+
+
+def test_a_call_passes_the_frames_that_the_page_shows(installation: Installation) -> None:
+    page = (ROOT / "docs" / "wire.md").read_text("utf-8")
+    block = page.split("```text frames of a call\n")[1].split("```")[0]
+    shown = [tuple(line.split()[2:6]) for line in block.splitlines()]
+    filters = ("basic.*", "header", "body", "confirm.*", "channel.open*")
+    installation.worker()
+    with recorded(installation, *(word for one in filters for word in ("--filter", one))) as (url, recorder):
+        call(installation, url.replace(f"{USER}-{installation.vhost.name}:{PASSWORD}", "guest:guest"))
+        output, _ = ended(recorder)
+    passed = [tuple(line.split()[2:6]) for line in output.splitlines()]
+    first = passed.index(("→", "ch", "1", "confirm.select"))
+    # What is asked and what is answered are two directions: each keeps its order.
+    for arrow in ("→", "←"):
+        assert [one for one in passed[first:] if one[0] == arrow] == [one for one in shown if one[0] == arrow]
