@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 __all__ = [
     "AccessRefused", "BadRequest", "BlockingDispatcher", "CallError", "ConfigError", "ConnectionLost",
     "Dispatcher", "GlassrabbitError", "NoMailbox", "NoReply", "NotEncodable", "NotOpen", "Overdue", "Refused",
-    "Reply", "ReplyUnreadable", "Settings", "TaskFailed", "UnknownTask", "Unreachable", "load",
+    "Reply", "ReplyUnreadable", "Settings", "TaskFailed", "TooLarge", "TopologyDrift", "UnknownTask",
+    "Unreachable", "Unsendable", "load",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

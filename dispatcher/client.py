@@ -103,7 +103,8 @@ class Dispatcher:
         """Have a task done and return its result.
 
         Raises ``TaskFailed``; ``NoReply`` at the timeout (outcome unknown); ``UnknownTask`` if no queue is
-        bound for it; ``Refused``; and before anything is sent ``NotEncodable``, ``BadRequest`` or ``NotOpen``.
+        bound for it; ``Refused``, ``AccessRefused``, ``TopologyDrift`` or ``Unsendable`` if the broker does not
+        take it; and before anything is sent ``NotEncodable``, ``BadRequest`` or ``NotOpen``.
         """
         reply = await self.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
         if reply.failure is not None:

@@ -8,7 +8,10 @@ from broker.errors import AccessRefused as AccessRefused
 from broker.errors import ConfigError as ConfigError
 from broker.errors import ConnectionLost as ConnectionLost
 from broker.errors import Refused as Refused
+from broker.errors import TooLarge as TooLarge
+from broker.errors import TopologyDrift as TopologyDrift
 from broker.errors import Unreachable as Unreachable
+from broker.errors import Unsendable as Unsendable
 from dispatcher.blocking import BlockingDispatcher as BlockingDispatcher
 from dispatcher.client import Dispatcher as Dispatcher
 from dispatcher.errors import BadRequest as BadRequest
