@@ -92,6 +92,7 @@ def use(bin_of: Path, vhost: Vhost, folder: Path) -> None:
         with Hand([glassrabbit, *words], environment, cwd=folder, interpreter=()) as running:
             called = running.wait()
         assert called.code == 0, called.err
+        assert called.err.count(f"no config.yml in {folder}: going by the built-in example") == 1
         assert json.loads(called.out)["attempt"] == 1
 
 
