@@ -11,7 +11,7 @@ from broker.commands.node import down, up
 from broker.commands.status import status
 from broker.commands.wire import wire
 from broker.console.escaping import plain
-from broker.console.options import config_option, log_format_option, told, version_option
+from broker.console.options import config_option, log_format_option, timeout_option, told, version_option
 from protocol.errors import ExitCode
 
 
@@ -21,7 +21,8 @@ from protocol.errors import ExitCode
 def main() -> None:
     """Make, see and compare the topology; see and replay dead letters; run a private RabbitMQ.
 
-    Exit codes: 0 ok, 1 a check did not pass, 69 broker unavailable, 78 configuration, 2 usage.
+    Exit codes: 0 ok, 1 a check did not pass, 69 broker unavailable, 75 not done in time or unknown,
+    78 configuration, 2 usage.
     """
 
 
@@ -30,9 +31,16 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be made.")
 @click.option("--prune", is_flag=True, help="First unbind what the configuration does not name (management API).")
 @click.option("--mailbox", "mailboxes", multiple=True, metavar="NAME", help="Make this mailbox, too.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for a broker that does not run yet.")
+@timeout_option(30.0)
 @told
-def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str, ...]) -> None:
-    """Make the topology of the configuration. What is there and the same stays as it is."""
+def declare(
+    config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str, ...], waits: bool, timeout_s: float
+) -> None:
+    """Make the topology of the configuration. What is there and the same stays as it is.
+
+    A broker that is starting is tried again until the time is over; with --wait one that cannot be reached, too.
+    """
     import asyncio
 
     from broker.config.loader import load
@@ -50,10 +58,10 @@ def declare(config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str
     settings = load(config)
     topology = with_mailboxes(topology_of(settings), mailboxes)
     if dry_run:
-        lines, note = asyncio.run(differences(settings, topology))
+        lines, note = asyncio.run(differences(settings, topology, timeout_s, waits=waits))
         _tell(lines, note, "nothing to do")
         return
-    for line in asyncio.run(declare_all(settings, topology, prune=prune)):
+    for line in asyncio.run(declare_all(settings, topology, prune=prune, timeout_s=timeout_s, waits=waits)):
         if prune:
             click.echo(f"unbound {plain(line)}")
         else:
@@ -90,8 +98,9 @@ def show(config: str | None, output: str) -> None:
 
 @main.command()
 @config_option
+@timeout_option()
 @told
-def diff(config: str | None) -> ExitCode:
+def diff(config: str | None, timeout_s: float) -> ExitCode:
     """Compare the broker with the configuration, argument by argument. Exits with 1 if they differ."""
     import asyncio
 
@@ -102,7 +111,7 @@ def diff(config: str | None) -> ExitCode:
 
     configure()
     settings = load(config)
-    lines, note = asyncio.run(differences(settings, topology_of(settings)))
+    lines, note = asyncio.run(differences(settings, topology_of(settings), timeout_s))
     _tell(lines, note, "no differences")
     return ExitCode.FAILED if lines else ExitCode.OK
 

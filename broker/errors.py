@@ -32,6 +32,10 @@ class Unreachable(BrokerError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class Starting(Unreachable):
+    """A node ended the connection before it was open: it does not take clients yet, or is no RabbitMQ."""
+
+
 class Untrusted(Unreachable):
     """TLS failed before anything of ours was sent: a certificate, a name or a version was not accepted."""
 
@@ -52,6 +56,20 @@ class ConnectionLost(BrokerError):
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
         self.code = code
+
+
+class NoMajority(ConnectionLost):
+    """The broker could not do what it was asked: a queue has no leader, or its cluster no majority."""
+
+    exit_code = ExitCode.TIMED_OUT
+
+
+class TimedOut(BrokerError):
+    """The broker was connected, and what it was asked was not done by the deadline."""
+
+    retryable = True
+    outcome_known = False
+    exit_code = ExitCode.TIMED_OUT
 
 
 class TopologyDrift(BrokerError):

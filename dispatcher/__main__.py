@@ -12,12 +12,16 @@ from dispatcher.commands.batch_size import BatchSize
 from dispatcher.commands.load import load
 from protocol.errors import ExitCode
 
+_timeout_of_each = click.option(
+    "--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task."
+)
 _timeout = click.option(
     "--timeout",
     type=Seconds(),
     default=60.0,
     show_default=True,
-    help="Seconds to wait for each task.",
+    metavar="S",
+    help="End after S seconds (and a delay), whatever the broker does.",
 )
 _output = click.option(
     "-o",
@@ -117,7 +121,7 @@ def call(
 @click.option(
     "--verbose", is_flag=True, help="Say at the end what was published, confirmed, returned and answered."
 )
-@_timeout
+@_timeout_of_each
 @config_option
 @log_format_option
 @click.pass_context
@@ -187,7 +191,7 @@ def submit(
 @main.command()
 @click.argument("name", shell_complete=names_of("mailboxes"))
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
-@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait.")
+@_timeout
 @config_option
 @log_format_option
 @click.pass_context

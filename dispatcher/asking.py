@@ -19,10 +19,10 @@ from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
 from broker.config.settings import Settings
-from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
+from broker.errors import ConfirmLost, ConnectionLost, NoMajority, PublishError, Refused, Starting, Unroutable
 from broker.topology.declare import ensure
 from broker.topology.model import topology_of
-from dispatcher.errors import NoReply, NotOpen, ReplyUnreadable, UnknownTask
+from dispatcher.errors import ASK_WORKERS, NoReply, NotOpen, ReplyUnreadable, UnknownTask
 from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
 from dispatcher.reply_channel import ReplyChannel
 from dispatcher.request import Request
@@ -60,12 +60,18 @@ class Asking:
     def generation(self) -> int:
         return self._link.generation
 
-    async def open(self) -> None:
-        """Raises ``Unreachable``, ``AccessRefused`` or ``TopologyDrift`` if it cannot be had."""
+    async def open(self, within_s: float | None) -> None:
+        """Raises ``Unreachable``, ``AccessRefused`` or ``TopologyDrift`` if it cannot be had within
+        ``connect_timeout_s`` for each host; a broker that may soon be there is waited for up to ``within_s``."""
         self.begin()
+        broker = self._settings.broker
+        usual_s = len(broker.endpoints) * broker.connect_timeout_s + MARGIN_S
+        within_s = usual_s if within_s is None else within_s
         try:
-            broker = self._settings.broker
-            await self._link.wait_open(len(broker.endpoints) * broker.connect_timeout_s + MARGIN_S)
+            try:
+                await self._link.wait_open(min(usual_s, within_s))
+            except (Starting, NoMajority):
+                await self._link.wait_open(max(0.0, within_s - usual_s))
         except BaseException:
             await self.close()
             raise
@@ -205,7 +211,11 @@ class Asking:
                 refusal = None if call.uncertain else call.refusal
                 for task_id in call.ids:
                     silence = NoReply(
-                        task_id, call.timeout_s, accepted=call.accepted, wants_reply=call.wants_reply
+                        task_id,
+                        call.timeout_s,
+                        accepted=call.accepted,
+                        wants_reply=call.wants_reply,
+                        advice=self._advice(call),
                     )
                     self.pending.end(task_id, refusal or silence)
             publisher, replies = self._publisher, self._replies
@@ -215,6 +225,15 @@ class Asking:
             bound_s = self._settings.broker.confirm_timeout_s
             if loop.time() - min(publisher.oldest_s, replies.publisher.oldest_s) > bound_s:
                 self._link.fail(ConnectionLost(f"no confirm within {bound_s:g} s"))
+
+    def _advice(self, call: Pending) -> str:
+        """What it looks like when nothing came of a call."""
+        if not self._link.is_open:
+            return f"There is no connection: {self._link.last_error}"
+        if call.accepted:
+            return ASK_WORKERS
+        why = "is short of memory or disk" if self._link.state is State.BLOCKED else "hangs, or lacks a majority"
+        return f"The broker did not confirm it: it {why}. See `python -m broker doctor`."
 
 
 def _until_s(due_ms: int) -> float:

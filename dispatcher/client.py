@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
 
+from broker.amqp.connection import Connection
+from broker.amqp.once import opened, waits_s
 from broker.config.settings import Settings
-from broker.errors import ConnectionLost
+from broker.errors import BrokerError, ConnectionLost, Unreachable
 from broker.topology.declare import ensure_mailbox
 from broker.topology.model import mailbox as mailbox_topology
 from dispatcher.asking import Asking
@@ -36,7 +39,8 @@ class Dispatcher:
     """``async with Dispatcher(settings) as dispatcher``: open on entry, closed on exit; or ``open`` and ``close``.
 
     Opening raises ``Unreachable`` or ``AccessRefused`` if no host is had within ``connect_timeout_s`` each; from
-    then on a lost connection is made again, and calls wait for it until their own deadlines.
+    then on a lost connection is made again, and calls wait for it until their own deadlines. Every call ends by
+    its deadline, whatever the broker does; closing takes two seconds at most.
 
     It is open in one process and on one event loop. Anywhere else, before and afterwards a call raises ``NotOpen``
     at once; ``open`` opens it anew there. The connection of a process is not touched by its forks.
@@ -46,6 +50,7 @@ class Dispatcher:
         self._settings = settings
         self._limits = settings.limits.messages
         self._asking = Asking(settings)
+        self._others = weakref.WeakSet[Connection]()
 
     @property
     def duplicates(self) -> int:
@@ -76,11 +81,14 @@ class Dispatcher:
     ) -> None:
         await self.close()
 
-    async def open(self) -> None:
-        """Connect, unless it is open here already; what it has counted begins at 0."""
+    async def open(self, within_s: float | None = None) -> None:
+        """Connect, unless it is open here already; what it has counted begins at 0.
+
+        ``within_s``: in all, also for a broker that is starting, which is waited for.
+        """
         if self._asking.problem() is not None:
             self._asking = Asking(self._settings)
-            await self._asking.open()
+            await self._asking.open(within_s)
 
     def begin(self) -> None:
         """The same without waiting: calls wait for the connection, until their own deadlines."""
@@ -90,6 +98,8 @@ class Dispatcher:
     async def close(self) -> None:
         """Close the connection, if it is open here. Calls that still wait end with ``ConnectionLost``."""
         await self._asking.close()
+        for connection in self._others:
+            connection.fail(ConnectionLost("the dispatcher was closed"))
 
     async def call(
         self,
@@ -203,28 +213,38 @@ class Dispatcher:
         """Replies from a mailbox: what is there, or, with ``count``, as many within ``timeout_s``.
 
         A reply is acked when the next one is asked for: one that was not dealt with stays. A reply that came
-        twice is given once. Raises ``NoMailbox``, and ``Overdue`` if fewer than ``count`` came.
+        twice is given once. Raises ``NoMailbox``, and ``Overdue`` if fewer than ``count`` came, or if the broker
+        did not say what is there; a mailbox without a leader is read as soon as it has one.
         """
-        deadline_s = time.monotonic() + timeout_s
-        box, given = Mailbox(mailbox, self._limits), 0
-        while True:
-            connection = await self._asking.connection(max(0.1, deadline_s - time.monotonic()))
+        deadline_s, box, given = time.monotonic() + timeout_s, Mailbox(mailbox, self._limits), 0
+        trouble: BrokerError | None = None
+        # A connection of its own, since a mailbox without a leader ends it.
+        for wait_s in waits_s():
+            if (problem := self._asking.problem()) is not None:
+                raise problem
             left = None if count is None else count - given
             try:
-                # Closed here and now if the caller leaves: what it did not take goes back at once.
-                async with aclosing(box.read(connection, left, deadline_s)) as replies:
-                    async for reply in replies:
-                        yield reply
-                        given += 1
-            except ConnectionLost:
-                if connection.is_open or time.monotonic() > deadline_s:
-                    raise
-                continue
-            if count is not None and given < count:
-                raise Overdue(
-                    f"{given} of {count} replies came to {mailbox} within {timeout_s:g} s. Collect again."
-                )
-            return
+                async with opened(self._settings, "dispatcher collect", deadline_s) as connection:
+                    self._others.add(connection)
+                    # Closed here and now if the caller leaves: what it did not take goes back at once.
+                    async with aclosing(box.read(connection, left, deadline_s)) as replies:
+                        async for reply in replies:
+                            yield reply
+                            given += 1
+                if count is None or given >= count:
+                    return
+                break
+            except (ConnectionLost, Unreachable) as error:
+                trouble = error
+            if time.monotonic() + wait_s > deadline_s:
+                break
+            await asyncio.sleep(wait_s)
+        if isinstance(trouble, Unreachable):
+            raise trouble
+        of, why = "" if count is None else f" of {count}", f": {trouble}" if trouble else "."
+        raise Overdue(
+            f"{given}{of} replies came to {mailbox} within {round(timeout_s, 1):g} s{why} Collect again."
+        )
 
     def _request(
         self,
@@ -264,7 +284,7 @@ class Dispatcher:
                 async with asyncio.timeout(max(0.1, deadline_s - time.monotonic())):
                     is_there = await ensure_mailbox(connection, mailbox_topology(name))
             except TimeoutError:
-                raise ConnectionLost(
+                raise Overdue(
                     f"the broker did not say in time whether mailbox {name} is there; nothing was sent. Try again."
                 ) from None
             except ConnectionLost:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from protocol.errors import ExitCode, GlassrabbitError
 from protocol.reply import Reply
 
+ASK_WORKERS = "Check that a worker consumes its queue, or wait longer with --timeout."
+
 
 class CallError(GlassrabbitError):
     """A call got no result."""
@@ -43,14 +45,18 @@ class NoReply(CallError):
     outcome_known = False
     exit_code = ExitCode.TIMED_OUT
 
-    def __init__(self, task_id: str, waited_s: float, *, accepted: bool, wants_reply: bool = True) -> None:
-        what, look = "reply for", "Check that a worker consumes its queue"
-        if not wants_reply:
-            what, look = "confirm of", "Check the broker's alarms and its queues' leaders"
+    def __init__(
+        self,
+        task_id: str,
+        waited_s: float,
+        *,
+        accepted: bool,
+        wants_reply: bool = True,
+        advice: str = ASK_WORKERS,
+    ) -> None:
+        what = "reply for" if wants_reply else "confirm of"
         where = "the broker has it" if accepted else "it is not known whether the broker has it"
-        super().__init__(
-            f"no {what} task {task_id} within {waited_s:g} s; {where}. {look}, or wait longer with --timeout."
-        )
+        super().__init__(f"no {what} task {task_id} within {round(waited_s, 1):g} s; {where}. {advice}")
         self.task_id = task_id
 
 
@@ -86,7 +92,7 @@ class UnknownTask(CallError):
 
 
 class Overdue(CallError):
-    """What was to be collected did not come in time; what came was given and acked."""
+    """What was asked of a mailbox did not come in time; what came was given and acked."""
 
     retryable = True
     exit_code = ExitCode.TIMED_OUT

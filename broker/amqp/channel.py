@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +16,7 @@ from pika import spec
 from broker.amqp.acks import Unsettled
 from broker.amqp.encoding import publish_frames
 from broker.amqp.pika_connection import OnConfirm, OnDelivery, Wire
-from broker.amqp.pika_errors import lost_error, mapped
+from broker.amqp.pika_errors import lost_error, mapped, undone
 from broker.errors import ConnectionLost
 from protocol.properties import Properties
 
@@ -22,6 +24,10 @@ T = TypeVar("T")
 
 #: So long an ack waits for others at most: as long as a few calls take, one after the other.
 ACK_WAIT_S = 0.005
+#: So long the broker may take for one answer; and so long at least, where its time is over.
+ANSWER_S, LEAST_S = 30.0, 0.5
+#: So long a close waits to be answered. What it gives back is given back without an answer as well.
+CLOSE_S = 1.0
 #: RabbitMQ's own limit of a prefetch.
 _MOST_UNACKED = 65_535
 
@@ -33,7 +39,9 @@ class Channel:
     one that has ended does nothing and says so.
     """
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, deadline_s: float = math.inf) -> None:
+        """``deadline_s``: when its answers have to be there, by the clock ``time.monotonic``."""
+        self._deadline_s = deadline_s
         self._channel = channel
         self._wire: Wire = channel.connection
         self._number: int = channel.channel_number
@@ -77,10 +85,7 @@ class Channel:
 
         with mapped("the channel"):
             call(*arguments, **options, callback=on_frame)
-        await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not answered.done():
-            raise self.closed.result()
-        return answered.result()
+        return await answer(answered, self.closed, self._deadline_s)
 
     async def confirm_select(self, on_confirm: OnConfirm, on_return: Callable[[Any, Any], None]) -> None:
         """Put the channel into confirm mode. Returns are called back before the confirm that covers them.
@@ -174,11 +179,7 @@ class Channel:
                 queue,
                 lambda _channel, method, properties, body: self._deliver(on_got, method, properties, body),
             )
-        waiting: set[asyncio.Future[Any]] = {got, self.closed}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not got.done():
-            raise self.closed.result()
-        return got.result()
+        return await answer(got, self.closed, self._deadline_s)
 
     def _on_get_empty(self, _frame: Any) -> None:
         if self._got is not None:
@@ -290,7 +291,22 @@ class Channel:
         self._wire.forget(self._number)
         with contextlib.suppress(pika_errors.AMQPError):
             self._channel.close()
-        await asyncio.wait({self.closed}, timeout=2.0)
+        await asyncio.wait({self.closed}, timeout=left_s(self._deadline_s, CLOSE_S))
+
+
+def left_s(deadline_s: float, most_s: float) -> float:
+    return max(0.0, min(most_s, deadline_s - time.monotonic()))
+
+
+async def answer(asked: asyncio.Future[T], ended: asyncio.Future[Any], deadline_s: float) -> T:
+    """What the broker answered in time. Raises ``ConnectionLost``, or why the channel or connection ended."""
+    within_s = max(LEAST_S, left_s(deadline_s, ANSWER_S))
+    await asyncio.wait({asked, ended}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        return asked.result()
+    if not ended.done():
+        raise ConnectionLost("the broker takes connections and did not answer in time")
+    raise undone(ended.result()) if isinstance(ended.result(), ConnectionLost) else ended.result()
 
 
 def resolve(future: asyncio.Future[T], value: T) -> None:

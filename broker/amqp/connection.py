@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -17,13 +18,13 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
-from broker.amqp.channel import Channel, resolve
+from broker.amqp.channel import CLOSE_S, Channel, answer, left_s, resolve
 from broker.amqp.pika_connection import Wire
-from broker.amqp.pika_errors import connect_error, lost_error, mapped
+from broker.amqp.pika_errors import connect_error, lost_error, mapped, silent
 from broker.amqp.traffic import Traffic
 from broker.config.endpoint import Endpoint
 from broker.config.tls import TlsSettings, tls_context
-from broker.errors import BrokerError, ConnectionLost, Unreachable
+from broker.errors import BrokerError, ConnectionLost
 
 #: As near to the start of this process as it can be told without its system's help.
 _STARTED_S = int(time.time())
@@ -41,6 +42,8 @@ class Connection:
         self.traffic = Traffic()
         #: The open ones.
         self._channels: set[Channel] = set()
+        #: When answers on it have to be there, by the clock ``time.monotonic``; of channels that are opened later.
+        self.deadline_s = math.inf
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
         wire.add_on_close_callback(lambda _wire, error: self._on_closed(error))
 
@@ -67,14 +70,11 @@ class Connection:
         self._wire.add_on_connection_unblocked_callback(lambda _connection, _frame: callback(False))
 
     async def channel(self) -> Channel:
-        """Open a channel; raises ``ConnectionLost`` if the connection ends meanwhile."""
+        """Open a channel; raises ``ConnectionLost`` if the connection ends meanwhile, or does not answer."""
         opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         with mapped("the connection"):
             self._wire.channel(on_open_callback=lambda channel: resolve(opened, channel))
-        await asyncio.wait({opened, self.closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not opened.done():
-            raise self.closed.result()
-        channel = Channel(opened.result())
+        channel = Channel(await answer(opened, self.closed, self.deadline_s), self.deadline_s)
         self._channels.add(channel)
         channel.closed.add_done_callback(lambda _closed: self._channels.discard(channel))
         return channel
@@ -87,15 +87,16 @@ class Connection:
         with contextlib.suppress(pika_errors.ConnectionWrongStateError):
             self._wire.close()
 
-    async def close(self, timeout_s: float = 2.0) -> None:
-        """Close politely and wait for the broker's answer, at most ``timeout_s``; then drop the socket."""
+    async def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Close politely and wait for the broker's answer, at most ``timeout_s`` and not beyond the deadline; then
+        drop the socket."""
         ended = asyncio.Event()
         if self._wire.is_closed:
             return
         self._wire.add_on_close_callback(lambda _connection, _reason: ended.set())
         self.fail(ConnectionLost("closed by us"))
         try:
-            await asyncio.wait_for(ended.wait(), timeout_s)
+            await asyncio.wait_for(ended.wait(), left_s(self.deadline_s, timeout_s))
         except TimeoutError:
             self._wire.drop()
             await ended.wait()
@@ -164,9 +165,7 @@ async def connect(
             await asyncio.wait_for(ended.wait(), ABANDON_S)
         if isinstance(error, asyncio.CancelledError):
             raise
-        raise Unreachable(
-            f"{endpoint.redacted} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there."
-        ) from error
+        raise silent(endpoint.redacted) from error
 
 
 def _abandon(attempt: Any) -> None:

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 
 import tenacity
 
-from broker.amqp.channel import resolve
+from broker.amqp.channel import CLOSE_S, resolve
 from broker.amqp.connection import Connection, connect
 from broker.amqp.link_state import Event, State, after
+from broker.amqp.pika_errors import silent
 from broker.amqp.traffic import Traffic
 from broker.config.endpoint import Endpoint
 from broker.config.settings import Settings
 from broker.config.tls import tls_context
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, TopologyDrift, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, TimedOut, TopologyDrift
 
 log = logging.getLogger("glassrabbit.broker")
 
@@ -37,9 +38,6 @@ HERD_S = 0.25
 #: A generation that lived for less was no success: what ended it may end the next one as well, so the wait before
 #: it doubles.
 STEADY_S = 5.0
-#: But for this one: the broker choked on one message (a forged reply address, on RabbitMQ 3.10);
-#: ``worker.settlement.outbox`` finds out which, at the price of a connection each, while its other messages wait.
-_INTERNAL_ERROR = 541
 #: What waiting does not mend, for a caller that has a person behind it.
 _FINAL = (AccessRefused, TopologyDrift)
 
@@ -76,15 +74,18 @@ class Link:
         setup: Callable[[Connection], Awaitable[None]],
         *,
         tells_first: bool = True,
+        quick_after: int | None = None,
     ) -> None:
         """``setup`` makes channels and consumers; raising ``BrokerError`` from it starts the next attempt.
 
         ``tells_first`` False: until the link was open once its owner tells of failures, not the log.
+        ``quick_after``: the wait does not grow after a connection that ended with this AMQP reply code.
         """
         self._settings = settings
         self._name = name
         self._setup = setup
         self._tells_first = tells_first
+        self._quick_after = quick_after
         self._hosts = itertools.cycle(random.sample(settings.endpoints, len(settings.endpoints)))
         self._stopping = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -122,7 +123,7 @@ class Link:
             self.last_error = await connection.closed
             if time.monotonic() - opened_s >= STEADY_S:
                 self._wait_s = HERD_S
-            elif getattr(self.last_error, "code", 0) != _INTERNAL_ERROR:
+            elif getattr(self.last_error, "code", 0) != self._quick_after:
                 self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
             if self._stopping.is_set():
                 break
@@ -144,20 +145,18 @@ class Link:
                     self._waiting.append(changed)
                     await changed
         except TimeoutError as error:
-            raise self.last_error or self._silent(timeout_s) from error
+            if self.last_error is None and self.state is State.SETTING_UP:
+                raise TimedOut("the broker takes connections and did not answer in time") from error
+            raise self.last_error or silent(", ".join(one.redacted for one in self._settings.endpoints)) from error
         if isinstance(self.last_error, _FINAL):
             raise self.last_error
-
-    def _silent(self, timeout_s: float) -> Unreachable:
-        where = ", ".join(endpoint.redacted for endpoint in self._settings.endpoints)
-        return Unreachable(f"{where} did not answer within {timeout_s:g} s. Check that RabbitMQ runs there.")
 
     def fail(self, reason: BrokerError) -> None:
         """End this generation for a reason of ours (a cancelled consumer, a closed channel)."""
         if self._connection is not None:
             self._connection.fail(reason)
 
-    async def stop(self, timeout_s: float = 2.0) -> None:
+    async def stop(self, timeout_s: float = CLOSE_S) -> None:
         """Close the connection and end ``run``. May be called at any time, and again."""
         self._stopping.set()
         if self._connection is not None:

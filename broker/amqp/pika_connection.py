@@ -22,7 +22,7 @@ from typing import Any
 
 from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import AMQPError, InvalidFrameError
+from pika.exceptions import AMQPError, IncompatibleProtocolError, InvalidFrameError
 
 from broker.amqp.decoding import (
     ACK,
@@ -152,6 +152,12 @@ class Wire(AsyncioConnection):
             self._outgoing = []
             self.bytes_sent += len(data)
             self._adapter_emit_data(data)
+
+    def _on_stream_terminated(self, error: BaseException | None) -> None:
+        if self.bytes_received and not self.frames_received:
+            # What hangs up without a word may be a broker that is starting; this is none.
+            error = IncompatibleProtocolError("its first bytes are no frame")
+        super()._on_stream_terminated(error)
 
     def _on_data_available(self, data_in: bytes) -> None:
         # Whoever is called from here may raise, or close the connection: the position is moved on before that.

@@ -16,9 +16,12 @@ from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.config.tls import untrusted
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, NoMajority, Starting, Unreachable
 
 _ACCESS = (403, 530)
+_INTERNAL_ERROR = 541
+#: How RabbitMQ 3.10 to 4.3 names a queue in what it says of a failure.
+_QUEUE = re.compile(r"'(?:queue ')?([^' ]+)' in vhost")
 #: What a broker says of our certificate comes after TLS 1.3's handshake, and pika keeps the text of it alone.
 _ALERT = re.compile(r"\[SSL: \w*ALERT\w*\]")
 
@@ -27,14 +30,15 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
     """What a failed attempt to open a connection means. ``where`` is a URL without its password."""
     root = _root(error)
     text = _text(root)
-    cut = isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    cut = isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError)
     if (isinstance(root, ssl.SSLError) and not cut) or _ALERT.search(text):
         return untrusted(root, where)
     if cut or "StreamLostError" in text:
         # pika guesses at a refusal when the network fails during the handshake; a broker that refuses says so.
-        return Unreachable(
-            f"{where} ended the connection before it was open: it does not speak AMQP 0-9-1, or the network "
-            "between failed. Check the port, and amqp:// against amqps://."
+        return Starting(
+            f"{where} ended the connection before it was open: RabbitMQ is starting there, or waits for the "
+            "majority of its cluster; or it does not speak AMQP 0-9-1. Check that it has started; then the port, "
+            "and amqp:// against amqps://."
         )
     if (
         isinstance(root, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError)
@@ -51,9 +55,30 @@ def connect_error(error: BaseException, where: str) -> BrokerError:
     if isinstance(root, exceptions.IncompatibleProtocolError):
         return Unreachable(f"{where} does not speak AMQP 0-9-1. Check the port, and amqp:// against amqps://.")
     if isinstance(root, TimeoutError | AMQPConnectorStackTimeout):
-        return Unreachable(f"{where} took the connection and did not answer. Check that RabbitMQ runs there.")
+        return silent(where)
     return Unreachable(
         f"{where} cannot be reached ({text}). Check that RabbitMQ runs, and broker.url or BROKER_URL."
+    )
+
+
+def silent(where: str) -> Unreachable:
+    """A node, or whatever has its port, that takes connections and says nothing."""
+    return Unreachable(
+        f"{where} took the connection and did not answer: it hangs or is overloaded, or is no RabbitMQ. "
+        "Check that RabbitMQ runs there."
+    )
+
+
+def undone(error: ConnectionLost) -> ConnectionLost:
+    """Why a channel ended that waited for an answer. RabbitMQ closes it with 541 where too few nodes run."""
+    if error.code != _INTERNAL_ERROR:
+        return error
+    queue = _QUEUE.search(str(error))
+    what = f"queue {queue[1]} has no leader" if queue else "the broker failed to do what it was asked"
+    return NoMajority(
+        f"{what}: too few nodes of the cluster run. Start those that are down; "
+        "`rabbitmqctl cluster_status` names them.",
+        error.code,
     )
 
 

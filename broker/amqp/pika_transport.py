@@ -63,7 +63,7 @@ class Services(_AsyncioIOServicesAdapter):
                 sock.close()
                 raise
             else:
-                on_done((stream, stream.get_protocol()))
+                on_done((stream, stream.hand_over()) if stream.lost is None else stream.lost)
 
         return _Reference(loop.create_task(connect()))
 
@@ -75,6 +75,13 @@ class Stream(nbio_interface.AbstractStreamTransport, asyncio.Protocol):
         self._protocol = protocol
         self._transport: Any = None
         self._error: BaseException | None = None
+        #: Why it ended before pika had it: pika hears of no end before that, and would wait for one.
+        self.lost: BaseException | None = None
+        self._is_pikas = False
+
+    def hand_over(self) -> Any:
+        self._is_pikas = True
+        return self._protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -92,7 +99,10 @@ class Stream(nbio_interface.AbstractStreamTransport, asyncio.Protocol):
         return bool(self._protocol.eof_received())
 
     def connection_lost(self, error: BaseException | None) -> None:
-        self._protocol.connection_lost(self._error or error)
+        if self._is_pikas:
+            self._protocol.connection_lost(self._error or error)
+        else:
+            self.lost = error or ConnectionResetError("ended at once")
 
     def abort(self) -> None:
         self._transport.abort()

@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from broker.console.options import config_option, names_of, told
+from broker.console.options import config_option, names_of, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
     from broker.config.settings import Settings
+    from broker.dead_letters.actions import Look
     from broker.dead_letters.filter import Chosen
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ def _letters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which letters: queues, by argument or option, and filters."""
     for option in (
         config_option,
+        timeout_option(),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters, oldest first."),
         click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
         click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
@@ -78,7 +81,8 @@ def dead() -> None:
     values. Looking changes neither the order nor the number of letters; the broker's delivery counters rise.
 
     Exit codes: 0 ok, 1 letters were left that cannot be replayed, 4 no queue is bound for a task, or no such queue
-    of letters, 69 broker unavailable or access refused, 75 no confirm, 78 configuration, 2 usage.
+    of letters, 69 broker unavailable or access refused, 75 no confirm, not done in time, or a queue without a
+    leader, 78 configuration, 2 usage.
     """
 
 
@@ -90,8 +94,8 @@ def list_(output: str, **which: Any) -> None:
     """Print one line for each letter, oldest first."""
     from broker.dead_letters.actions import list_letters
 
-    settings, queues, chosen = _which(**which)
-    _run(list_letters(settings, queues, chosen, output))
+    _, look, queues, chosen = _which(**which)
+    _run(list_letters(look, queues, chosen, output))
 
 
 @dead.command()
@@ -102,8 +106,8 @@ def show(output: str, **which: Any) -> None:
     """Print letters with their history and decoded arguments, at most 10 unless --limit says otherwise."""
     from broker.dead_letters.actions import show_letters
 
-    settings, queues, chosen = _which(**{**which, "limit": which["limit"] or 10})
-    _run(show_letters(settings, queues, chosen, output))
+    _, look, queues, chosen = _which(**{**which, "limit": which["limit"] or 10})
+    _run(show_letters(look, queues, chosen, output))
 
 
 @dead.command()
@@ -114,8 +118,8 @@ def export(output: str, **which: Any) -> None:
     """Print letters whole: every property and header, and the bytes of the body as base64."""
     from broker.dead_letters.actions import export_letters
 
-    settings, queues, chosen = _which(**which)
-    _run(export_letters(settings, queues, chosen, output))
+    _, look, queues, chosen = _which(**which)
+    _run(export_letters(look, queues, chosen, output))
 
 
 @dead.command()
@@ -143,8 +147,9 @@ def replay(
     """
     from broker.dead_letters.actions import replay_letters
     from broker.dead_letters.replay import Replay
+    from broker.topology.apply import bound_tasks
 
-    settings, queues, chosen = _which(**which, must_name=True)
+    settings, look, queues, chosen = _which(**which, must_name=True)
     asked = Replay(
         chosen=chosen,
         edit=_edit(pairs, text, settings),
@@ -152,7 +157,7 @@ def replay(
         window=window,
         confirm_timeout_s=settings.broker.confirm_timeout_s,
     )
-    return _run(replay_letters(settings, queues, asked, output))
+    return _run(replay_letters(look, queues, asked, output, partial(bound_tasks, settings)))
 
 
 @dead.command()
@@ -167,8 +172,8 @@ def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
 
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("standard input is no terminal, so nobody can be asked: give --yes, or --dry-run.")
-    settings, queues, chosen = _which(**which, must_name=True)
-    counts = _run(count_letters(settings, queues, chosen))
+    _, look, queues, chosen = _which(**which, must_name=True)
+    counts = _run(count_letters(look, queues, chosen))
     if dry_run:
         print_counts(counts, output, "to be purged")
         return ExitCode.OK
@@ -178,10 +183,7 @@ def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
         click.echo("nothing was removed", err=True)
         return ExitCode.FAILED
     # What died since the question was asked is not part of the answer: never more than were counted.
-    for queue, count in counts.items():
-        if count:
-            counts[queue] = _run(purge_letters(settings, queue, chosen.again(count)))
-    print_counts(counts, output, "purged")
+    print_counts(_run(purge_letters(look, counts, chosen)), output, "purged")
     return ExitCode.OK
 
 
@@ -196,8 +198,10 @@ def _which(
     since: str | None,
     error: str,
     limit: int | None,
+    timeout_s: float,
     must_name: bool = False,
-) -> tuple[Settings, list[str], Chosen]:
+) -> tuple[Settings, Look, list[str], Chosen]:
+    from broker.amqp.once import connected
     from broker.config.loader import load
     from broker.dead_letters.filter import Chosen, Filter, since_ms
     from broker.dead_letters.queue import dead_queues
@@ -214,7 +218,8 @@ def _which(
     settings = load(config)
     wanted = Filter(reasons=reasons, tasks=tasks, ids=ids, error=error, since_ms=earliest_ms)
     chosen = Chosen(filter=wanted, limit=limit, limits=settings.limits.messages)
-    return settings, dead_queues(settings, names), chosen
+    look = partial(connected, settings, "broker dead", timeout_s=timeout_s)
+    return settings, look, dead_queues(settings, names), chosen
 
 
 def _edit(pairs: tuple[str, ...], text: str | None, settings: Settings) -> Any:

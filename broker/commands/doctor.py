@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import Seconds, config_option, told
+from broker.console.options import config_option, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @click.option("--probe", metavar="TASK", help="Send this task, without arguments, and wait for its result.")
-@click.option("--timeout", "timeout_s", type=Seconds(), default=10.0, show_default=True, help="For the probe.")
+@timeout_option()
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @told
 def doctor(config: str | None, probe: str | None, timeout_s: float, output: str) -> ExitCode:
@@ -30,7 +30,8 @@ def doctor(config: str | None, probe: str | None, timeout_s: float, output: str)
     broker is down, a worker does not connect, tasks are not processed, or results do not return. Changes nothing;
     only --probe runs a task.
 
-    Exit codes: 0 no check failed, 1 one did, 69 no broker answers, 78 configuration.
+    Exit codes: 0 no check failed, 1 one did, 69 no broker answers, 75 it left something unanswered,
+    78 configuration.
     """
     import asyncio
 
@@ -67,6 +68,7 @@ def examine(facts: Facts) -> list[Verdict]:
         doctor_access.check_login(facts),
         doctor_broker.check_version(facts),
         doctor_broker.check_management(facts),
+        doctor_broker.check_leaders(facts),
         doctor_broker.check_alarms(facts),
         doctor_broker.check_headroom(facts),
         doctor_access.check_permissions(facts),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.console.escaping import plain
-from broker.console.options import Seconds, config_option, told
+from broker.console.options import Seconds, config_option, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,15 +34,19 @@ PIPE_WIDTH = 10_000
     help="See how old the next task of each queue is: takes it and gives it back, which counts as a delivery.",
 )
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@timeout_option()
 @told
-def status(config: str | None, every_s: float | None, delays: bool, oldest: bool, output: str) -> ExitCode:
+def status(
+    config: str | None, every_s: float | None, delays: bool, oldest: bool, output: str, timeout_s: float
+) -> ExitCode:
     """Show queues, the delay line, dead letters and workers.
 
     Ready messages and consumers are asked by AMQP, and are as of now. Unacked tasks, rates and workers come from
     the management API, up to 10 s old; without it they are unknown. What workers have done is asked of those on
-    this machine. Looking changes nothing, but for --oldest.
+    this machine. Looking changes nothing, but for --oldest. A count that nobody knows, as of a queue without a
+    leader, is `?`; --timeout is for each look.
 
-    Exit codes: 0 ok, 69 broker unavailable, 78 configuration, 130 a watch was interrupted.
+    Exit codes: 0 ok, 69 broker unavailable, 75 a count is unknown, 78 configuration, 130 a watch was interrupted.
     """
     from broker.config.loader import load
     from broker.status.look import look
@@ -52,10 +56,11 @@ def status(config: str | None, every_s: float | None, delays: bool, oldest: bool
         show = partial(_show_json, indent=2 if every_s is None else None)
     else:
         show = partial(_show_tables, delays=delays, clear=every_s is not None)
-    if every_s is None:
-        show(look(settings, oldest=oldest))
-        return ExitCode.OK
-    return _watch(lambda: show(look(settings, oldest=oldest)), every_s)
+    if every_s is not None:
+        return _watch(lambda: show(look(settings, timeout_s, oldest=oldest)), every_s)
+    seen = look(settings, timeout_s, oldest=oldest)
+    show(seen)
+    return ExitCode.TIMED_OUT if seen.unknown else ExitCode.OK
 
 
 def _watch(show: Callable[[], None], every_s: float) -> ExitCode:

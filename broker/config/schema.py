@@ -72,6 +72,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "WorkerSettings": {
         "concurrency": "Tasks that one worker runs at a time.",
         "grace_s": "What runs after SIGTERM may run so much longer; then it is given back.",
+        "import_timeout_s": "A child of a worker may take so long to import its handlers.",
         "handlers_get_login": "Whether handlers in processes find BROKER_URL, as those need that send tasks.",
         "max_tasks_per_child": "Tasks after which a child process is replaced; null: never.",
         "max_memory_per_child_mb": "A child that has more MiB after a task is replaced; null: never.",

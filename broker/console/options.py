@@ -41,6 +41,19 @@ config_option = click.option(
 version_option = click.version_option(__version__, message="glassrabbit %(version)s")
 
 
+def timeout_option(default_s: float = 10.0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``timeout_s``, for the whole of a command that asks a broker."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=Seconds(),
+        default=default_s,
+        show_default=True,
+        metavar="S",
+        help="End after S seconds, whatever the broker does.",
+    )
+
+
 def names_of(section: Literal["queues", "tasks", "mailboxes"]) -> Callable[..., list[CompletionItem]]:
     """For ``shell_complete=``: the names of the configuration that fit and were not given yet.
 

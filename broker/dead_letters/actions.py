@@ -8,90 +8,100 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import click
 
-from broker.config.settings import Settings
+from broker.amqp.connection import Connection
 from broker.console.tables import print_table
 from broker.dead_letters.filter import Chosen
 from broker.dead_letters.queue import MOST, Held, Letter, held
 from broker.dead_letters.replay import Replay, Report, replay
 from broker.dead_letters.spool import Spool
 from broker.dead_letters.text import HEAD, LINE, cell, description, detail, dumps, row, summary, whole
-from broker.topology.apply import bound_tasks, open_once
 from protocol.errors import ExitCode, worst
 
 #: Rows that are aligned with one another; a longer table has its head again.
 _ROWS = 1000
 
 
-async def list_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+#: Calls back with an open connection, by the command's deadline: ``broker.amqp.once.connected`` of one command.
+#: What is below raises what that does, and what ``held`` does.
+Look = Callable[[Callable[[Connection], Awaitable[Any]]], Awaitable[Any]]
+
+
+async def list_letters(look: Look, queues: Sequence[str], chosen: Chosen, output: str) -> None:
     """Print a line for each letter."""
     match output:
         case "table":
-            await _print(settings, queues, chosen, row, _print_tables)
+            await _print(look, queues, chosen, row, _print_tables)
         case "plain":
-            await _print(settings, queues, chosen, lambda letter: "\t".join(row(letter, LINE)), _print_lines)
+            await _print(look, queues, chosen, lambda letter: "\t".join(row(letter, LINE)), _print_lines)
         case _:
-            await _print_json(settings, queues, chosen, summary, output)
+            await _print_json(look, queues, chosen, summary, output)
 
 
-async def show_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+async def show_letters(look: Look, queues: Sequence[str], chosen: Chosen, output: str) -> None:
     """Print what a person wants to know of each letter."""
     if output in ("table", "plain"):
-        await _print(
-            settings, queues, chosen, lambda letter: description(letter, chosen.limits) + "\n", _print_lines
-        )
+        await _print(look, queues, chosen, lambda letter: description(letter, chosen.limits) + "\n", _print_lines)
     else:
-        await _print_json(settings, queues, chosen, lambda letter: detail(letter, chosen.limits), output)
+        await _print_json(look, queues, chosen, lambda letter: detail(letter, chosen.limits), output)
 
 
-async def export_letters(settings: Settings, queues: Sequence[str], chosen: Chosen, output: str) -> None:
+async def export_letters(look: Look, queues: Sequence[str], chosen: Chosen, output: str) -> None:
     """Print letters whole, as JSON."""
-    await _print_json(settings, queues, chosen, lambda letter: whole(letter, chosen.limits), output)
+    await _print_json(look, queues, chosen, lambda letter: whole(letter, chosen.limits), output)
 
 
-async def replay_letters(settings: Settings, queues: Sequence[str], asked: Replay, output: str) -> ExitCode:
-    """Replay letters, queue by queue, and say what became of them, also when it ends early."""
-    reports: list[Report] = []
-    if asked.dry_run:
-        asked = replace(asked, bound=await asyncio.to_thread(bound_tasks, settings))
-    connection = await open_once(settings, "broker dead replay")
+async def replay_letters(
+    look: Look, queues: Sequence[str], asked: Replay, output: str, bound: Callable[[], Collection[str]]
+) -> ExitCode:
+    """Replay letters, queue by queue, and say what became of them, also when it ends early.
+
+    ``bound``: for a dry run, the tasks that a queue is bound for.
+    """
+    reports = {queue: Report(queue=queue) for queue in queues}
+
+    async def one(connection: Connection, queue: str) -> None:
+        how = replace(asked, bound=await asyncio.to_thread(bound)) if asked.dry_run else asked
+        await replay(connection, queue, how, reports[queue])
+
     try:
-        for queue in queues:
-            reports.append(Report(queue=queue))
-            await replay(connection, queue, asked, reports[-1])
+        await _each(look, queues, one)
     finally:
-        _print_reports(reports, asked, output)
-        await connection.close()
-    return worst([report.exit_code for report in reports])
+        if looked := [report for report in reports.values() if report.looked]:
+            _print_reports(looked, asked, output)
+    return worst([report.exit_code for report in reports.values()])
 
 
-async def count_letters(settings: Settings, queues: Sequence[str], chosen: Chosen) -> dict[str, int]:
+async def count_letters(look: Look, queues: Sequence[str], chosen: Chosen) -> dict[str, int]:
     """How many letters of each queue are chosen."""
     counts = dict.fromkeys(queues, 0)
 
     def see(letter: Letter) -> None:
         counts[letter.queue] += chosen(letter)
 
-    await _look_at(settings, queues, see)
+    await _look_at(look, queues, see)
     return counts
 
 
-async def purge_letters(settings: Settings, queue: str, chosen: Chosen) -> int:
-    """Remove the chosen letters of one queue for good; how many."""
-    tags: list[int] = []
-    connection = await open_once(settings, "broker dead purge")
-    try:
-        async with held(connection, queue, lambda letter: tags.extend([letter.tag] * chosen(letter))) as looked:
+async def purge_letters(look: Look, counts: dict[str, int], chosen: Chosen) -> dict[str, int]:
+    """Remove the chosen letters of each queue for good, never more than its count; how many."""
+    purged = dict.fromkeys(counts, 0)
+
+    async def one(connection: Connection, queue: str) -> None:
+        tags, few = list[int](), chosen.again(counts[queue])
+        async with held(connection, queue, lambda letter: tags.extend([letter.tag] * few(letter))) as looked:
             for tag in tags:
                 looked.ack(tag)
-    finally:
-        await connection.close()
-    return len(tags)
+        purged[queue] = len(tags)
+
+    await _each(look, [queue for queue, count in counts.items() if count], one)
+    return purged
 
 
 def print_counts(counts: dict[str, int], output: str, word: str) -> None:
@@ -106,15 +116,25 @@ def print_counts(counts: dict[str, int], output: str, word: str) -> None:
             print_table(["queue", word], counts.items(), tabs=output == "plain")
 
 
-async def _look_at(settings: Settings, queues: Sequence[str], see: Callable[[Letter], None]) -> None:
-    connection = await open_once(settings, "broker dead")
-    try:
-        for queue in queues:
-            async with held(connection, queue, see) as looked:
-                pass
-            _note(queue, looked)
-    finally:
-        await connection.close()
+async def _look_at(look: Look, queues: Sequence[str], see: Callable[[Letter], None]) -> None:
+    async def one(connection: Connection, queue: str) -> None:
+        async with held(connection, queue, see) as looked:
+            pass
+        _note(queue, looked)
+
+    await _each(look, queues, one)
+
+
+async def _each(look: Look, queues: Sequence[str], one: Callable[[Connection, str], Awaitable[None]]) -> None:
+    """One after the other; called back once more, from where that ended."""
+    left = list(queues)
+
+    async def work(connection: Connection) -> None:
+        while left:
+            await one(connection, left[0])
+            del left[0]
+
+    await look(work)
 
 
 def _note(queue: str, looked: Held | Report) -> None:
@@ -132,14 +152,14 @@ def _note(queue: str, looked: Held | Report) -> None:
 
 
 async def _print(
-    settings: Settings,
+    look: Look,
     queues: Sequence[str],
     chosen: Chosen,
     render: Callable[[Letter], object],
     show: Callable[[Spool], None],
 ) -> None:
     with closing(Spool()) as spool:
-        await _look_at(settings, queues, lambda letter: spool.put(render(letter)) if chosen(letter) else None)
+        await _look_at(look, queues, lambda letter: spool.put(render(letter)) if chosen(letter) else None)
         show(spool)
     if not chosen.passed:
         click.echo("no letters", err=True)
@@ -148,11 +168,11 @@ async def _print(
 
 
 async def _print_json(
-    settings: Settings, queues: Sequence[str], chosen: Chosen, render: Callable[[Letter], object], output: str
+    look: Look, queues: Sequence[str], chosen: Chosen, render: Callable[[Letter], object], output: str
 ) -> None:
     indent = 2 if output == "json" else None
     await _print(
-        settings,
+        look,
         queues,
         chosen,
         lambda letter: dumps(render(letter), indent=indent),

@@ -20,6 +20,7 @@ from typing import Any
 
 from broker.amqp.channel import Channel, resolve
 from broker.amqp.connection import Connection
+from broker.amqp.counting import count
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
 from broker.errors import AccessRefused, BrokerError, ConnectionLost
@@ -157,7 +158,8 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
 
     ``see`` must not keep bodies: no more than one letter is in memory at a time. What was not acked by the end
     of the block goes back to its place. Letters that arrive meanwhile are not shown, and stay behind the others.
-    Raises ``MissingQueue``, ``AccessRefused``, ``ConnectionLost``, and what ``see`` raised of ``OSError``.
+    Raises ``MissingQueue``, ``AccessRefused``, ``NoMajority`` (before it has shown any), ``ConnectionLost``, and
+    what ``see`` raised of ``OSError``.
     """
     channel = await connection.channel()
     try:
@@ -171,7 +173,7 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
 
 
 async def _look(channel: Channel, queue: str, see: Callable[[Letter], None]) -> Held:
-    ready, others = await channel.inspect_queue(queue)
+    ready, others = await count(channel, queue)
     wanted, seen = min(ready, MOST), 0
     all_seen: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
@@ -210,8 +212,9 @@ async def _until_seen(
     ends: set[asyncio.Future[Any]] = {all_seen, channel.closed}
     while not (await asyncio.wait(ends, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED))[0]:
         quiet_s, before = (quiet_s + QUIET_S if count() == before else 0.0), count()
-        if quiet_s and (await channel.inspect_queue(queue))[0] == 0:
-            # Somebody else has taken the rest.
+        ready, consumers = await channel.inspect_queue(queue) if quiet_s else (1, 1)
+        if not ready and consumers:
+            # Somebody else has taken the rest. (Without a leader it would know of no consumer, not of us either.)
             resolve(all_seen, None)
         elif quiet_s >= STALLED_S:
             raise ConnectionLost(f"{queue} has letters and gave none for {STALLED_S:g} s. Try again later.")

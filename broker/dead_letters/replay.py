@@ -114,6 +114,8 @@ class Report:
     """What became of the letters of one queue."""
 
     queue: str
+    #: False: nothing of it is known.
+    looked: bool = False
     #: Letters that were looked at, and those of them that were meant.
     letters: int = 0
     matching: int = 0
@@ -181,6 +183,7 @@ async def replay(connection: Connection, queue: str, asked: Replay, report: Repo
 
         async with held(connection, queue, see) as looked:
             report.letters, report.unseen, report.others = looked.letters, looked.unseen, looked.others
+            report.looked = True
             publisher = await Publisher.open(connection)
             if asked.dry_run:
                 if spool.records:

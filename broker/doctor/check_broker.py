@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from broker.config.holding import version_of
 from broker.doctor.verdict import Facts, Point, State, Verdict, unseen
 from broker.management import SEES_ALL, Clock
+from broker.status.summary import some
 from broker.status.workers import Listed, whole
 
 #: The oldest RabbitMQ that this was tried on.
@@ -63,6 +64,20 @@ def check_management(facts: Facts) -> Verdict:
         measured=measured,
         why="Only it tells bindings, unacked tasks, workers, memory and disk.",
         fix=fix,
+    )
+
+
+def check_leaders(facts: Facts) -> Verdict:
+    why = "A quorum queue without a leader takes no task and hands none out; its nodes elect one by majority."
+    if not facts.inspected and not facts.silent:
+        return unseen("leaders", why, "They are asked once the queues are there and may be seen.")
+    return Verdict(
+        check="leaders",
+        point=Point.BROKER,
+        state=State.FAILED if facts.silent else State.OK,
+        measured=f"none answers for {some(facts.silent)}" if facts.silent else f"of {len(facts.inspected)} queues",
+        why=why,
+        fix="Start the nodes that are down: `rabbitmqctl cluster_status` names them." if facts.silent else "",
     )
 
 

@@ -16,21 +16,25 @@ LISTED = (3, 12)
 SHORTEST_HEARTBEAT_S = 5
 
 
-def _verdict(check: str, point: Point, wrong: Iterable[str], right: str, why: str, fix: str) -> Verdict:
-    found = list(wrong)
+def _verdict(
+    facts: Facts, check: str, point: Point, wrong: Iterable[str], right: str, why: str, fix: str
+) -> Verdict:
+    """Without what the broker says, nothing wrong in the configuration is no proof that all is well."""
+    found, seen = list(wrong), facts.api is not None
     return Verdict(
         check=check,
         point=point,
-        state=State.FAILED if found else State.OK,
-        measured="; ".join(found) or right,
+        state=State.FAILED if found else State.OK if seen else State.UNKNOWN,
+        measured="; ".join(found) or (right if seen else f"in the configuration: {right}"),
         why=why,
-        fix=fix if found else "",
+        fix=fix if found else "" if seen else "See the management API, which tells what is on the broker.",
     )
 
 
 def check_delivery_limit(facts: Facts) -> Verdict:
     limits = {name: _delivery_limit(facts, name) for name in facts.settings.queues}
     return _verdict(
+        facts,
         "delivery limit",
         Point.TASKS,
         _short_limits(facts, limits),
@@ -71,6 +75,7 @@ def check_consumer_timeout(facts: Facts) -> Verdict:
     asks = (version_of(facts.version) or ASKS) >= ASKS
     untold = "each worker asks for its own" if asks else "the broker does not tell it; it is taken for"
     return _verdict(
+        facts,
         "consumer timeout",
         Point.TASKS,
         _taken_back(facts, timeouts),
@@ -114,6 +119,7 @@ def _consumer_timeouts_s(facts: Facts, queue: str) -> list[float]:
 def check_heartbeat(facts: Facts) -> Verdict:
     heartbeat_s, grace_s = facts.settings.broker.heartbeat_s, facts.settings.worker.grace_s
     return _verdict(
+        facts,
         "heartbeat",
         Point.WORKER,
         _heartbeats(facts, heartbeat_s),
@@ -148,6 +154,7 @@ def check_prefetch(facts: Facts) -> Verdict:
         name: effective_prefetch(queue, facts.settings.worker) for name, queue in facts.settings.queues.items()
     }
     return _verdict(
+        facts,
         "prefetch",
         Point.TASKS,
         _prefetches(facts, held, concurrency),

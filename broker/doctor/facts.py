@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.amqp.connection import Connection, connect
+from broker.amqp.counting import Count, count_all
 from broker.amqp.link import LinkSettings
+from broker.amqp.once import connected
 from broker.amqp.publisher import Message, Publisher
 from broker.config.endpoint import Endpoint
 from broker.config.settings import Settings
@@ -40,40 +42,67 @@ from protocol.delay import LEVELS
 from protocol.names import DEAD, OBITUARIES, REPLIES, TASKS, delay_level, new_id
 from protocol.properties import Properties
 
+T = TypeVar("T")
+
 API_TIMEOUT_S = 3.0
+#: The part of the time that is left which one question may take.
+_SHARE = 0.5
 #: For the broker's word on a message that is tried; under an alarm there is none.
 TRIAL_S = 1.5
 _ACCESS_REFUSED = 403
 
 
-async def gather(settings: Settings, probe_task: str | None = None, probe_timeout_s: float = 10.0) -> Facts:
-    """Ask for everything at once, and send ``probe_task`` if one is named.
+async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -> Facts:
+    """Ask for everything at once, and send ``probe_task`` if one is named; what is not known after ``timeout_s``
+    stays unknown. Raises ``ConfigError`` if a file of ``broker.tls`` cannot be used, and nothing else."""
+    link, topology = LinkSettings.of(settings), topology_of(settings)
+    until_s, is_late = time.monotonic() + timeout_s, False
 
-    Raises ``ConfigError`` if a file of ``broker.tls`` cannot be used, and ``ConnectionLost``.
-    """
-    link = LinkSettings.of(settings)
-    topology = topology_of(settings)
-    api_answer = asyncio.create_task(asyncio.to_thread(_ask_api, settings))
-    reached = await asyncio.gather(*(_reach(link, endpoint) for endpoint in link.endpoints))
+    async def in_time(asked: Awaitable[T], share: float = _SHARE) -> T | None:
+        nonlocal is_late
+        try:
+            async with asyncio.timeout(share * (until_s - time.monotonic())):
+                return await asked
+        except (TimeoutError, BrokerError):
+            is_late = True
+            return None
+
+    api_answer = asyncio.create_task(asyncio.to_thread(_ask_api, settings, min(API_TIMEOUT_S, timeout_s / 3)))
+    reached = await asyncio.gather(*(_reach(link, one, timeout_s * _SHARE) for one in link.endpoints))
     connections = [connection for _, connection in reached if connection is not None]
+    for connection in connections:
+        connection.deadline_s = until_s
     facts = Facts(settings=settings, reached=[one for one, _ in reached])
     try:
         if connections:
-            facts = await _by_amqp(facts, connections[0])
+            counts: dict[str, Count | None] = dict.fromkeys(queue_names(settings))
+            # On a connection of its own, which a queue without a leader ends.
+            count = connected(
+                settings,
+                "broker doctor",
+                lambda connection: count_all(connection, counts),
+                timeout_s=_SHARE * (until_s - time.monotonic()),
+            )
+            await in_time(count, 1.0)
+            known = {name: found for name, found in counts.items() if found is not None}
+            silent = [name for name in counts if is_late and name not in known]
+            facts = replace(facts, inspected=known, silent=silent)
+            may_be_empty = {name: found or (0, 0) for name, found in counts.items() if name not in silent}
+            facts = await in_time(_by_amqp(facts, connections[0], may_be_empty)) or facts
         api, problem = await api_answer
         # A connection that is blocked answers nothing more.
         usable = [] if facts.blocked else connections
-        differences = await _differences(topology, api, usable)
+        differences = await in_time(_differences(topology, api, usable))
         if probe_task is not None and usable:
-            sent = await send_probe(usable[0], settings, probe_task, probe_timeout_s)
+            left_s = 0.8 * (until_s - time.monotonic())
+            sent = await in_time(send_probe(usable[0], settings, probe_task, left_s), 1.0)
             facts = replace(facts, probe=sent)
-        return replace(facts, api=api, api_problem=problem, differences=differences)
+        return replace(facts, api=api, api_problem=problem, differences=differences, is_late=is_late)
     finally:
-        for connection in connections:
-            await connection.close()
+        await asyncio.gather(*(connection.close() for connection in connections))
 
 
-async def _reach(link: LinkSettings, endpoint: Endpoint) -> tuple[Reached, Connection | None]:
+async def _reach(link: LinkSettings, endpoint: Endpoint, within_s: float) -> tuple[Reached, Connection | None]:
     started_s = time.monotonic()
     problem, refused, connection = None, False, None
     try:
@@ -81,7 +110,7 @@ async def _reach(link: LinkSettings, endpoint: Endpoint) -> tuple[Reached, Conne
             endpoint,
             name="broker doctor",
             heartbeat_s=link.heartbeat_s,
-            timeout_s=link.connect_timeout_s,
+            timeout_s=min(link.connect_timeout_s, within_s),
             tls=link.tls,
         )
     except BrokerError as error:
@@ -98,7 +127,7 @@ async def _reach(link: LinkSettings, endpoint: Endpoint) -> tuple[Reached, Conne
     )
 
 
-async def _by_amqp(facts: Facts, connection: Connection) -> Facts:
+async def _by_amqp(facts: Facts, connection: Connection, inspected: Mapping[str, Count]) -> Facts:
     blocked = False
 
     def on_blocked(now: bool) -> None:
@@ -106,23 +135,14 @@ async def _by_amqp(facts: Facts, connection: Connection) -> Facts:
         blocked = now
 
     connection.on_blocked(on_blocked)
-    inspected = {}
-    channel = await connection.channel()
-    for name in queue_names(facts.settings):
-        try:
-            inspected[name] = await channel.inspect_queue(name)
-        except ConnectionLost:
-            # Missing, or not for this user to see (RabbitMQ 4.3).
-            channel = await connection.channel()
-    await channel.close()
     read = await _readable(connection, [*facts.settings.queues, OBITUARIES], inspected)
     write = await _writable(connection)
     rights = None if blocked else Rights(write=write, read=read)
-    return replace(facts, inspected=inspected, rights=rights, blocked=blocked)
+    return replace(facts, rights=rights, blocked=blocked)
 
 
 async def _readable(
-    connection: Connection, queues: Sequence[str], inspected: dict[str, tuple[int, int]]
+    connection: Connection, queues: Sequence[str], inspected: Mapping[str, Count]
 ) -> dict[str, bool | None]:
     rights: dict[str, bool | None] = {}
     for queue in queues:
@@ -178,9 +198,9 @@ async def _differences(
         return None
 
 
-def _ask_api(settings: Settings) -> tuple[Api | None, str]:
+def _ask_api(settings: Settings, within_s: float) -> tuple[Api | None, str]:
     """What the API tells, or why it does not. A user without the tag ``monitoring`` is not told of nodes."""
-    management = Management.of(settings.broker, API_TIMEOUT_S)
+    management = Management.of(settings.broker, within_s)
     asked: dict[str, Callable[[], Any]] = {
         "overview": management.overview,
         "counts": management.counts,

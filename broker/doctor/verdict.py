@@ -112,6 +112,10 @@ class Facts:
     rights: Rights | None = None
     #: Ready messages and consumers of each queue that is there and may be seen, by AMQP.
     inspected: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    #: Queues that are there, and of which the broker did not say in time what is in them.
+    silent: Sequence[str] = ()
+    #: Something was not answered in time.
+    is_late: bool = False
     api: Api | None = None
     api_problem: str = ""
     #: What is not as the configuration says: from the API with bindings, else by AMQP as text.
@@ -140,7 +144,9 @@ def diagnosis(verdicts: Sequence[Verdict]) -> Point | None:
 
 
 def exit_code(verdicts: Sequence[Verdict], facts: Facts) -> ExitCode:
-    """69 if no broker answered, 1 if a check failed."""
+    """69 if no broker answered, 75 if it left something unanswered, 1 if a check failed."""
     if not any(one.problem is None or one.refused for one in facts.reached):
         return ExitCode.UNAVAILABLE
+    if facts.is_late:
+        return ExitCode.TIMED_OUT
     return ExitCode.OK if diagnosis(verdicts) is None else ExitCode.FAILED

@@ -7,51 +7,63 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from broker.amqp.connection import Connection
+from broker.amqp.counting import Count, count_all
+from broker.amqp.once import connected
 from broker.config.settings import Settings
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, TimedOut, Unreachable
 from broker.management import SEES_ALL, Management, tags_of
 from broker.status.counts import counted, with_counts
 from broker.status.summary import Listing, Status, queue_names, status_of
-from broker.topology.apply import open_once
 
 #: A command waits no longer for the management API, and does without.
 API_TIMEOUT_S = 3.0
 
 
-def look(settings: Settings, *, oldest: bool = False) -> Status:
-    """One look, which changes nothing. Raises ``BrokerError`` if the broker cannot be asked by AMQP.
+def look(settings: Settings, timeout_s: float, *, oldest: bool = False) -> Status:
+    """One look, which changes nothing; what is not known after ``timeout_s`` is unknown.
 
-    ``oldest`` takes the first task of each work queue and gives it back: the broker counts that as a delivery.
+    Raises ``BrokerError`` if the broker cannot be asked by AMQP. ``oldest`` takes the first task of each work
+    queue and gives it back: the broker counts that as a delivery.
     """
-    return asyncio.run(_look(settings, oldest=oldest))
+    return asyncio.run(_look(settings, timeout_s, oldest=oldest))
 
 
-async def _look(settings: Settings, *, oldest: bool) -> Status:
+async def _look(settings: Settings, timeout_s: float, *, oldest: bool) -> Status:
+    api = Management.of(settings.broker, min(API_TIMEOUT_S, timeout_s))
     pages = asyncio.create_task(counted(settings.worker.http))
-    listed = asyncio.create_task(asyncio.to_thread(_listed, Management.of(settings.broker, API_TIMEOUT_S)))
+    listed = asyncio.create_task(asyncio.to_thread(_listed, api))
+    counts: dict[str, Count | None] = dict.fromkeys(queue_names(settings))
+    ages: dict[str, float | None] = {}
+    late = []
+
+    async def ask(connection: Connection) -> None:
+        await count_all(connection, counts)
+        if oldest:
+            for name in settings.queues:
+                if (counts.get(name) or (0, 0))[0]:
+                    ages[name] = await _oldest_s(connection, name)
+
     try:
-        connection = await open_once(settings, "broker status")
+        await connected(settings, "broker status", ask, timeout_s=timeout_s)
+    except TimedOut as error:
+        late.append(str(error))
     except BrokerError:
         listed.cancel()
         pages.cancel()
         raise
-    try:
-        inspected = {name: found async for name, found in _inspected(connection, settings)}
-        listing, notes = await listed
-        status = status_of(settings, inspected, listing, time.time(), notes)
-        if status.workers:
-            status = replace(status, workers=with_counts(status.workers, await pages))
-        return await _looked(connection, status) if oldest else status
-    finally:
-        pages.cancel()
-        await connection.close()
+    listing, notes = await listed
+    status = status_of(settings, counts, listing, time.time(), [*late, *notes])
+    work = tuple(replace(queue, oldest_s=ages.get(queue.name)) for queue in status.work)
+    workers = with_counts(status.workers, await pages) if status.workers else status.workers
+    pages.cancel()
+    return replace(status, work=work, workers=workers)
 
 
 def _listed(api: Management) -> tuple[Listing | None, list[str]]:
@@ -73,27 +85,6 @@ def _listed(api: Management) -> tuple[Listing | None, list[str]]:
     if counts and not any("messages_unacknowledged" in one for one in counts):
         notes.append("the broker has no numbers yet, or collects none (management.disable_stats).")
     return listing, notes
-
-
-async def _inspected(connection: Connection, settings: Settings) -> AsyncIterator[tuple[str, tuple[int, int]]]:
-    channel = await connection.channel()
-    for name in queue_names(settings):
-        try:
-            yield name, await channel.inspect_queue(name)
-        except ConnectionLost as error:
-            # Missing, or not for this user to see (RabbitMQ 4.3): either closes the channel.
-            if not connection.is_open or not error.code:
-                raise
-            channel = await connection.channel()
-    await channel.close()
-
-
-async def _looked(connection: Connection, status: Status) -> Status:
-    work = [
-        replace(queue, oldest_s=await _oldest_s(connection, queue.name)) if queue.ready else queue
-        for queue in status.work
-    ]
-    return replace(status, work=tuple(work))
 
 
 async def _oldest_s(connection: Connection, queue: str) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from broker.amqp.counting import Count
 from broker.config.settings import Settings
 from broker.management import STALENESS_S
 from broker.status.workers import Listed, WorkerStatus, table, whole, workers_of
@@ -35,9 +36,9 @@ class QueueStatus:
     oldest_s: float | None = None
 
     @property
-    def waiting(self) -> int:
-        """Everything in it, unacked or not, as far as it is known."""
-        return (self.ready or 0) + (self.unacked or 0)
+    def waiting(self) -> int | None:
+        """Everything in it, unacked or not; None if ``ready`` is."""
+        return None if self.ready is None else self.ready + (self.unacked or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,14 @@ class Status:
     #: None: nobody told of workers.
     workers: tuple[WorkerStatus, ...] | None
     notes: tuple[str, ...] = ()
+    #: Queues that are there, and whose messages and consumers nobody knows.
+    unknown: tuple[str, ...] = ()
 
     @property
-    def delayed(self) -> int:
-        """Tasks that wait for their time."""
-        return sum(level.waiting for level in self.delays)
+    def delayed(self) -> int | None:
+        """Tasks that wait for their time; None if it is not known of a level."""
+        known = [level.waiting for level in self.delays if level.waiting is not None]
+        return sum(known) if len(known) == len(self.delays) else None
 
     @property
     def next_due_s(self) -> float | None:
@@ -91,25 +95,27 @@ class Listing:
 
 def status_of(
     settings: Settings,
-    inspected: Mapping[str, tuple[int, int]],
+    counts: Mapping[str, Count | None],
     listing: Listing | None,
     now_s: float,
     notes: Sequence[str] = (),
 ) -> Status:
-    """``inspected`` has ready messages and consumers of each queue that there is and that may be seen."""
+    """``counts``: of each queue that there is. See ``broker.amqp.counting``."""
     listed = {str(one.get("name")): one for one in listing.counts} if listing else {}
     queues = {
-        name: _queue(name, ready, consumers, listed.get(name, {}))
-        for name, (ready, consumers) in inspected.items()
+        name: QueueStatus(name=name) if found is None else _queue(name, *found, listed.get(name, {}))
+        for name, found in counts.items()
     }
+    unknown = tuple(name for name, found in counts.items() if found is None)
 
     def of(names: Iterable[str]) -> tuple[QueueStatus, ...]:
         return tuple(queues.get(name, QueueStatus(name=name)) for name in names)
 
     unseen = [name for name in queue_names(settings) if name not in queues]
     if unseen:
-        some = ", ".join(unseen[:_NAMED]) + (f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else "")
-        notes = [*notes, f"{some}: missing, or not for this user to see. Run `python -m broker declare`."]
+        notes = [*notes, f"{some(unseen)}: missing. Run `python -m broker declare`."]
+    if unknown:
+        notes = [*notes, f"{some(unknown)}: unknown. No leader answers, or this user may not read it."]
     return Status(
         staleness_s=STALENESS_S if listing else None,
         work=of(settings.queues),
@@ -121,7 +127,13 @@ def status_of(
         if listing
         else None,
         notes=tuple(notes),
+        unknown=unknown,
     )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _queue(name: str, ready: int, consumers: int, listed: Listed) -> QueueStatus:

@@ -25,6 +25,8 @@ BAR = 20
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _SCHEMA = 1
 _UNKNOWN = "–"
+#: A count that is asked for and not known: never a 0.
+_NO_COUNT = "?"
 
 
 def to_map(status: Status) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _queues(status: Status) -> RenderableType:
 
     table = _table("queue", "ready", "unacked", "consumers", "in/s", "out/s", "oldest", "", left=("queue", ""))
     rows = [*status.work, *status.mailboxes, status.obituaries]
-    most = max(status.delayed, *(queue.waiting for queue in (*rows, *status.dead)))
+    most = max(status.delayed or 0, *(queue.waiting or 0 for queue in (*rows, *status.dead)))
     for queue in status.work:
         unserved = queue.consumers == 0
         colour = "red" if unserved and queue.ready else "green"
@@ -112,9 +114,9 @@ def _cells(queue: QueueStatus, consumers: str, of: str = "") -> list[RenderableT
 
     return [
         Text(cell(queue.name), style=of),
-        Text(_number(queue.ready), style=of),
+        Text(_number(queue.ready, _NO_COUNT), style=of),
         Text(_number(queue.unacked)),
-        Text(_number(queue.consumers), style=consumers),
+        Text(_number(queue.consumers, _NO_COUNT), style=consumers),
         Text(_rate(queue.in_rate)),
         Text(_rate(queue.out_rate)),
         Text(duration(queue.oldest_s)),
@@ -126,17 +128,18 @@ def _delay_cells(status: Status) -> list[RenderableType]:
 
     due = status.next_due_s
     said = "delay line" if due is None else f"delay line, next ≤ {duration(due)}"
-    return [Text(said), Text(_number(status.delayed)), *map(Text, ("", "", "", "", ""))]
+    return [Text(said), Text(_number(status.delayed, _NO_COUNT)), *map(Text, ("", "", "", "", ""))]
 
 
 def _levels(status: Status) -> RenderableType:
     from rich.text import Text
 
     table = _table("level", "waits", "waiting", "", left=("level", ""))
-    most = max((level.waiting for level in status.delays), default=0)
+    most = max((level.waiting or 0 for level in status.delays), default=0)
     for bit, level in reversed(list(enumerate(status.delays))):
         waits = duration(ttl_ms(bit) / 1000)
-        table.add_row(level.name, waits, _number(level.waiting), Text(bar(level.waiting, most), style="blue"))
+        waiting = _number(level.waiting, _NO_COUNT)
+        table.add_row(level.name, waits, waiting, Text(bar(level.waiting, most), style="blue"))
     return table
 
 
@@ -187,9 +190,9 @@ def _held(worker: WorkerStatus) -> str:
     return f"{bar(worker.unacked, worker.prefetch or 0, 5):<5} {worker.unacked}"
 
 
-def bar(part: int, whole: int, width: int = BAR) -> str:
+def bar(part: int | None, whole: int, width: int = BAR) -> str:
     """A bar of up to ``width`` characters, in eighths; what is more than nothing shows."""
-    if part <= 0 or whole <= 0:
+    if not part or part <= 0 or whole <= 0:
         return ""
     eighths = max(1, round(min(1.0, part / whole) * width * 8))
     full, rest = divmod(eighths, 8)
@@ -209,8 +212,8 @@ def duration(seconds: float | None) -> str:
     return _UNKNOWN
 
 
-def _number(value: int | None) -> str:
-    return _UNKNOWN if value is None else f"{value:,}"
+def _number(value: int | None, unknown: str = _UNKNOWN) -> str:
+    return unknown if value is None else f"{value:,}"
 
 
 def _rate(value: float | None) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from broker.amqp.connection import Connection
+from broker.amqp.once import connected
 from broker.config.loader import load
 from broker.config.settings import Settings, WorkItem
 from broker.console import log_format
@@ -28,7 +29,6 @@ from broker.console.tables import print_table
 from broker.dead_letters.queue import Letter, held, read_letter
 from broker.errors import AccessRefused, Unreachable
 from broker.management import Management
-from broker.topology.apply import open_once
 from broker.topology.declare import is_declared, remove
 from broker.topology.model import topology_of
 from dispatcher.client import Dispatcher
@@ -114,11 +114,7 @@ def _place_at(settings: Settings) -> Iterator[str]:
 
 
 async def _in_vhost(settings: Settings, step: Callable[[Connection], Awaitable[None]]) -> None:
-    connection = await open_once(settings, "demo")
-    try:
-        await step(connection)
-    finally:
-        await connection.close()
+    await connected(settings, "demo", step, timeout_s=READY_TIMEOUT_S)
 
 
 async def _refuse_topology(connection: Connection) -> None:
@@ -198,13 +194,12 @@ async def _take_letter(settings: Settings, failed: Reply) -> Letter:
         if letter.id == failed.id:
             found.append(letter)
 
-    connection = await open_once(settings, "letters")
-    try:
+    async def take(connection: Connection) -> None:
         async with held(connection, dead_queue("queue_a"), see) as looked:
             for letter in found:
                 looked.ack(letter.tag)
-    finally:
-        await connection.close()
+
+    await connected(settings, "letters", take, timeout_s=READY_TIMEOUT_S)
     _expect(failed.failure is not None and bool(found), "there should be a dead letter")
     return found[0]
 

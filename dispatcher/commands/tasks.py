@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,12 +27,23 @@ from protocol.reply import Reply
 log = logging.getLogger("glassrabbit.dispatcher")
 
 
+@asynccontextmanager
+async def opened(settings: Settings, timeout_s: float) -> AsyncIterator[tuple[Dispatcher, Callable[[], float]]]:
+    """A dispatcher, and how much is left of a command's time."""
+    deadline_s, dispatcher = time.monotonic() + timeout_s, Dispatcher(settings)
+    await dispatcher.open(timeout_s)
+    try:
+        yield dispatcher, lambda: max(0.1, deadline_s - time.monotonic())
+    finally:
+        await dispatcher.close()
+
+
 async def run_workload(settings: Settings, timeout_s: float, output: str) -> ExitCode:
     """Send the workload; print its table, or JSON."""
     total = sum(item.count for item in settings.workload)
-    async with Dispatcher(settings) as dispatcher:
+    async with opened(settings, timeout_s) as (dispatcher, left_s):
         with Progress(total) as progress:
-            report = await send(dispatcher, settings.workload, timeout_s, lambda _sent: progress.advance())
+            report = await send(dispatcher, settings.workload, left_s(), lambda _sent: progress.advance())
     match output:
         case "json":
             click.echo(dumps(report.to_map(), indent=2))
@@ -55,8 +67,8 @@ async def call(
     output: str,
 ) -> ExitCode:
     """One task: its result, or with JSON output its whole reply. Raises ``TaskFailed``."""
-    async with Dispatcher(settings) as dispatcher:
-        reply = await dispatcher.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
+    async with opened(settings, timeout_s) as (dispatcher, left_s):
+        reply = await dispatcher.ask(task, arguments, timeout_s=left_s(), delay_s=delay_s, expires_s=expires_s)
     if output in ("json", "jsonl"):
         click.echo(dumps(reply.to_map(), indent=2 if output == "json" else None))
     elif reply.failure is None:
@@ -81,7 +93,7 @@ async def map_lines(
     ``verbose``: and at the end, whatever it is, a line of the log with the dispatcher's numbers.
     """
     codes = {ExitCode.OK}
-    async with Dispatcher(settings) as dispatcher, told_at_the_end(dispatcher, verbose):
+    async with opened(settings, timeout_s) as (dispatcher, _left_s), told_at_the_end(dispatcher, verbose):
         with Progress(None) as progress:
             async for chunk in dispatcher.map_chunks(
                 lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
@@ -115,9 +127,9 @@ async def submit(
     expires_s: float | None,
 ) -> ExitCode:
     """Print the task's id once the broker has it."""
-    async with Dispatcher(settings) as dispatcher:
+    async with opened(settings, timeout_s) as (dispatcher, left_s):
         task_id = await dispatcher.submit(
-            task, arguments, mailbox=mailbox, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s
+            task, arguments, mailbox=mailbox, timeout_s=left_s(), delay_s=delay_s, expires_s=expires_s
         )
     click.echo(task_id)
     return ExitCode.OK
@@ -126,8 +138,8 @@ async def submit(
 async def collect(settings: Settings, mailbox: str, count: int | None, timeout_s: float) -> ExitCode:
     """Print replies, a line each; a reply is acked only after its line was written."""
     codes = {ExitCode.OK}
-    async with Dispatcher(settings) as dispatcher:
-        async for reply in dispatcher.collect(mailbox, count=count, timeout_s=timeout_s):
+    async with opened(settings, timeout_s) as (dispatcher, left_s):
+        async for reply in dispatcher.collect(mailbox, count=count, timeout_s=left_s()):
             sys.stdout.write(dumps(reply.to_map()) + "\n")
             sys.stdout.flush()
             codes.add(code_of(reply))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broker.amqp.counting import Count, count_all
+from broker.amqp.once import connected
 from broker.config.settings import Settings
-from broker.errors import ConnectionLost
-from broker.topology.apply import open_once
+from broker.errors import AccessRefused
 from dispatcher.errors import CallError
 
-_NOT_FOUND = 404
+#: For the broker to say what stands in the queues.
+COUNT_S = 10.0
 
 
 class NotAlone(CallError):
@@ -26,20 +28,10 @@ async def require_alone(settings: Settings, queues: Iterable[str]) -> None:
             )
 
 
-async def inspected(settings: Settings, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Ready tasks and consumers of each queue. Raises ``BrokerError``."""
-    found = {}
-    connection = await open_once(settings, "load ab")
-    try:
-        for queue in queues:
-            channel = await connection.channel()
-            try:
-                found[queue] = await channel.inspect_queue(queue)
-                await channel.close()
-            except ConnectionLost as error:
-                if error.code != _NOT_FOUND:
-                    raise
-                found[queue] = (0, 0)
-    finally:
-        await connection.close()
-    return found
+async def inspected(settings: Settings, queues: Iterable[str]) -> dict[str, Count]:
+    """Ready tasks and consumers of each queue that is there. Raises ``BrokerError``."""
+    counts: dict[str, Count | None] = dict.fromkeys(queues)
+    await connected(settings, "load ab", lambda one: count_all(one, counts), timeout_s=COUNT_S)
+    if None in counts.values():
+        raise AccessRefused("this user may not read the queues of the test. It needs the right to read them.")
+    return {queue: count for queue, count in counts.items() if count is not None}

@@ -27,10 +27,11 @@ _Queue = asyncio.Queue[tuple[int, Mapping[str, Any]] | None]
 async def run_load(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     """Send it all, wait for all ends; the run as data. ``tell`` gets a line each second.
 
-    Raises what entering a ``Dispatcher`` raises; how tasks end is counted and not raised.
+    Raises what opening a ``Dispatcher`` raises; how tasks end is counted and not raised.
     """
-    tally = Tally()
-    async with Dispatcher(settings) as dispatcher:
+    tally, dispatcher = Tally(), Dispatcher(settings)
+    await dispatcher.open(plan.timeout_s)
+    async with dispatcher:
         started_s = time.monotonic()
         telling = asyncio.create_task(_tell_each_second(tally, started_s, tell))
         try:

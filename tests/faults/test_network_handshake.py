@@ -7,14 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.errors import Unreachable
+from broker.amqp.connection import connect
+from broker.config.endpoint import parse_endpoint
+from broker.errors import Starting, Unreachable
 from tests.faults.conftest import Proxies
 from tests.support.caller import Caller
 from tests.support.distant import Distant
 from tests.support.link import CLEAR, Way
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, run
 
 CONNECT_S = 1.0
+#: Connections, of which a few end at the worst moment.
+RESETS = 200
+#: What nobody should have to wait for.
+WAITED_S = 5.0
 #: How much of what the broker says passes: nothing, half of ``connection.start``, that and ``tune``, and so on.
 CUTS = (1, 200, 480, 510, 530, 560)
 
@@ -70,3 +76,21 @@ def test_a_worker_whose_handshakes_are_cut_comes_back_when_they_are_not(distant:
         site.workers.spoil(to_client=CLEAR)
     verdict = site.verdict(load, worker)
     verdict.check()
+
+
+def test_a_host_that_resets_whatever_it_takes_is_told_at_once_each_time(proxies: Proxies) -> None:
+    """As the port of a container does whose broker is starting; now and then before a byte was said."""
+    proxy = proxies()
+    proxy.welcome("drop")
+    endpoint = parse_endpoint(f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+
+    async def attempts() -> float:
+        longest_s = 0.0
+        for _ in range(RESETS):
+            started_s = time.monotonic()
+            with pytest.raises(Starting):
+                await connect(endpoint, name="test", heartbeat_s=30, timeout_s=WAITED_S)
+            longest_s = max(longest_s, time.monotonic() - started_s)
+        return longest_s
+
+    assert run(attempts()) < WAITED_S

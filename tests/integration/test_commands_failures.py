@@ -100,9 +100,8 @@ def test_without_a_broker_it_ends_with_69_within_the_connect_bound_and_says_what
         (None, "took the connection and did not answer"),
         (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "does not speak AMQP"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "does not speak AMQP"),
-        (b"", "does not speak AMQP"),
     ],
-    ids=["silent", "http", "ssh", "hangs up"],
+    ids=["silent", "http", "ssh"],
 )
 def test_a_server_that_is_no_rabbitmq_is_told_apart(
     impatient: Installation, greeting: bytes | None, told: str

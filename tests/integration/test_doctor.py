@@ -54,7 +54,7 @@ class Site:
         self.channel.close()
         self.channel = self.channel.connection.channel()
 
-    def examine(self, probe: str | None = None, timeout_s: float = 1.0) -> list[Verdict]:
+    def examine(self, probe: str | None = None, timeout_s: float = 10.0) -> list[Verdict]:
         settings = config.load(None, self.environment)
         return examine(run(gather(settings, probe, timeout_s)))
 
@@ -185,7 +185,7 @@ def test_a_probe_comes_back_from_a_worker_and_tells_where_it_stays_otherwise(sit
     site.installation.worker("queue_b")
     site.dismiss()
     site.staff("queue_a")
-    answered = site.examine("note_b", 20)[-1]
+    answered = site.examine("note_b", 40)[-1]
     assert (answered.check, answered.state) == ("probe", State.OK)
     taken = site.examine("note")[-1]
     assert (taken.state, taken.point) == (State.FAILED, Point.RESULTS)
@@ -248,6 +248,10 @@ def test_without_the_management_api_it_checks_what_amqp_tells(site: Site) -> Non
         "management API",
         "memory and disk",
         "clocks",
+        "heartbeat",
+        "delivery limit",
+        "consumer timeout",
+        "prefetch",
     ]
     site.channel.queue_delete("queue_b.dead")
     states = {one.check: one.state for one in site.examine()}

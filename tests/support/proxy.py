@@ -19,8 +19,9 @@ from tests.support.link import CLEAR, SILENT, Link, Way
 
 T = TypeVar("T")
 
-#: What becomes of a new connection: passed on, accepted and left alone, refused by the kernel.
-Welcome = Literal["pass", "hang", "refuse"]
+#: What becomes of a new connection: passed on, accepted and left alone, accepted and ended (as the port of a
+#: container does whose broker is starting), refused by the kernel.
+Welcome = Literal["pass", "hang", "drop", "refuse"]
 
 _LOOPBACK = "127.0.0.1"
 _WITHIN_S = 10.0
@@ -156,6 +157,8 @@ class Proxy:
         self.links.append(link)
         link.to_broker.become(self._to_broker)
         link.to_client.become(self._to_client)
+        if self._welcome == "drop":
+            link.reset()
         await (link.hang() if self._welcome == "hang" else link.pass_on(*self._target))
 
     def _note(self, event: Event, link: Link) -> None:

@@ -365,7 +365,7 @@ def test_the_page_tells_of_every_check() -> None:
     page = section("docs/operations.md", "Doctor")
     probed = replace(facts(), probe=Probe(task="noop", took_ms=1, end="done"))
     verdicts = examine(probed)
-    assert len(verdicts) == 19
+    assert len(verdicts) == 20
     for found in verdicts:
         assert f"`{found.check}`" in page
     for point in Point:

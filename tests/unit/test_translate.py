@@ -18,7 +18,7 @@ from pika.adapters.utils.connection_workflow import (
 )
 
 from broker.amqp.pika_errors import connect_error, lost_error
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable, Untrusted
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Starting, Unreachable, Untrusted
 from protocol.errors import ExitCode
 
 WHERE = "amqp://someone:***@host:5672/vhost"
@@ -58,7 +58,7 @@ def in_handshake(error: BaseException) -> Any:
             Untrusted,
             "refused our certificate or misses one .TLSV13_ALERT_CERTIFICATE_REQUIRED.",
         ),
-        (wrapped(ssl.SSLEOFError(8, "EOF in violation of protocol")), Unreachable, "before it was open"),
+        (wrapped(ssl.SSLEOFError(8, "EOF in violation of protocol")), Starting, "before it was open"),
         (in_handshake(exceptions.IncompatibleProtocolError("0-8")), Unreachable, "does not speak AMQP 0-9-1"),
         (
             in_handshake(exceptions.ProbableAuthenticationError("closed")),

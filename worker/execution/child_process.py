@@ -29,7 +29,6 @@ from worker.execution.outcome import Outcome
 from worker.execution.permits import Permits
 
 #: A new interpreter that takes longer than this to import the handlers is given up.
-START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 _READ_BYTES = 1 << 16
 #: Outcomes in one answer.
@@ -81,10 +80,12 @@ class Child:
         self._watch = asyncio.create_task(self._hang_up_when_gone())
 
     @classmethod
-    async def start(cls, setup: list[object], *, with_login: bool = False) -> Child:
+    async def start(
+        cls, setup: list[object], *, with_login: bool = False, import_timeout_s: float = 60.0
+    ) -> Child:
         """Start an interpreter and hand it its handlers; ``with_login``: with all of our environment.
 
-        Raises ``ConfigError`` or ``ChildLost``.
+        Raises ``ChildLost``, or ``ConfigError``, also if the handlers are not imported in time.
         """
         ours, theirs = socket.socketpair()
         permits = Permits()
@@ -106,11 +107,12 @@ class Child:
             unless_started.pop_all()
         child = cls(process, lifeline, ours, permits)
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(import_timeout_s):
                 state, *problems = await child._ask(frames.pack(setup))
         except TimeoutError as error:
             await child.kill()
-            raise ConfigError([f"a child did not load its handlers within {START_TIMEOUT_S:g} s."]) from error
+            problem = f"the modules of the handlers were not imported within {import_timeout_s:g} s"
+            raise ConfigError([f"{problem}. Import less there, or raise worker.import_timeout_s."]) from error
         except (ChildLost, asyncio.CancelledError):
             await child.kill()
             raise

@@ -58,12 +58,11 @@ class ProcessExecutor:
         limits: Limits,
         paths: list[str],
         wear: tuple[int | None, int | None] = (None, None),
-        *,
-        with_login: bool = False,
+        **options: Any,
     ) -> None:
-        """``wear``: the bounds of ``Wear``; ``with_login``: whether handlers are told the broker's URL."""
+        """``wear``: the bounds of ``Wear``; ``options`` of ``Child.start``."""
         self._size = size
-        self._start = partial(Child.start, [paths, handlers, asdict(limits), wear], with_login=with_login)
+        self._start = partial(Child.start, [paths, handlers, asdict(limits), wear], **options)
         self._waiting: deque[Piece] = deque()
         self._children: list[Child] = []
         self._mean_s: dict[str, float] = {}

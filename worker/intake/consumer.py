@@ -32,8 +32,6 @@ log = logging.getLogger("glassrabbit.worker")
 OBITUARY_PREFETCH = 20
 #: Between two looks at least, at most twice as long. A worker that was idle from one to the next asks its queues.
 LOOK_S = 10.0
-#: For an answer. Without a majority RabbitMQ closes the connection (541), at once or after 10 s.
-ANSWER_S = 15.0
 #: What was published while a queue was asked may arrive so much after its answer.
 LATE_S = 1.0
 _NOT_FOUND = 404
@@ -99,12 +97,9 @@ class Consumer:
             if idle != before:
                 continue
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    await self._ask(channel)
-            except TimeoutError:
-                self.link.fail(ConnectionLost(f"the broker did not say within {ANSWER_S:g} s what a queue holds"))
-            except ConnectionLost:
-                continue  # The channel has ended, and its generation with it.
+                await self._ask(channel)
+            except ConnectionLost as error:
+                self.link.fail(error)  # No answer; or the channel has ended, and its generation with it.
 
     async def _ask(self, channel: Channel) -> None:
         """Fetch a message from each queue: one whose consumer is served has none, since the consumer has room."""

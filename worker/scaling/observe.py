@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from broker.amqp.connection import Connection
+from broker.amqp.counting import Count, count_all
+from broker.amqp.once import open_once
 from broker.config.settings import Settings
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, Unreachable
 from broker.management import Management
 from broker.status.summary import Listing, status_of
-from broker.topology.apply import open_once
 from worker.scaling.autoscale import Sample
 
 log = logging.getLogger("glassrabbit.pool")
 
 API_TIMEOUT_S = 3.0
+#: For what is asked by AMQP at one look.
+LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +46,29 @@ class Watch:
     async def look(self) -> Look:
         """What can be known now. What cannot is missing, and logged once."""
         listing = asyncio.create_task(asyncio.to_thread(self._listed))
-        inspected: dict[str, tuple[int, int]] = {}
+        counts: dict[str, Count | None] = dict.fromkeys(self._queues)
         try:
-            await self._inspect(inspected)
+            await self._count(counts)
         except BrokerError as error:
+            await self.close()
             self._tell("no numbers", error)
         else:
             self._told.discard("no numbers")
-        return self._look(inspected, await listing)
+        known = {queue: found for queue, found in counts.items() if found is not None}
+        return self._look(known, await listing)
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _inspect(self, into: dict[str, tuple[int, int]]) -> None:
+    async def _count(self, into: dict[str, Count | None]) -> None:
         if self._connection is None or not self._connection.is_open:
-            self._connection = await open_once(self._settings, "worker autoscale")
+            self._connection = await open_once(self._settings, "worker autoscale", LOOK_S)
+        self._connection.deadline_s = time.monotonic() + LOOK_S
+        await count_all(self._connection, into)
         for queue in self._queues:
-            channel = await self._connection.channel()
-            try:
-                into[queue] = await channel.inspect_queue(queue)
-                await channel.close()
-            except ConnectionLost as error:
-                # A queue that is missing, or not for this user to see, closes the channel alone.
-                if not self._connection.is_open or not error.code:
-                    raise
-                self._tell(f"no numbers of {queue}", error)
+            if into.get(queue) is None:
+                self._tell(f"no numbers of {queue}", "it is missing, or not for this user to see")
 
     def _listed(self) -> Listing | None:
         """Called in a thread."""
@@ -84,7 +84,7 @@ class Watch:
             self._tell("unacked tasks and rates are unknown", error)
             return None
 
-    def _look(self, inspected: dict[str, tuple[int, int]], listing: Listing | None) -> Look:
+    def _look(self, inspected: dict[str, Count], listing: Listing | None) -> Look:
         status = status_of(self._settings, inspected, listing, time.time())
         samples = {
             queue.name: Sample(inspected[queue.name][0], queue.unacked, queue.out_rate)
@@ -94,7 +94,7 @@ class Watch:
         held = {(one.host, one.pid): one.unacked or 0 for one in status.workers or ()}
         return Look(samples, {queue: consumers for queue, (_, consumers) in inspected.items()}, held)
 
-    def _tell(self, what: str, error: BrokerError) -> None:
+    def _tell(self, what: str, error: BrokerError | str) -> None:
         if what not in self._told:
             self._told.add(what)
             log.warning("%s: %s", what, error)

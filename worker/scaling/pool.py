@@ -22,8 +22,8 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 #: A worker that was ready and lived so long had no trouble at its start.
 WELL_S = 10.0
-#: For a new worker to get ready while an old one waits to be replaced.
-START_S = 60.0
+#: For a new worker to get ready, beside its imports, while an old one waits to be replaced.
+START_S = 30.0
 #: For a worker that was told twice to stop.
 ABORT_S = 10.0
 
@@ -151,7 +151,7 @@ class Pool:
             for old in self._staying(queue):
                 new = self._add(queue)
                 new.is_successor = True
-                is_ready = await _is_ready(new)
+                is_ready = await _is_ready(new, START_S + self._settings.worker.import_timeout_s)
                 if old.is_leaving:
                     new.leave()  # meanwhile fewer were wanted
                     continue
@@ -203,9 +203,9 @@ class Pool:
         return min(1_000_000.0, max(limits, default=0.0) + self._settings.worker.grace_s)
 
 
-async def _is_ready(slot: Slot) -> bool:
+async def _is_ready(slot: Slot, within_s: float) -> bool:
     loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + START_S
+    deadline_s = loop.time() + within_s
     while loop.time() < deadline_s and slot.problem is None and not slot.is_leaving:
         if slot.worker.ready.is_set():
             return True

@@ -42,7 +42,8 @@ class Outbox:
     """Sends messages until they are accepted. Life: ``run`` as a task → ``send`` → ``stop``."""
 
     def __init__(self, settings: LinkSettings, name: str, confirm_timeout_s: float) -> None:
-        self.link = Link(settings, name, self._set_up)
+        # Which message the broker chokes on is found out at the price of a connection each, while the others wait.
+        self.link = Link(settings, name, self._set_up, quick_after=_INTERNAL_ERROR)
         self._confirm_timeout_s = confirm_timeout_s
         self._publisher: CarefulPublisher | None = None
         self._opened = asyncio.Event()
