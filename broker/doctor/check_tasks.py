@@ -108,7 +108,7 @@ def _half_connected(facts: Facts) -> list[str]:
     return [
         f"{worker.host}:{worker.pid}"
         for worker in workers
-        if worker.state == HALF and worker.up_s is not None and worker.up_s > YOUNG_S
+        if worker.state == HALF and worker.connected_s is not None and worker.connected_s > YOUNG_S
     ]
 
 

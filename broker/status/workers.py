@@ -42,8 +42,9 @@ class WorkerStatus:
     failed: int | None = None
     #: Circuit breakers that are not closed, and their states; known of the same workers.
     breakers: Mapping[str, str] = field(default_factory=dict)
-    #: Since its process started, by its own clock.
+    #: Since its process started, by its own clock; and since the older of its connections, by the broker's.
     up_s: float | None
+    connected_s: float | None = None
     user: str
     platform: str
     #: ``running``, ``blocked``, ``flow``…; ``half`` if one of its two connections is missing.
@@ -105,6 +106,7 @@ def _worker(
     either = consume or next(iter(pair.values()))
     properties = table(either, "client_properties")
     started_s = whole(properties.get("started"))
+    connected = [at for one in pair.values() if (at := whole(one.get("connected_at"))) is not None]
     states = {str(one.get("state", "")) for one in pair.values()}
     return WorkerStatus(
         host=key[0],
@@ -114,6 +116,7 @@ def _worker(
         concurrency=_concurrency(settings, prefetches),
         unacked=unacked.get(name),
         up_s=None if started_s is None else max(0.0, now_s - started_s),
+        connected_s=max(0.0, now_s - min(connected) / 1000) if connected else None,
         user=str(either.get("user", "")),
         platform=str(properties.get("platform", "")),
         state=HALF if len(pair) == 1 else next((one for one in sorted(states) if one != "running"), "running"),
