@@ -64,6 +64,16 @@ def test_a_handler_that_cannot_be_imported_is_refused_by_its_name(install: Insta
     assert worker.lines("handler 'no_such_module:function' cannot be loaded")
 
 
+def test_a_handler_whose_import_does_not_end_is_refused_and_the_setting_is_named(install: Install) -> None:
+    installation = install(
+        tasks={"endless": {"queue": "queue_a", "handler": "endless:function"}}, worker={"import_timeout_s": 2}
+    )
+    (installation.folder / "endless.py").write_text("import threading\n\nthreading.Event().wait()\n")
+    worker = installation.worker(ready=False)
+    assert worker.wait(30) == 78
+    assert worker.lines("were not imported within 2 s. Import less there, or raise worker.import_timeout_s")
+
+
 def test_a_task_of_another_queue_need_not_be_importable(install: Install) -> None:
     installation = install(
         tasks={"broken": {"queue": "queue_b", "handler": "no_such_module:function"}},
