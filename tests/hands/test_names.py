@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +115,9 @@ def test_a_pool_starts_our_worker_and_not_the_file_of_that_name(folder: Path, vh
     with Hand([GLASSRABBIT, "worker", "up", "mail=1"], environment, cwd=folder, interpreter=()) as pool:
         pool.said(" ready: ")
         assert glassrabbit(folder, environment, "call", "mail.pack").code == 0
+        # A pool that is killed leaves its workers, which lead groups of their own.
+        pool.signal(signal.SIGTERM)
+        assert pool.wait().code == 0
 
 
 def test_every_command_stands_alone_but_for_those_of_worker_which_share_a_name() -> None:
