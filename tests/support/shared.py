@@ -148,9 +148,9 @@ def _unused(name: str, for_s: float) -> Iterator[None]:
                 return
 
 
-def is_free(name: str) -> bool:
-    """Whether no keeper lives."""
-    with opened(name, "keeper") as file:
+def is_free(name: str, what: str = "keeper") -> bool:
+    """Whether nobody has a lock; by default: no keeper lives."""
+    with opened(name, what) as file:
         return _locks(file)
 
 

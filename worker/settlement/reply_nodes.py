@@ -1,8 +1,8 @@
 """Which nodes' requesters are answered directly: names of nodes are learned, and not without end.
 
-A direct reply address tells the node that its requester is connected to. A worker cannot tell a name that somebody
-invented from one of a node that it has not heard of, and to answer an invented one harms the broker: 4.0 keeps it
-as an atom, of which an Erlang node has room for a million and frees none; 3.10 closes the connection (541).
+A direct reply address names the node that its requester is connected to. A worker cannot tell a name that somebody
+invented from one of a node that it has not heard of, and a broker pays for each invented one that is answered: 4.0
+never forgets it, 3.10 closes the connection (541).
 
 The broker itself vouches for the name of its cluster, which is that of its first node unless somebody changed it.
 Any other is learned when it comes first, and known from then on; there is room for 64 of them, and for one more
