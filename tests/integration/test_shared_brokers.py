@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.brokers import Broker
+from tests.support.brokers import DEFAULT, Broker
 from tests.support.shared import folder, is_free
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
 
 _SESSION = """
 import sys
-from tests.support.brokers import SharedBroker
-broker = SharedBroker(sys.argv[1])
+from tests.support.brokers import OwnBroker, SharedBroker
+broker = (OwnBroker if "alone" in sys.argv else SharedBroker)(sys.argv[1])
 print(broker.port, flush=True)
 sys.stdin.read()
 broker.stop()
@@ -33,9 +33,9 @@ _START_S = 120
 class Session:
     """A process that uses a shared broker until it is let go."""
 
-    def __init__(self, name: str, temporary: Path, **further: str) -> None:
+    def __init__(self, name: str, temporary: Path, *words: str, **further: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SESSION, name],
+            [sys.executable, "-c", _SESSION, name, *words],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary), **further},
             stdin=subprocess.PIPE,
@@ -105,3 +105,17 @@ def test_what_a_killed_keeper_left_is_replaced_and_a_broker_can_be_kept_for_the_
     assert listens(second)
     session.let_go()
     eventually(lambda: not listens(second), "the end of the broker", 60)
+
+
+@pytest.mark.containers
+@pytest.mark.timeout(300)
+def test_a_broker_that_a_session_has_alone_ends_with_it_even_if_that_is_killed(temporary: Path) -> None:
+    session, other = (Session(DEFAULT, temporary, "alone") for _ in range(2))
+    port, another = session.port(), other.port()
+    assert port != another
+    session.kill()
+    eventually(lambda: not listens(port), "the end of its broker", 60)
+    assert listens(another)
+    other.let_go()
+    eventually(lambda: not listens(another), "the end of the other one", 60)
+    eventually(lambda: not list(folder().glob("*-alone-*")), "the end of all files", 60)

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ import pytest
 from broker.node.files import ERLANG_ARGUMENTS, find_server
 from broker.node.local import Node
 from tests.support.management import Management
-from tests.support.shared import Running, Use, container_name
+from tests.support.shared import Running, Use
 from tests.support.waiting import eventually
 
 #: Name of a broker in test ids → the image it runs in.
@@ -145,12 +145,12 @@ class Broker:
 
 
 class ContainerBroker(Broker):
-    """RabbitMQ in a container, by testcontainers. Its ports are fixed, so that they outlive ``kill``.
+    """RabbitMQ in a container, by testcontainers. Its ports are fixed, so that they outlive its end.
 
-    ``alone=False``: of all that are to be shared there is one container, which replaces what a killed keeper left.
+    With a name, of which there is one: it replaces what a killed process left.
     """
 
-    def __init__(self, name: str, *, alone: bool = True) -> None:
+    def __init__(self, name: str, container_name: str | None = None) -> None:
         from testcontainers.community.rabbitmq import RabbitMqContainer
 
         image = IMAGES[name]
@@ -165,9 +165,9 @@ class ContainerBroker(Broker):
         container.ports = ports
         container.with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
         self._container: Any = container
-        if not alone:
-            _remove_container(container_name(name))
-            container.with_name(container_name(name))
+        if container_name is not None:
+            _remove_container(container_name)
+            container.with_name(container_name)
 
     def running(self) -> Running:
         container = str(self._docker.id)
@@ -175,19 +175,6 @@ class ContainerBroker(Broker):
 
     def _start(self) -> None:
         self._container.start()
-
-    def _start_again(self) -> None:
-        self._docker.start()
-
-    def _kill(self) -> None:
-        self._docker.kill()
-        self._docker.wait()
-
-    def _pause(self) -> None:
-        self._docker.pause()
-
-    def _unpause(self) -> None:
-        self._docker.unpause()
 
     def ctl(self, *arguments: str) -> str:
         return _ctl_in(self._docker, arguments)
@@ -244,10 +231,11 @@ class LocalBroker(Broker):
 class SharedBroker(Broker):
     """A broker that others use as well: nothing of it may be changed but vhosts and users of ours."""
 
-    def __init__(self, name: str) -> None:
-        self._use = Use(name)
+    def __init__(self, name: str, *, alone: bool = False) -> None:
+        self._use = Use(name, alone=alone)
         running = self._running = self._use.running
-        super().__init__(name, f"{running.how}, shared", running.port, running.management_port)
+        how = running.how if alone else f"{running.how}, shared"
+        super().__init__(name, how, running.port, running.management_port)
         self.version = running.version
 
     def start(self) -> None:
@@ -256,15 +244,23 @@ class SharedBroker(Broker):
     def ctl(self, *arguments: str) -> str:
         words = [word for word in arguments if not word.startswith("-")]
         assert words[0] in _HARMLESS, f"'rabbitmqctl {words[0]}' touches every user: mark the test own_broker"
+        return self._ctl(*arguments)
+
+    def _ctl(self, *arguments: str) -> str:
         if self._running.container is not None:
-            with _engine() as client:
-                return _ctl_in(client.containers.get(self._running.container), arguments)
+            with self._docker() as container:
+                return _ctl_in(container, arguments)
         server = find_server()
         assert server is not None
         command = [str(server.with_name("rabbitmqctl")), *arguments]
         done = subprocess.run(command, env=self._running.environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         return str(done.stdout)
+
+    @contextlib.contextmanager
+    def _docker(self) -> Iterator[Any]:
+        with _engine() as client:
+            yield client.containers.get(self._running.container)
 
     def stop(self) -> None:
         self._use.end()
@@ -274,6 +270,39 @@ class SharedBroker(Broker):
 
     def pause(self) -> None:
         pytest.fail(_NOT_OURS)
+
+
+class OwnBroker(SharedBroker):
+    """A container that is ours alone. Its keeper removes it even if this process is killed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, alone=True)
+
+    def ctl(self, *arguments: str) -> str:
+        return self._ctl(*arguments)
+
+    def kill(self) -> None:
+        Broker.kill(self)
+
+    def pause(self) -> None:
+        Broker.pause(self)
+
+    def _start_again(self) -> None:
+        with self._docker() as container:
+            container.start()
+
+    def _kill(self) -> None:
+        with self._docker() as container:
+            container.kill()
+            container.wait()
+
+    def _pause(self) -> None:
+        with self._docker() as container:
+            container.pause()
+
+    def _unpause(self) -> None:
+        with self._docker() as container:
+            container.unpause()
 
 
 class Brokers:
@@ -304,14 +333,21 @@ class Brokers:
 
 
 def _started(wanted: Wanted) -> Broker:
-    broker = new_broker(wanted.name) if wanted.alone else SharedBroker(wanted.name)
+    broker: Broker
+    if not wanted.alone:
+        broker = SharedBroker(wanted.name)
+    elif wanted.name == LOCAL:
+        # Its guard ends it with this process.
+        broker = LocalBroker()
+    else:
+        broker = OwnBroker(wanted.name)
     broker.start()
     return broker
 
 
-def new_broker(name: str, *, alone: bool = True) -> ContainerBroker | LocalBroker:
-    """One that is not started yet."""
-    return LocalBroker() if name == LOCAL else ContainerBroker(name, alone=alone)
+def new_broker(name: str, container_name: str | None = None) -> ContainerBroker | LocalBroker:
+    """One that is not started yet, for the process that looks after it."""
+    return LocalBroker() if name == LOCAL else ContainerBroker(name, container_name)
 
 
 def _engine() -> Any:

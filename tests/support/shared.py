@@ -1,4 +1,5 @@
 """One running broker of a name for all test processes of a user: of one session, of several, of several checkouts.
+A process that must have one alone gets it the same way, so that it never outlives the process.
 
 A keeper (a process of its own: ``python -m tests.support.shared NAME``) starts the broker and stops it when its
 last user is gone. It is built on locks of files, which the kernel releases when a process dies: a killed user no
@@ -36,6 +37,8 @@ ROOT = Path(__file__).parents[2]
 #: From nothing to a broker that is ready, on a loaded machine.
 _START_S = 240.0
 _LOOK_S = 1.0
+#: Between the name of a broker and the process that has it alone.
+_ALONE = "-alone-"
 
 
 class NoBroker(Exception):
@@ -71,9 +74,10 @@ def container_name(name: str) -> str:
 
 
 class Use:
-    """The use of a shared broker by this process, until ``end`` or its death."""
+    """The use of a broker by this process, until ``end`` or its death. ``alone``: by nobody else."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, alone: bool = False) -> None:
+        name = f"{name}{_ALONE}{os.getpid()}" if alone else name
         self._file = opened(name, "users")
         fcntl.flock(self._file, fcntl.LOCK_SH)
         with locked(name, "start"):
@@ -113,9 +117,10 @@ def keep(name: str) -> None:
     """Be the keeper, until nobody uses the broker."""
     from tests.support.brokers import new_broker
 
-    keep_s = float(os.environ.get("TEST_BROKERS_KEEP_S", "0"))
+    version, _, owner = name.partition(_ALONE)
+    keep_s = 0.0 if owner else float(os.environ.get("TEST_BROKERS_KEEP_S", "0"))
     with locked(name, "keeper"):
-        broker = new_broker(name, alone=False)
+        broker = new_broker(version, container_name(name))
         try:
             try:
                 broker.start()
@@ -128,6 +133,8 @@ def keep(name: str) -> None:
         except Exception as error:
             _write(name, {"problem": f"{type(error).__name__}: {error}"})
             raise
+    if owner:
+        remove(name)
 
 
 @contextlib.contextmanager
