@@ -102,7 +102,7 @@ def _found(name: str) -> Running | None:
 def _start(name: str) -> Running:
     log = folder() / f"{name}.log"
     # By a shell that ends at once, so that the keeper is nobody's child and outlives this process.
-    command = ["sh", "-c", 'exec "$@" <&- >"$0" 2>&1 &', str(log), sys.executable, "-m", __name__, name]
+    command = ["sh", "-c", 'exec "$@" </dev/null >"$0" 2>&1 &', str(log), sys.executable, "-m", __name__, name]
     subprocess.run(command, cwd=ROOT, check=True, start_new_session=True)
     state = _state(name)
     eventually(state.exists, f"a shared broker {name} (see {log})", _START_S)
