@@ -11,7 +11,15 @@ from broker.commands.node import down, up
 from broker.commands.status import status
 from broker.commands.wire import wire
 from broker.console.escaping import plain
-from broker.console.options import config_option, log_format_option, timeout_option, told, version_option
+from broker.console.options import (
+    config_option,
+    enter,
+    log_format_option,
+    output_option,
+    timeout_option,
+    told,
+    version_option,
+)
 from protocol.errors import ExitCode
 
 
@@ -75,7 +83,7 @@ def declare(
 
 @main.command()
 @config_option
-@click.option("-o", "--output", type=click.Choice(["table", "mermaid", "json"]), default="table")
+@output_option("table", "mermaid", "json")
 @told
 def show(config: str | None, output: str) -> None:
     """Show the topology of the configuration. Asks no broker."""
@@ -145,4 +153,4 @@ main.add_command(down)
 main.add_command(wire)
 
 if __name__ == "__main__":
-    main(prog_name="python -m broker")
+    enter(main, prog_name="python -m broker")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from broker.commands.completion import answer
+from broker.console.options import enter
 
 
 def main(words: Sequence[str]) -> None:
@@ -18,4 +19,4 @@ def main(words: Sequence[str]) -> None:
 if __name__ == "__main__":
     from broker.__main__ import main as broker
 
-    answer(broker, sys.argv[1:])
+    enter(answer, broker, sys.argv[1:])

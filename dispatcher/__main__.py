@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from broker.console.options import Seconds, config_option, log_format_option, names_of, told, version_option
+from broker.console.options import (
+    FORMATS,
+    Seconds,
+    config_option,
+    enter,
+    log_format_option,
+    names_of,
+    output_option,
+    told,
+    version_option,
+)
 from dispatcher.commands.batch_size import BatchSize
 from dispatcher.commands.load import load
 from protocol.errors import ExitCode
@@ -23,13 +33,9 @@ _timeout = click.option(
     metavar="S",
     help="End after S seconds (and a delay), whatever the broker does.",
 )
-_output = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "jsonl", "plain"]),
-    default="table",
-    help="Output format.",
-)
+_output = output_option(*FORMATS)
+#: Of what comes one by one.
+_lines = output_option(*FORMATS, default="jsonl")
 
 
 def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,6 +128,7 @@ def call(
     "--verbose", is_flag=True, help="Say at the end what was published, confirmed, returned and answered."
 )
 @_timeout_of_each
+@_lines
 @config_option
 @log_format_option
 @click.pass_context
@@ -134,6 +141,7 @@ def map_(
     batch: Any,
     verbose: bool,
     timeout: float,
+    output: str,
     config: str | None,
 ) -> ExitCode:
     """Have TASK done for each line of FILE: a JSON object of arguments in, a JSON reply out.
@@ -144,7 +152,7 @@ def map_(
 
     return _run(
         lambda settings: map_lines(
-            settings, task, file, window=window, timeout_s=timeout, batch=batch, verbose=verbose
+            settings, task, file, window=window, timeout_s=timeout, batch=batch, output=output, verbose=verbose
         ),
         config or context.obj,
     )
@@ -159,6 +167,7 @@ def map_(
     help="Where the reply is to go; read it with `collect NAME`.",
 )
 @_timeout
+@_output
 @config_option
 @log_format_option
 @click.pass_context
@@ -172,6 +181,7 @@ def submit(
     expires: float | None,
     mailbox: str | None,
     timeout: float,
+    output: str,
     config: str | None,
 ) -> ExitCode:
     """Send TASK and print its id once the broker has it; do not wait for its end."""
@@ -182,7 +192,14 @@ def submit(
         _check_mailbox(mailbox)
     return _run(
         lambda settings: command(
-            settings, task, arguments, mailbox=mailbox, timeout_s=timeout, delay_s=delay, expires_s=expires
+            settings,
+            task,
+            arguments,
+            mailbox=mailbox,
+            timeout_s=timeout,
+            delay_s=delay,
+            expires_s=expires,
+            output=output,
         ),
         config or context.obj,
     )
@@ -192,11 +209,14 @@ def submit(
 @click.argument("name", shell_complete=names_of("mailboxes"))
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
 @_timeout
+@_lines
 @config_option
 @log_format_option
 @click.pass_context
 @told
-def collect(context: click.Context, name: str, count: int | None, timeout: float, config: str | None) -> ExitCode:
+def collect(
+    context: click.Context, name: str, count: int | None, timeout: float, output: str, config: str | None
+) -> ExitCode:
     """Print the replies in mailbox NAME, a JSON line each: what is there, or COUNT of them.
 
     A reply leaves the mailbox only after it was printed. Exit 1 if one of them is a failure.
@@ -204,7 +224,7 @@ def collect(context: click.Context, name: str, count: int | None, timeout: float
     from dispatcher.commands.tasks import collect as command
 
     _check_mailbox(name)
-    return _run(lambda settings: command(settings, name, count, timeout), config or context.obj)
+    return _run(lambda settings: command(settings, name, count, timeout, output), config or context.obj)
 
 
 @main.command()
@@ -250,4 +270,4 @@ def _check_mailbox(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m dispatcher")
+    enter(main, prog_name="python -m dispatcher")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from protocol.errors import ExitCode, GlassrabbitError
+from protocol.errors import ExitCode, GlassrabbitError, with_type
 from protocol.reply import Reply
 
 ASK_WORKERS = "Check that a worker consumes its queue, or wait longer with --timeout."
@@ -33,7 +33,7 @@ class TaskFailed(CallError):
         assert failure is not None
         super().__init__(
             f"task {reply.id} failed ({failure.code}) after {reply.run.attempts} attempt(s) "
-            f"on {reply.run.worker}: {failure.text or failure.type}"
+            f"on {reply.run.worker}: {with_type(failure.code, failure.type, failure.text)}"
         )
         self.reply = reply
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import math
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 
 from broker.console.arguments import pairs_of, read_json
 from broker.console.escaping import plain_json
+from broker.console.streams import ready
 from dispatcher.errors import CallError
 from dispatcher.pending import Accepted
 from dispatcher.window import Ended
@@ -23,6 +23,7 @@ from protocol.reply import Reply
 
 #: A longer line than this is no JSON object that a body could hold.
 _LINE_BYTES = 64 * 1024 * 1024
+_READ_BYTES = 1 << 16
 
 
 class BadLine(CallError):
@@ -53,46 +54,43 @@ async def lines_of(source: str) -> AsyncIterator[tuple[int, bytes]]:
 
     Raises ``OSError``. A pipe is read as it fills, so a slow producer is followed and not waited for.
     """
-    if source == "-":
-        if sys.stdin is None:
-            raise BadLine("standard input is closed. Give a file, or lines on standard input.")
-        file: BinaryIO = sys.stdin.buffer
-        async for item in _of_file(file):
-            yield item
-    else:
+    if source != "-":
         with Path(source).open("rb") as file:
             async for item in _of_file(file):
                 yield item
+        return
+    try:
+        async for item in _of_file(sys.stdin.buffer):
+            yield item
+    except OSError as error:
+        raise BadLine(
+            f"standard input cannot be read ({error.strerror}). Give a file, or lines on standard input."
+        ) from error
 
 
 async def _of_file(file: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
-    number = 0
-    mode = os.fstat(file.fileno()).st_mode
+    number, descriptor, begun = 0, file.fileno(), list[bytes]()
+    mode = os.fstat(descriptor).st_mode
     # Files and devices like /dev/null are always ready, and epoll refuses them.
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty()):
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line
         return
-    reader = asyncio.StreamReader(limit=_LINE_BYTES)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
-    try:
-        while line := await _line(reader, number + 1):
+    # No stream of asyncio: it makes what it reads non-blocking, and a terminal is what the shell writes to, too.
+    while await ready(descriptor) and (data := os.read(descriptor, _READ_BYTES)):
+        *ends, rest = data.split(b"\n")
+        for end in ends:
             number += 1
+            line = b"".join((*begun, end, b"\n"))
+            begun.clear()
             if line.strip():
                 yield number, line
-    finally:
-        transport.close()
-
-
-async def _line(reader: asyncio.StreamReader, number: int) -> bytes:
-    try:
-        return await reader.readline()
-    except ValueError as error:
-        raise BadLine(
-            f"line {number} is longer than {_LINE_BYTES >> 20} MiB. Nothing after it was read."
-        ) from error
+        begun.append(rest)
+        if sum(map(len, begun)) > _LINE_BYTES:
+            raise BadLine(f"line {number + 1} is longer than {_LINE_BYTES >> 20} MiB. Nothing after it was read.")
+    if (line := b"".join(begun)).strip():
+        yield number + 1, line
 
 
 def ended_line(ended: Ended) -> dict[str, Any]:

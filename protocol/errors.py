@@ -30,6 +30,11 @@ def worst(codes: Sequence[ExitCode]) -> ExitCode:
     return min(codes, key=order.index, default=ExitCode.OK)
 
 
+def with_type(code: str, type: str, text: str) -> str:  # noqa: A002 - as in a failure
+    """The text of a failure with its exception's type, as Python shows it; the type alone if there is no text."""
+    return f"{type}: {text}" if text and type != code else text or type
+
+
 class GlassrabbitError(Exception):
     """Root of all errors. One line of text, which ends with what to do."""
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from broker.console.options import config_option, log_format_option, names_of, told, version_option
+from broker.console.options import (
+    config_option,
+    enter,
+    log_format_option,
+    names_of,
+    told,
+    version_option,
+)
 from worker.init import be_init
 from worker.scaling.autoscale_command import autoscale
 from worker.scaling.scale_command import scale
@@ -56,7 +63,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @config_option
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time (default: worker.concurrency).")
 @log_format_option
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more: each task that ends, too.")
 @version_option
 @told
 def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
@@ -76,15 +83,18 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
         signal.signal(number, lambda number, _frame: told.append(signal.Signals(number)))
 
     from broker.config.loader import load
-    from broker.console import logs
+    from broker.console import logs, streams
     from worker.command import run
     from worker.telemetry.log_fields import of_worker
 
+    # What handlers print is no data of ours.
+    streams.print_to_stderr()
     logs.configure(verbose=verbose, fields=of_worker(os.getpid()))
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
+    own |= {"GLASSRABBIT__WORKER__LOG_TASKS": "true"} if verbose else {}
     asyncio.run(run(load(config, {**os.environ, **own}), queues, told))
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m worker")
+    enter(main, prog_name="python -m worker")

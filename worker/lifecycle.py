@@ -42,6 +42,7 @@ from worker.settlement.publishing import Publishing
 from worker.settlement.replies import Replies
 from worker.settlement.reply_buffer import Portion, ReplyBuffer
 from worker.settlement.settler import Settler
+from worker.telemetry.log_fields import log_done
 from worker.telemetry.meter import Meter, RunFacts
 
 
@@ -74,6 +75,7 @@ class Lifecycle:
         self._runner = Runner(settings, executors, limit, self)
         delivery_limits = {name: queue.delivery_limit for name, queue in settings.queues.items()}
         self._quarantine = Quarantine(delivery_limits, partial(self.taken, in_turn=True))
+        self._log_tasks = settings.worker.log_tasks
         self._stopped = False
 
     @property
@@ -145,6 +147,8 @@ class Lifecycle:
             facts = self._note_runs(batch, batch.task, [ran_s for _, _, ran_s in done])
             packed = [outcome.result for _, outcome, _ in done if isinstance(outcome, Done)]
             bodies = done_bodies([batch.ids[position] for position in positions], packed, facts.runs)
+            for position, _, ran_s in done if self._log_tasks else ():
+                log_done(batch.ids[position], batch.task, batch.delivery.queue, self._identity, ran_s)
             self._buffer.add((batch, positions, bodies))
         if len(done) < len(results):
             answered = {position for position, _, _ in done}
@@ -157,6 +161,8 @@ class Lifecycle:
         facts = self._note_runs(solo.home, solo.task, [ran_s])
         if isinstance(outcome, Done):
             bodies = done_bodies([solo.task.id], [outcome.result], facts.runs)
+            if self._log_tasks:
+                log_done(solo.task.id, solo.task, solo.home.delivery.queue, self._identity, ran_s)
             self._buffer.add((solo, (solo.position,), bodies))
         else:
             self.spawn(self._failures.failed(solo, outcome, facts.runs[0], int(1000 * facts.began_s)))

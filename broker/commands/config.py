@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from broker.console.options import config_option, told
+from broker.console.options import FORMATS, config_option, output_option, told
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,14 +20,7 @@ def config() -> None:
 @click.option(
     "--origin", is_flag=True, help="Say where each value comes from: default, file and line, or variable."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "jsonl", "plain"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@output_option(*FORMATS)
 @told
 def show(config: str | None, origin: bool, output: str) -> None:
     """Print every value as it takes effect, one line each. Passwords are ***."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from broker.console.options import config_option, names_of, timeout_option, told
+from broker.console.options import FORMATS, config_option, names_of, output_option, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _output(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
-    )
-
-
-_formats = _output("table", "json", "jsonl", "plain")
+_formats = output_option(*FORMATS)
 
 
 def _letters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,7 +106,7 @@ def show(output: str, **which: Any) -> None:
 
 @dead.command()
 @_letters
-@_output("jsonl", "json")
+@output_option("jsonl", "json")
 @told
 def export(output: str, **which: Any) -> None:
     """Print letters whole: every property and header, and the bytes of the body as base64."""

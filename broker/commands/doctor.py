@@ -5,12 +5,11 @@ Imports of weight wait until the command runs, so that ``--help`` stays quick.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, timeout_option, told
+from broker.console.options import config_option, output_option, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 @config_option
 @click.option("--probe", metavar="TASK", help="Send this task, without arguments, and wait for its result.")
 @timeout_option()
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 @told
 def doctor(config: str | None, probe: str | None, timeout_s: float, output: str) -> ExitCode:
     """Check an installation step by step, and say what is wrong, why it matters and what to do.
@@ -35,10 +34,8 @@ def doctor(config: str | None, probe: str | None, timeout_s: float, output: str)
     """
     import asyncio
 
-    from rich.console import Console
-
-    from broker.commands.status import PIPE_WIDTH
     from broker.config.loader import load
+    from broker.console.tables import console
     from broker.doctor.facts import gather
     from broker.doctor.text import to_json, to_text
     from broker.doctor.verdict import exit_code
@@ -51,8 +48,7 @@ def doctor(config: str | None, probe: str | None, timeout_s: float, output: str)
     if output == "json":
         click.echo(to_json(verdicts))
     else:
-        width = None if sys.stdout.isatty() else PIPE_WIDTH
-        Console(width=width, highlight=False).print(to_text(verdicts))
+        console().print(to_text(verdicts))
     return exit_code(verdicts, facts)
 
 

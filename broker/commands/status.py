@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.console.escaping import plain
-from broker.console.options import Seconds, config_option, timeout_option, told
+from broker.console.options import Seconds, config_option, output_option, timeout_option, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
     from broker.status.summary import Status
-
-#: To a pipe nothing is cut or wrapped.
-PIPE_WIDTH = 10_000
 
 
 @click.command()
@@ -33,7 +30,7 @@ PIPE_WIDTH = 10_000
     is_flag=True,
     help="See how old the next task of each queue is: takes it and gives it back, which counts as a delivery.",
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 @timeout_option()
 @told
 def status(
@@ -86,14 +83,13 @@ def _show_json(seen: Status, *, indent: int | None) -> None:
 
 
 def _show_tables(seen: Status, *, delays: bool, clear: bool) -> None:
-    from rich.console import Console
-
+    from broker.console.tables import console
     from broker.status.text import to_tables
 
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
-    if clear and console.is_terminal:
-        console.clear()
-    console.print(to_tables(seen, delays=delays))
+    output = console()
+    if clear and output.is_terminal:
+        output.clear()
+    output.print(to_tables(seen, delays=delays))
     sys.stdout.flush()
     for note in seen.notes:
         click.echo(f"note: {plain(note)}", err=True)

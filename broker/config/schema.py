@@ -76,6 +76,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "handlers_get_login": "Whether handlers in processes find BROKER_URL, as those need that send tasks.",
         "max_tasks_per_child": "Tasks after which a child process is replaced; null: never.",
         "max_memory_per_child_mb": "A child that has more MiB after a task is replaced; null: never.",
+        "log_tasks": "Whether each task that ends is a line of the log; `python -m worker -v` turns it on, too.",
         "http": "Where each worker serves /livez, /readyz and /metrics.",
     },
     "HttpSettings": {

@@ -164,6 +164,7 @@ class WorkerSettings(Section):
     handlers_get_login: Annotated[bool, Field(strict=True)] = False
     max_tasks_per_child: Whole | None = Field(default=None, ge=1)
     max_memory_per_child_mb: Whole | None = Field(default=None, ge=1)
+    log_tasks: Annotated[bool, Field(strict=True)] = False
     http: HttpSettings = Field(default_factory=HttpSettings)
 
 

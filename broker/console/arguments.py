@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from typing import Any
 def read_json(text: str | bytes) -> Any:
     """What JSON says. Raises ``ValueError``, also for NaN and the infinities, which are none."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(_typed(text) if isinstance(text, str) else text, parse_constant=_no_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
@@ -22,11 +23,20 @@ def pairs_of(pairs: Iterable[str], option: str) -> dict[str, Any]:
     """
     arguments = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
+        key, equals, value = _typed(pair).partition("=")
         if not equals or not key:
             raise ValueError(f"{option} {pair!r}: write KEY=VALUE.")
         arguments[key] = _value(value)
     return arguments
+
+
+def _typed(text: str) -> str:
+    """A word of the command line where the locale is less than UTF-8, in which it was typed nevertheless."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    return text
 
 
 def _value(text: str) -> Any:

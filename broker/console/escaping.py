@@ -18,10 +18,11 @@ def plain_json(text: str) -> str:
     return _SUSPECT.sub(_escaped, text)
 
 
+def json_escapes(text: str) -> str:
+    r"""Every character as JSON's \uXXXX; beyond 16 bits it is two of them."""
+    units = text.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
-    if char.isprintable():
-        return char
-    # Beyond 16 bits JSON writes two halves.
-    code = ord(char) - 0x10000
-    return f"\\u{ord(char):04x}" if code < 0 else f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    return found[0] if found[0].isprintable() else json_escapes(found[0])

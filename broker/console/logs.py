@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 #: Of one message, a traceback included; the rest is cut.
 LONGEST = 16_000
-#: Whose lines are counted. What handlers and libraries log is theirs, and comes as it is.
-_OURS = "glassrabbit."
-NAMES = ("glassrabbit", *(_OURS + name for name in ("broker", "dispatcher", "handler", "pool", "worker")))
+_ROOT = "glassrabbit"
+_OURS = f"{_ROOT}."
+#: All of these come, since they were asked for; what handlers and libraries log is theirs, and comes, too.
+TASKS = f"{_OURS}tasks"
+NAMES = (_ROOT, TASKS, *(_OURS + name for name in ("broker", "dispatcher", "handler", "pool", "worker")))
+#: Of a line as text. ``about``: who says it, of which task, if it is not we.
+SHAPE = "%(asctime)s %(levelname)-7s %(about)s%(message)s"
 
 
 class Steadfast(logging.Logger):
@@ -38,7 +42,16 @@ class Steadfast(logging.Logger):
 class Escaping(logging.Formatter):
     """What comes from outside can neither move the cursor nor forge a line: continuation lines are indented."""
 
+    def __init__(self, shape: str = SHAPE, times: str | None = None, fields: Fields = dict) -> None:
+        super().__init__(shape, times)
+        self._fields = fields
+
     def format(self, record: logging.LogRecord) -> str:
+        about, fields = "", self._fields()
+        if not f"{record.name}.".startswith(_OURS):
+            about = f"task {fields['task_id']} ({fields['task']}) " if "task_id" in fields else ""
+            about += f"{record.name}: "
+        record.about = about
         text = super().format(record)
         cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
         return "\n  ".join(plain(line) for line in cut.split("\n"))
@@ -50,16 +63,21 @@ class Bounded(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, flood: Flood | None = None) -> None:
         super().__init__(stream)
         self._flood = flood or Flood()
+        #: Of each kind one that was left out.
+        self._examples: dict[Kind, logging.LogRecord] = {}
         self._timer: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by ``handle``, which holds the lock."""
         now_s = time.monotonic()
         self._tell(now_s)
-        is_counted = record.name.startswith(_OURS)
-        if not is_counted or self._flood.admits(Kind(record.name, record.levelno, str(record.msg)), now_s):
+        kind = Kind(record.name, record.levelno, str(record.msg))
+        is_counted = record.name.startswith(_OURS) and record.name != TASKS
+        if not is_counted or self._flood.admits(kind, now_s):
             super().emit(record)
-        elif self._timer is None:
+            return
+        self._examples[kind] = record
+        if self._timer is None:
             # If nothing else is logged meanwhile.
             self._timer = threading.Timer(self._flood.window_s, self._on_time)
             self._timer.daemon = True
@@ -96,22 +114,22 @@ class Bounded(logging.StreamHandler[TextIO]):
             record = _record(
                 kind.logger,
                 kind.level,
-                "%d more within %g s are left out of: %s",
+                "%d more within %g s are left out like: %s",
                 left_out,
                 self._flood.window_s,
-                kind.shape,
+                _message(self._examples.pop(kind)),
             )
             # Not about the task that happens to run here now.
             vars(record).update(left_out=left_out, task_id=None, task=None, queue=None, attempt=None)
             super().emit(record)
 
 
-def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO, fields: Fields = dict) -> None:
-    """Log there and nowhere else, escaped and bounded.
+def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
+    """Log to standard error and nowhere else. ``fields``: what is known of all that is logged here and now.
 
-    ``shape`` and ``times`` are the formats of ``logging.Formatter`` for text; ``fields`` are added to JSON.
+    pika's own lines are left out: the link says what matters, once.
     """
-    handler = Bounded(sys.stderr)
+    handler, level = Bounded(sys.stderr), logging.DEBUG if verbose else logging.INFO
     if log_format.is_json():
         from broker.console.log_json import JsonLines
 
@@ -119,7 +137,7 @@ def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO, f
         logging.captureWarnings(True)
         sys.excepthook = _uncaught
     else:
-        handler.setFormatter(Escaping(shape, times))
+        handler.setFormatter(Escaping(SHAPE, "%H:%M:%S", fields))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for logger in map(logging.getLogger, NAMES):
         logger.__class__ = Steadfast
@@ -127,12 +145,6 @@ def to_stderr(shape: str, times: str | None = None, level: int = logging.INFO, f
     ours = logging.getLogger(NAMES[0])
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)
-
-
-def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
-    """Set up logging for a command. pika's own lines are left out: the link says what matters, once."""
-    level = logging.DEBUG if verbose else logging.INFO
-    to_stderr("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S", level, fields)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
@@ -141,11 +153,18 @@ def tell_error(text: str) -> None:
     """What ends a command, as a line of the log."""
     if not logging.getLogger().handlers:
         configure()
-    logging.getLogger("glassrabbit").error("%s", text)
+    logging.getLogger(_ROOT).error("%s", text)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    logging.getLogger("glassrabbit").critical("not caught", exc_info=(kind, error, traceback))
+    logging.getLogger(_ROOT).critical("not caught", exc_info=(kind, error, traceback))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
 
 
 def _record(name: str, level: int, text: str, *values: Any) -> logging.LogRecord:

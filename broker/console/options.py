@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
 from broker.console import log_format
 from broker.console.escaping import plain
+from broker.console.streams import make_safe
 from protocol import __version__
 from protocol.errors import ExitCode, GlassrabbitError
 
@@ -52,6 +54,15 @@ def timeout_option(default_s: float = 10.0) -> Callable[[Callable[..., Any]], Ca
         metavar="S",
         help="End after S seconds, whatever the broker does.",
     )
+
+
+FORMATS = ("table", "json", "jsonl", "plain")
+
+
+def output_option(*formats: str, default: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``-o``. Without a default it is the first of the formats."""
+    kind, default = click.Choice(formats), default or formats[0]
+    return click.option("-o", "--output", type=kind, default=default, show_default=True, help="Output format.")
 
 
 def names_of(section: Literal["queues", "tasks", "mailboxes"]) -> Callable[..., list[CompletionItem]]:
@@ -106,12 +117,6 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
         except GlassrabbitError as error:
             _tell(str(error))
             code = error.exit_code
-        except OSError as error:
-            # A pipe whose reader has enough needs no word. Nothing more can be flushed there, either way.
-            if not isinstance(error, BrokenPipeError):
-                _tell(str(error))
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.FAILED
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = ExitCode.INTERRUPTED
@@ -120,6 +125,33 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
             raise SystemExit(int(code))
 
     return run
+
+
+def enter(command: Callable[..., object], *arguments: object, **options: object) -> NoReturn:
+    """The entry of every command: with streams that are safe, and an end by exit code whatever becomes of them."""
+    make_safe()
+    end = SystemExit(ExitCode.OK)
+    try:
+        try:
+            command(*arguments, **options)
+        except SystemExit as raised:
+            end = raised
+        sys.stdout.flush()
+    except OSError as error:
+        # A pipe whose reader has enough needs no word. Nothing more can be written there, either way.
+        if not isinstance(error, BrokenPipeError):
+            _tell(_UNWRITABLE.get(error.errno or 0, str(error)))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        end = SystemExit(end.code or int(ExitCode.FAILED))
+    raise end
+
+
+#: Only of a standard stream: files are opened by name, and the errors of sockets are mapped.
+_UNWRITABLE = {
+    errno.EBADF: "standard output is closed, and there is something to write",
+    errno.ENOSPC: "standard output takes no more: no space is left there",
+    errno.EIO: "standard output takes no more: its terminal is gone",
+}
 
 
 def _tell(error: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 PACKAGES = ("protocol", "broker", "worker", "dispatcher")
 #: What starts here beside the command line. Their ``main`` takes the words after the name.
-PROCESSES = ("worker.execution.child_main", "broker.commands.node", "broker.completion")
+_CHILD = "worker.execution.child_main"
+PROCESSES = (_CHILD, "broker.commands.node", "broker.completion")
 #: The folder of the four packages.
 ROOT = dirname(dirname(dirname(abspath(__file__))))
 
@@ -37,10 +38,15 @@ def main() -> None:
     for package in PACKAGES:
         import_module(package)
     sys.path.remove(ROOT)
-    if sys.argv[1:2] and sys.argv[1] in PROCESSES:
-        entry(sys.argv[1])(sys.argv[2:])
-    else:
-        entry("broker.commands.glassrabbit")(prog_name="glassrabbit")
+    name, words = "".join(sys.argv[1:2]), sys.argv[2:]
+    if name == _CHILD:
+        entry(name)(words)
+        return
+    from broker.console.options import enter
+
+    if name in PROCESSES:
+        enter(entry(name), words)
+    enter(entry("broker.commands.glassrabbit"), prog_name="glassrabbit")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 from broker.console.escaping import plain, plain_json
 from broker.dead_letters.queue import Letter, read_letter, text_of
 from protocol.codec import decode
-from protocol.errors import Malformed
+from protocol.errors import Malformed, with_type
 from protocol.limits import Limits
 from protocol.properties import ReceivedProperties
 from protocol.task import Attempt, Task, attempt_table
@@ -63,7 +63,7 @@ def row(letter: Letter, width: int = CELL) -> list[str]:
         verdict.code,
         str(_number(letter, "attempt", 1)),
         str(_number(letter, "replay", 0)),
-        verdict.text,
+        _told(letter),
     )
     return [cell(text, width) or "–" for text in cells]
 
@@ -80,6 +80,21 @@ def _number(letter: Letter, header: str, absent: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else absent
 
 
+def _error(letter: Letter) -> str | None:
+    """The type of the exception that it died of: its last attempt has that, if a worker wrote the letter."""
+    history = letter.headers.get("history")
+    match history[-1:] if isinstance(history, list) else None:
+        case [{"error": str(error), "text": text}] if error and text == letter.why.text:
+            return text_of(error)
+    return None
+
+
+def _told(letter: Letter) -> str:
+    """Its text, after the type of the exception."""
+    why = letter.why
+    return with_type(why.code, error, why.text) if (error := _error(letter)) else why.text
+
+
 def summary(letter: Letter) -> dict[str, Any]:
     """One letter of a list."""
     verdict = letter.why
@@ -88,6 +103,7 @@ def summary(letter: Letter) -> dict[str, Any]:
         "id": letter.id,
         "task": letter.task,
         "reason": verdict.code,
+        "error": _error(letter),
         "text": verdict.text,
         "died": f"{utc(letter.died_ms, 'T')}Z" if letter.died_ms else None,
         "attempts": _number(letter, "attempt", 1),
@@ -150,7 +166,7 @@ def _lines(letter: Letter, limits: Limits) -> Iterator[str]:
     yield f"{cell(letter.id) or 'a letter without an id'}  in {letter.queue}"
     for name, text in (
         ("task", letter.task),
-        ("reason", f"{verdict.code}: {verdict.text}" if verdict.text else verdict.code),
+        ("reason", f"{verdict.code}: {told}" if (told := _told(letter)) else verdict.code),
         ("died", f"{utc(letter.died_ms)} UTC" if letter.died_ms else "not told when"),
         ("buried by", text_of(letter.headers.get("worker")) or "the broker"),
         ("attempts", str(_number(letter, "attempt", 1))),

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from broker.console.escaping import plain_json
+from broker.console.tables import Fitting
 from broker.dead_letters.text import cell
 from broker.status.summary import QueueStatus, Status
 from broker.status.workers import WorkerStatus
@@ -61,11 +62,11 @@ def to_tables(status: Status, *, delays: bool) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_queues(status)]
+    parts: list[RenderableType] = [Fitting(_queues(status))]
     if delays:
-        parts.append(_levels(status))
+        parts.append(Fitting(_levels(status)))
     if status.workers is not None:
-        parts.append(_workers(status.workers) if status.workers else _nobody(status))
+        parts.append(Fitting(_workers(status.workers)) if status.workers else _nobody(status))
     parts.append(Text(_source(status), style="dim"))
     return Group(*parts)
 
@@ -90,7 +91,7 @@ def _table(*heads: str, left: Sequence[str]) -> Table:
     return table
 
 
-def _queues(status: Status) -> RenderableType:
+def _queues(status: Status) -> Table:
     from rich.text import Text
 
     table = _table("queue", "ready", "unacked", "consumers", "in/s", "out/s", "oldest", "", left=("queue", ""))
@@ -131,7 +132,7 @@ def _delay_cells(status: Status) -> list[RenderableType]:
     return [Text(said), Text(_number(status.delayed, _NO_COUNT)), *map(Text, ("", "", "", "", ""))]
 
 
-def _levels(status: Status) -> RenderableType:
+def _levels(status: Status) -> Table:
     from rich.text import Text
 
     table = _table("level", "waits", "waiting", "", left=("level", ""))
@@ -143,7 +144,7 @@ def _levels(status: Status) -> RenderableType:
     return table
 
 
-def _workers(workers: Sequence[WorkerStatus]) -> RenderableType:
+def _workers(workers: Sequence[WorkerStatus]) -> Table:
     from rich.text import Text
 
     left = ("host", "queues", "state", "user", "platform", "held")

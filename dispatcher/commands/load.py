@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from broker.console.options import Seconds, config_option, log_format_option, told
+from broker.console.options import Seconds, config_option, log_format_option, output_option, told
 from dispatcher.commands.batch_size import BatchSize
 from protocol.errors import ExitCode
 
-_output = click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format."
-)
+_output = output_option("table", "json")
 _WAYS = ("sequential", "threads", "async", "batch")
 
 

@@ -18,7 +18,8 @@ class Progress:
         self._bar: Bar | None = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        # Where results come line by line to the same person, they are the progress.
+        if sys.stderr.isatty() and not (self._total is None and sys.stdout.isatty()):
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar

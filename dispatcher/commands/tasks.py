@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import click
 from broker.config.settings import Settings
 from broker.console.tables import print_table
 from dispatcher.client import Dispatcher
+from dispatcher.commands.printing import Printer
 from dispatcher.commands.progress import Progress
 from dispatcher.commands.workload import HEAD, send, task_map
 from dispatcher.errors import TaskFailed
@@ -86,21 +86,24 @@ async def map_lines(
     window: int | None,
     timeout_s: float,
     batch: Batch,
+    output: str,
     verbose: bool = False,
 ) -> ExitCode:
-    """One JSON object a line in, one JSON reply a line out, in order of completion.
+    """One JSON object a line in, one reply out, in order of completion.
 
     ``verbose``: and at the end, whatever it is, a line of the log with the dispatcher's numbers.
     """
     codes = {ExitCode.OK}
-    async with opened(settings, timeout_s) as (dispatcher, _left_s), told_at_the_end(dispatcher, verbose):
+    async with (
+        Printer(output) as printer,
+        opened(settings, timeout_s) as (dispatcher, _left_s),
+        told_at_the_end(dispatcher, verbose),
+    ):
         with Progress(None) as progress:
             async for chunk in dispatcher.map_chunks(
                 lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
             ):
-                sys.stdout.writelines(dumps(ended_line(ended)) + "\n" for ended in chunk)
-                # Whoever reads a pipe sees each line as it comes; a file is written in blocks.
-                sys.stdout.flush()
+                await printer.put(map(ended_line, chunk))
                 codes.update(code_of(ended.end) for ended in chunk)
                 progress.advance(len(chunk))
     return worst(list(codes))
@@ -125,23 +128,23 @@ async def submit(
     timeout_s: float,
     delay_s: float,
     expires_s: float | None,
+    output: str,
 ) -> ExitCode:
     """Print the task's id once the broker has it."""
     async with opened(settings, timeout_s) as (dispatcher, left_s):
         task_id = await dispatcher.submit(
             task, arguments, mailbox=mailbox, timeout_s=left_s(), delay_s=delay_s, expires_s=expires_s
         )
-    click.echo(task_id)
+    click.echo(dumps({"id": task_id}) if output in ("json", "jsonl") else task_id)
     return ExitCode.OK
 
 
-async def collect(settings: Settings, mailbox: str, count: int | None, timeout_s: float) -> ExitCode:
-    """Print replies, a line each; a reply is acked only after its line was written."""
+async def collect(settings: Settings, mailbox: str, count: int | None, timeout_s: float, output: str) -> ExitCode:
+    """Print replies; each is acked only after it was written."""
     codes = {ExitCode.OK}
-    async with opened(settings, timeout_s) as (dispatcher, left_s):
+    async with Printer(output) as printer, opened(settings, timeout_s) as (dispatcher, left_s):
         async for reply in dispatcher.collect(mailbox, count=count, timeout_s=left_s()):
-            sys.stdout.write(dumps(reply.to_map()) + "\n")
-            sys.stdout.flush()
+            await printer.put([reply.to_map()])
             codes.add(code_of(reply))
     return worst(list(codes))
 

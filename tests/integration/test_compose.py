@@ -147,6 +147,9 @@ def test_the_table_of_a_dispatcher_names_every_scaled_worker(project: Project) -
     named = set(re.findall(r"[0-9a-f]{12}(?=:\d)", table))
     assert named == {worker[:12] for worker in workers + project.containers("worker-b")}
     assert "35 of 35 done" in table
+    logs = project.compose("logs", "--no-log-prefix", "worker-a", "worker-b")
+    done = re.findall(r" task [0-9a-f]{32} \((task_[ab])\) attempt 1 done in [\d.]+ s by ([0-9a-f]{12}):\d+", logs)
+    assert (len(done), {name for _, name in done}) == (35, named)
 
 
 def test_the_dispatcher_takes_commands(project: Project) -> None:

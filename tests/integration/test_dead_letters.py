@@ -145,7 +145,7 @@ def test_show_tells_history_arguments_and_what_a_replay_would_do(install: Instal
     settled(installation.vhost, "queue_a.dead", 1)
     shown = dead(installation, "show", "queue_a").out
     assert shown.startswith(f"{task_id}  in queue_a.dead\n  task      fail\n")
-    assert "  reason    retries_exhausted: attempt 2 fails\n" in shown
+    assert "  reason    retries_exhausted: RuntimeError: attempt 2 fails\n" in shown
     assert re.search(
         r"    attempt 1, \S+ \S+, \S+ s, \S+:\d+, RuntimeError: attempt 1 fails; again in 0\.[12] s", shown
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -73,6 +74,11 @@ def do_without(down: str, journal: str | None = None, poison: bool = False) -> s
     return "from the cache"
 
 
+def look_up() -> None:
+    """Fail as code does that expects a key."""
+    raise KeyError("x")
+
+
 def crash(journal: str | None = None) -> None:
     """Kill the process that runs this, as the kernel does when memory runs out."""
     note(journal)
@@ -119,6 +125,17 @@ def huge(size: int = 2 * 1024 * 1024, journal: str | None = None) -> bytes:
     """Return more than a reply may hold."""
     note(journal)
     return bytes(size)
+
+
+def speak(text: str = "hello", lines: int = 1) -> None:
+    """Print, and log: what a handler of a user says."""
+    print(f"printed {text}")
+    for number in range(lines):
+        logging.getLogger("shop").info("%s %d", text, number)
+
+
+async def speak_soon(text: str = "hello") -> None:
+    speak(text)
 
 
 def echo(value: Any = None, journal: str | None = None) -> Any:

@@ -112,6 +112,7 @@ class Hand:
         self._news = threading.Condition()
         self._readers: list[threading.Thread] = []
         self._ours = ExitStack()
+        self._unread: dict[str, int] = {}
         own = {name: value for name, value in environment.items() if name not in _NOT_PASSED_ON}
         with ExitStack() as theirs:
             in_, out, err = (
@@ -143,6 +144,8 @@ class Hand:
         for reader in self._readers:
             reader.join(_LAST_WORDS_S)
         self._ours.close()
+        for end in self._unread.values():
+            os.close(end)
 
     @property
     def pid(self) -> int:
@@ -165,6 +168,12 @@ class Hand:
         with self._news:
             came = self._news.wait_for(lambda: text.encode() in self._read["err"], within_s)
         assert came, f"it did not say {text!r} within {within_s:g} s: {self.err}"
+
+    def read_at_last(self) -> None:
+        """Read what nobody has read so far, and from now on all."""
+        for name, end in self._unread.items():
+            self._listen(name, end)
+        self._unread.clear()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -212,7 +221,7 @@ class Hand:
                 os.close(other)
             case Out.UNREAD:
                 other, end = os.pipe()
-                self._ours.callback(os.close, other)
+                self._unread[name] = other
                 _fill(end)
         theirs.callback(os.close, end)
         return end

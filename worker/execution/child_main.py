@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from broker.console.logs import to_stderr
+from broker.console.logs import configure
+from broker.console.streams import make_safe, print_to_stderr
 from broker.errors import ConfigError
 from protocol.limits import Limits
 from worker.execution import child_protocol as frames
@@ -41,7 +42,9 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def main(descriptors: Sequence[str]) -> None:
     """Run the tasks that come by the first of these descriptors, each with a permit that comes by the second."""
     _leave_stops_to_the_worker()
-    to_stderr("%(asctime)s %(name)s %(message)s", fields=of_worker(os.getppid()))
+    make_safe(threaded=False)
+    print_to_stderr()
+    configure(fields=of_worker(os.getppid()))
     _end_with_parent()
     pair, permits = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
     with pair, permits, pair.makefile("rb") as incoming:

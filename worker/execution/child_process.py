@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -99,7 +98,7 @@ class Child:
                 *command("worker.execution.child_main", *map(str, passed)),
                 stdin=lifeline_end,
                 # Standard output is for data; a handler's prints are not data of ours.
-                stdout=sys.stderr.fileno() if _has_descriptor() else None,
+                stdout=2,
                 pass_fds=passed,
                 env=None if with_login else _without_login(os.environ),
                 process_group=0,
@@ -314,11 +313,3 @@ def _kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def _has_descriptor() -> bool:
-    try:
-        sys.stderr.fileno()
-    except (OSError, AttributeError, ValueError):
-        return False
-    return True

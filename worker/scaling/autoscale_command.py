@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, log_format_option, names_of, told
+from broker.console.options import config_option, log_format_option, names_of, output_option, told
 from worker.scaling.up_command import check_queues, until_told, worker_options
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time of each local worker.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done for the workers that there are.")
 @click.option("--once", is_flag=True, help="One look and what would be done, and no more; changes nothing.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option("text", "json")
 @log_format_option
 @told
 def autoscale(

@@ -100,7 +100,7 @@ class WorkerProcess:
         self._is_quiet = False
         held, self._held = self._held, []
         for line in held:
-            _write(line)
+            sys.stderr.write(line)
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None
@@ -119,10 +119,4 @@ class WorkerProcess:
             if self._is_quiet:
                 self._held = [*self._held[-_KEPT_LINES:], line]
             else:
-                _write(line)
-
-
-def _write(line: str) -> None:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(line)
-        sys.stderr.flush()
+                sys.stderr.write(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, log_format_option, told
+from broker.console.options import config_option, log_format_option, output_option, told
 from protocol.errors import ExitCode
 from worker.scaling.up_command import QueueCount, check_queues
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("wanted", nargs=-1, required=True, metavar="QUEUE=N...", type=QueueCount())
 @config_option
 @click.option("--dry-run", is_flag=True, help="Only show the command and what it would change.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_option("text", "json")
 @log_format_option
 @told
 def scale(wanted: tuple[tuple[str, int], ...], config: str | None, dry_run: bool, output: str) -> ExitCode:

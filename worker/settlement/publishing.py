@@ -13,6 +13,7 @@ from typing import Any
 
 from broker.amqp.publisher import Message
 from broker.config.settings import Settings
+from broker.console.logs import TASKS
 from broker.errors import PublishError, Unsendable
 from protocol.batch import join_replies, read_batch
 from protocol.dead_letter import salvage
@@ -53,6 +54,8 @@ class Publishing:
         self._outbox = outbox
         self._replies = replies
         self._meter = meter
+        # Where each task that ends is to be logged, the lines of those that fail are not counted either.
+        self._log = logging.getLogger(TASKS) if settings.worker.log_tasks else log
 
     async def retry(self, solo: Solo, decision: RetryIn, last: Attempt) -> bool:
         """A copy into the delay line, for the next attempt."""
@@ -71,7 +74,7 @@ class Publishing:
         if _after_retry_confirm:
             _after_retry_confirm(1)
         self._meter.ended(task.name, "retried")
-        log.info(
+        self._log.info(
             "task %s (%s) attempt %d failed (%s: %s), again in %.1f s",
             task.id,
             task.name,
@@ -113,7 +116,7 @@ class Publishing:
         )
         if buried:
             self._meter.ended(task.name, "failed", decision.code)
-            log.warning(
+            self._log.warning(
                 "task %s (%s) is dead: %s (%s: %s)",
                 task.id,
                 task.name,

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from broker.console.logs import TASKS
 from worker.context import current
 
 if TYPE_CHECKING:
     # Not in a child, whose memory counts as often as there are children.
     from protocol.task import Task
 
+_tasks = logging.getLogger(TASKS)
+
 
 def about(task: Task, queue: str) -> dict[str, object]:
     """For ``extra=`` of a log call."""
     return {"task_id": task.id, "task": task.name, "queue": queue, "attempt": task.attempt}
+
+
+def log_done(task_id: str, task: Task, queue: str, worker: str, ran_s: float) -> None:
+    """One line for a task that went well, where ``worker.log_tasks`` asks for it. ``task`` may be its batch."""
+    fields = {**about(task, queue), "task_id": task_id}
+    text = "task %s (%s) attempt %d done in %.3f s by %s"
+    _tasks.info(text, task_id, task.name, task.attempt, ran_s, worker, extra=fields)
 
 
 def of_worker(pid: int) -> Callable[[], dict[str, object]]:
