@@ -19,7 +19,16 @@ from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
 from broker.config.settings import Settings
-from broker.errors import ConfirmLost, ConnectionLost, NoMajority, PublishError, Refused, Starting, Unroutable
+from broker.errors import (
+    ConfirmLost,
+    ConnectionLost,
+    NoMajority,
+    PublishError,
+    Refused,
+    Starting,
+    TimedOut,
+    Unroutable,
+)
 from broker.topology.declare import ensure
 from broker.topology.model import topology_of
 from dispatcher.errors import ASK_WORKERS, NoReply, NotOpen, ReplyUnreadable, UnknownTask
@@ -70,7 +79,7 @@ class Asking:
         try:
             try:
                 await self._link.wait_open(min(usual_s, within_s))
-            except (Starting, NoMajority):
+            except (Starting, NoMajority, TimedOut):
                 await self._link.wait_open(max(0.0, within_s - usual_s))
         except BaseException:
             await self.close()
