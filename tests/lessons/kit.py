@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,12 +22,12 @@ from broker.wire.frames import Frame
 from broker.wire.proxy import Proxy
 from tests.lessons.recording import Recording
 from tests.support.vhost import Vhost
-from tests.support.waiting import eventually
 
 T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
 _CALL_S = 20.0
+_POLL_S = 0.02
 
 
 class Broken(AssertionError):
@@ -106,13 +107,26 @@ class Lesson:
         self._lines.cut(client)
         _end(self._channels.pop(client))
 
-    def wait(self, condition: Callable[[], T], what: str, within_s: float = 10.0) -> T:
-        """The first true value of ``condition``; fails with ``what`` when the time is over."""
-        return eventually(condition, what, within_s)
+    def wait(self, condition: Callable[[], bool], *channels: BlockingChannel, within_s: float = 15.0) -> bool:
+        """Until ``condition`` holds or the time is over, and which; meanwhile these channels take what comes.
+
+        A time that is over fails nothing: the claim that follows says what is wrong.
+        """
+        deadline = time.monotonic() + within_s
+        while not (holds := condition()) and time.monotonic() < deadline:
+            for channel in channels:
+                channel.connection.process_data_events(0)
+            time.sleep(_POLL_S)
+        return holds
 
     def ready(self, queue: str) -> int:
         """Messages that wait in ``queue``, those unacked not counted; asked beside the recording."""
         return self.vhost.ready(queue)
+
+    def total(self, queue: str) -> int | None:
+        """Messages that a queue keeps for any reason; the management API hears of them seconds later."""
+        found = self.vhost.broker.management.queue(self.vhost.name, queue).get("messages")
+        return int(found) if found is not None else None
 
     def heard(self, client: str) -> list[str]:
         """The methods that the broker has sent to this client since the last claim."""

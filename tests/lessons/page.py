@@ -210,4 +210,7 @@ def _documented(module: ModuleType) -> str:
 
 
 def _dedented(code: Sequence[str]) -> str:
-    return "\n".join(line.removeprefix("    ") for line in code).strip("\n")
+    """At the left margin a function has two empty lines around it, as the format of all code here asks."""
+    text = "\n".join(line.removeprefix("    ") for line in code).strip("\n")
+    text = re.sub(r"\n\n(?=def )", "\n\n\n", text)
+    return re.sub(r"(\n +return .*)\n\n(?=\S)", r"\1\n\n\n", text)

@@ -27,7 +27,7 @@ from tests.lessons.kit import ByVersion, Lesson, Mutant, refusal
 
 MUTANT = Mutant("BasicProperties(correlation_id=asked.correlation_id)", "BasicProperties()", breaks=3)
 DIFFERS: dict[int, ByVersion] = {}
-NEXT = "test_01_acks_and_redelivery"
+NEXT = "test_04_prefetch"
 
 
 def test_a_direct_reply_reaches_the_channel_that_asked_or_nobody(lesson: Lesson) -> None:

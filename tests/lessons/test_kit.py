@@ -122,6 +122,6 @@ def test_a_killed_client_is_gone_for_the_broker(vhost: Vhost) -> None:
         channel = lesson.channel("worker")
         channel.queue_declare("queue_a", durable=True, arguments={"x-queue-type": "quorum"})
         channel.basic_consume("queue_a", lambda *_: None)
-        lesson.wait(lambda: vhost.consumers("queue_a") == 1, "a consumer")
+        assert lesson.wait(lambda: vhost.consumers("queue_a") == 1)
         lesson.kill("worker")
-        lesson.wait(lambda: vhost.consumers("queue_a") == 0, "no consumer")
+        assert lesson.wait(lambda: vhost.consumers("queue_a") == 0)
