@@ -221,6 +221,8 @@ class Lifecycle:
             else:
                 position = share.ids.index(work.task.id)
                 self.spawn(self._failures.split([share.single_out(position, self._limits)]))
+        if isinstance(work, Solo):
+            work.over()
         self._in_progress.end(len(work.ids) if isinstance(work, Batch) else 1)
 
     def over(self, solo: Solo) -> None:

@@ -131,7 +131,7 @@ class Gate:
             return
         self._held.append(solo)
         solo.is_held = True
-        solo.over()
+        solo.release()
 
     def _begin(self, solo: Solo) -> None:
         solo.is_held = False

@@ -114,10 +114,16 @@ class Solo:
             self.reply_to, self.resent = task.reply_to, task.resent
             self.joined_replies = task.joined_replies
 
-    def over(self) -> None:
-        """Nothing more is done about it here."""
+    def release(self) -> None:
+        """Nobody need wait for its deliveries: a breaker holds it, or it is over."""
         for share in self.shares:
             share.delivery.over()
+
+    def over(self) -> None:
+        """Nothing more is done about it here. It leaves its batch: two that know each other would wait for the
+        garbage collector, which a worker calls seldom."""
+        self.release()
+        self.home.solos.pop(self.position, None)
 
 
 def read_delivery(delivery: Delivery, task: Task, limits: Limits) -> Batch:

@@ -41,6 +41,7 @@ class Settler:
         if _after_remember:
             _after_remember(1)
         self.ack_solo(solo)
+        solo.over()
         self._in_progress.end()
 
     def ack(self, batch: Batch, count: int = 1) -> None:
