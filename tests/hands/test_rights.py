@@ -17,7 +17,7 @@ ANSWERS = {
     "broker declare": ((69, "may not declare the topology"), (69, "may not declare the topology")),
     "broker declare --prune": ((69, "Give it the tag `management`"), (69, "Give it the tag `management`")),
     "broker diff": ((69, REFUSED), (69, REFUSED)),
-    "broker status": ((0, "Give it the tag `management`"), (0, "Give it the tag `management`")),
+    "broker status": ((75, "Give it the tag `management`"), (75, "Give it the tag `management`")),
     "broker dead list": ((69, "may not read queue_a.dead"), (69, "may not read queue_a.dead")),
     "broker dead show queue_a": ((69, "may not read queue_a.dead"), (69, "may not read queue_a.dead")),
     "broker dead export queue_a": ((69, "may not read queue_a.dead"), (69, "may not read queue_a.dead")),

@@ -48,7 +48,7 @@ def test_the_log_of_a_worker_escapes_the_id_of_a_task_that_the_broker_buried(
     raw.publish("", "queue_a", body(), task_fields(message_id=short(evil), expiration=short("1")))
     installation.vhost.read_dead("queue_a")
     worker = installation.worker()
-    worker.wait_for("told its requester")
+    worker.wait_for("reported to its requester")
     assert cannot_harm(worker.log)
 
 
