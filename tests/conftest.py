@@ -102,7 +102,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.register_profile(name, usual, max_examples=examples, deadline=None)
     settings.load_profile(_tier(config))
     if getattr(config.option, "numprocesses", None):
-        config.option.dist = "loadgroup"
+        # By file: its tests share costly fixtures, and a broker of their own.
+        config.option.dist = "loadfile"
         config.option.loadscopereorder = False
 
 
@@ -170,7 +171,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"each process would name these tests otherwise; give them ids: {unstable}")
     if hasattr(config, "workerinput"):
         for item in kept:
-            _place_among_others(item)
+            item.add_marker(pytest.mark.timeout(_PATIENCE * _within_s(item)), append=False)
         kept.sort(key=_order)
     items[:] = kept
 
@@ -198,17 +199,12 @@ def _wanted(item: pytest.Item) -> Wanted | None:
     return found
 
 
-def _place_among_others(item: pytest.Item) -> None:
-    """Tests of one group are run by one worker in a row: they share a broker of their own or a costly fixture."""
-    wanted, group = _wanted(item), None
+def _is_heavy(item: pytest.Item) -> bool:
+    """Whether it has a broker of its own, or shares a costly fixture with the rest of its file."""
+    wanted = _wanted(item)
     fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-    if wanted is not None and wanted.alone:
-        group = f"own broker {wanted.name}"
-    elif any(definitions[-1].scope == "module" for definitions in fixtures.values()):
-        group = item.nodeid.partition("::")[0]
-    if group is not None and item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(group))
-    item.add_marker(pytest.mark.timeout(_PATIENCE * _within_s(item)), append=False)
+    is_sharing = any(definitions[-1].scope == "module" for definitions in fixtures.values())
+    return (wanted is not None and wanted.alone) or is_sharing
 
 
 def _within_s(item: pytest.Item) -> float:
@@ -219,8 +215,7 @@ def _within_s(item: pytest.Item) -> float:
 
 def _order(item: pytest.Item) -> tuple[bool, bool, float]:
     """What takes long comes first, and what runs alone last, so that nobody waits long for others to end."""
-    is_grouped = item.get_closest_marker("xdist_group") is not None
-    return item.get_closest_marker("alone") is not None, not is_grouped, -_within_s(item)
+    return item.get_closest_marker("alone") is not None, not _is_heavy(item), -_within_s(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

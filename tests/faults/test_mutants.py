@@ -23,7 +23,7 @@ AT_ONCE = 6
 #: All of them, on a machine that does other things as well.
 WITHIN_S = 900
 
-pytestmark = [pytest.mark.timeout(WITHIN_S), pytest.mark.alone, pytest.mark.xdist_group("mutants")]
+pytestmark = [pytest.mark.timeout(WITHIN_S), pytest.mark.alone]
 
 
 @dataclass(frozen=True)
