@@ -140,6 +140,8 @@ def cpu_s() -> float:
 def test_a_worker_with_a_hostile_name_moves_no_cursor_and_the_table_says_how_old_it_is(
     crowd: Installation,
 ) -> None:
+    # The management API hears of a worker seconds after it has come.
+    eventually(lambda: "forged" in status(crowd).out, "the worker in the management API", 30)
     table, values = status(crowd, "--delays"), status(crowd, "-o", "json")
     for ended in (table, values):
         assert "forged" in ended.out
