@@ -6,8 +6,8 @@ PYTHON ?= python3
 ARGS ?=
 # What `make test` needs: private (a broker of its own), or server (one that is no container).
 NEED ?= private
-# Tests side by side. They mostly wait, so more than there are processors; 0: one after the other.
-JOBS ?= 4
+# Tests side by side, by file; 0: one after the other. More of them than processors make each other late.
+JOBS ?= 2
 
 # A test that failed beside others, on a machine that is busy with them, has to pass alone: the run says which did.
 AGAIN = { [ $$? = 1 ] && echo 'what failed beside other tests is run again, one after the other' >&2 && \
