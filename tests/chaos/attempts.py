@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.explain import backoff_s, is_last
+from tests.chaos.explain import backoff_s, is_last, settled
 from tests.chaos.records import Letter, Promise
 from tests.chaos.story import BY_BROKER, UNDELIVERED, Campaign, Run, Story
-from tests.chaos.trouble import Faults
+from tests.chaos.trouble import Faults, covered_s
 
 #: The broker counts whole milliseconds, at each of up to twenty hops, and its clock is not ours.
 CLOCK_S = 0.03
@@ -41,6 +42,65 @@ def early(campaign: Campaign) -> Iterator[str]:
                     continue
                 if run.at + CLOCK_S < since + wait_s:
                     yield f"{story.key}: due {wait_s:g} s after {since:.3f}: {run}"
+
+
+def late(campaign: Campaign, faults: Faults) -> Iterator[str]:
+    """No attempt starts long after its time. The time that faults were on does not count, and a little is allowed
+    after them."""
+    promise = campaign.promise
+    if promise.late_s is None:
+        return
+    for story in campaign.tasks():
+        for runs in story.ids.values():
+            for run in runs:
+                due = _due(story, run, runs, promise)
+                if due is None or run.at - due <= promise.late_s:
+                    continue
+                on = [fault for fault in faults.meeting(due, run.at) if fault.meets(due, run.at)]
+                waited_s = run.at - due - covered_s(on, due, run.at)
+                if waited_s > (promise.late_after_s if on else promise.late_s):
+                    without = f", {waited_s:.1f} s of it without a fault" if on else ""
+                    yield f"{story.key}: due at {due:.3f}, {run.at - due:.1f} s late{without}: {run}"
+
+
+def _due(story: Story, run: Run, runs: Sequence[Run], promise: Promise) -> float | None:
+    """When the first run of an attempt is to start, if that is known."""
+    if any(other.attempt == run.attempt and other.at < run.at for other in runs):
+        return None
+    if run.attempt == 1:
+        asked = [one.at for one in story.asked if one.at <= run.at]
+        return max(asked) + story.first.delay_s if asked else None
+    ends = [parent.latest_end for parent in _parents(run, runs)]
+    if not ends or math.isinf(max(ends)):
+        return None
+    return max(ends) + backoff_s(promise, run.attempt - 1)
+
+
+def again(campaign: Campaign, faults: Faults) -> Iterator[str]:
+    """What a worker has done it does not do a second time: it remembers it, whatever becomes of its connections.
+    Only what a child had done that was killed before its worker heard of it is done again."""
+    for story in campaign.tasks():
+        for runs in story.ids.values():
+            for run in runs:
+                before = [
+                    other
+                    for other in runs
+                    if other.ending == "done"
+                    and other.latest_end < run.at
+                    and other.started.worker == run.started.worker
+                    and not _is_unheard(other, faults)
+                ]
+                if before:
+                    yield f"{story.key}: {before[-1]}, and again by the same worker: {run}"
+
+
+def _is_unheard(run: Run, faults: Faults) -> bool:
+    """Whether the child that ran it was killed at its end."""
+    near = faults.meeting(run.at, settled(run.latest_end))
+    return any(
+        fault.name == CHILD_LOST and fault.hits_worker(run.started.worker) and fault.meets(run.at, run.latest_end)
+        for fault in near
+    )
 
 
 def _numbers(story: Story, runs: Sequence[Run], promise: Promise, faults: Faults) -> Iterator[str]:

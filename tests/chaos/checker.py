@@ -24,11 +24,15 @@ INVARIANTS = (
     "duplicate",
     "attempts",
     "early",
+    "late",
+    "again",
     "replies",
     "truth",
     "deadline",
     "ack",
     "prefetch",
+    "letter_first",
+    "answered",
     "recovery",
     "drained",
     "left_over",
@@ -53,7 +57,7 @@ def check(records: Sequence[Record]) -> Verdict:
         return Verdict(state="unknown", broken={}, counts=Counts(), text="nothing was promised")
     faults = faults_of(campaign)
     surplus = explain.surplus(campaign, faults)
-    recovery_s, late = flow.recoveries(campaign, faults)
+    recovery_s, idle = flow.recoveries(campaign, faults)
     forked = ends.forked(campaign, faults, {extra.story.key for extra in surplus})
     found: dict[str, Iterable[str]] = {
         "lost": ends.lost(campaign),
@@ -62,12 +66,16 @@ def check(records: Sequence[Record]) -> Verdict:
         "duplicate": explain.duplicate(campaign, faults, surplus),
         "attempts": attempts.attempts(campaign, faults),
         "early": attempts.early(campaign),
+        "late": attempts.late(campaign, faults),
+        "again": attempts.again(campaign, faults),
         "replies": ends.replies(campaign, faults),
         "truth": ends.truth(campaign, forked),
         "deadline": ends.deadline(campaign, faults),
         "ack": flow.violations(campaign, "ack"),
         "prefetch": flow.violations(campaign, "prefetch"),
-        "recovery": late,
+        "letter_first": flow.violations(campaign, "letter_first"),
+        "answered": flow.violations(campaign, "answered"),
+        "recovery": idle,
         "drained": flow.drained(campaign),
         "left_over": flow.left_over(campaign),
         "quiet": flow.quiet(campaign, faults, surplus),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.config.settings import Settings, effective_prefetch
+from broker.node.files import HAND_ON_AGAIN_MS
 from tests.chaos.fleet import Side
 from tests.chaos.records import Mode, Promise
 
@@ -19,6 +20,10 @@ DEAD = ("queue_a.dead", "queue_b.dead", "queue_c.dead", "tasks.lost")
 HEARTBEAT_S = 4
 #: What design and README promise: pauses of 5 s at most between two attempts to connect.
 RECOVERY_S = 10.0
+#: A task that is due starts within so long while all is well: it waits behind others.
+LATE_S = 10.0
+#: After a fault: the broker hands on after 10 to 20 s what its crash kept in the delay line (README).
+LATE_AFTER_S = LATE_S + 2 * HAND_ON_AGAIN_MS / 1000
 #: Measured: a broker that crashes may forget the acks of so long.
 ACK_LOSS_S = 1.0
 GRACE_S = 15.0
@@ -75,6 +80,8 @@ def promise(settings: Settings) -> Promise:
         recovery_s=RECOVERY_S,
         ack_loss_s=ACK_LOSS_S,
         has_mailboxes=True,
+        late_s=LATE_S,
+        late_after_s=LATE_AFTER_S,
     )
 
 

@@ -25,9 +25,15 @@ Scenario = Literal[
     "batches",
     "queue_deleted",
     "hop_unbound",
+    "acks_lost",
+    "right_taken",
+    "queues_bounded",
+    "disk_alarm",
     "worker_replaced",
     "no_worker",
 ]
+#: The broker of these is used by nobody else: it has to be set up as ours are, or all who use it notice.
+ALONE: tuple[Scenario, ...] = ("queues_bounded", "disk_alarm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,11 @@ MUTANTS: tuple[Mutant, ...] = (
     _in_worker(worker.letter_forgotten, "nothing", "lost", "truth"),
     _in_worker(worker.prefetch_ignored, "nothing", "prefetch"),
     _in_worker(worker.ledger_of_short_ids, "nothing", "lost"),
+    _in_worker(worker.ledger_of_a_channel, "acks_lost", "again"),
+    _in_worker(worker.failure_before_letter, "nothing", "letter_first"),
+    _in_worker(worker.letter_without_right_given_up, "right_taken", "lost"),
+    _in_worker(worker.refusal_taken_for_confirm, "queues_bounded", "lost"),
+    _in_worker(worker.confirms_not_awaited_under_an_alarm, "disk_alarm", "ack"),
     _in_worker(batches.batch_acked_with_its_first, "batches", "ack"),
     _in_worker(batches.batch_forgets_what_failed, "batches", "ack", "lost"),
     _in_worker(batches.batch_told_of_its_first, "batches", "ack"),
@@ -95,6 +106,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _in_requester(dispatcher.lost_confirm_taken_for_return, "requesters_cut_off", "returned_ran"),
     _in_requester(dispatcher.asked_again_as_another, "requesters_cut_off", "duplicate"),
     _in_requester(dispatcher.asked_again_in_impatience, "nothing", "duplicate", "quiet"),
+    _in_requester(dispatcher.answered_asked_again, "requesters_cut_off", "answered"),
+    _in_requester(dispatcher.delays_in_other_units, "nothing", "late"),
+    _in_requester(dispatcher.refused_taken_for_accepted, "queues_bounded", "lost"),
     _in_requester(dispatcher.calls_without_deadline, "no_worker", "deadline"),
     _in_requester(dispatcher.replies_in_order, "nothing", "truth"),
     Mutant(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
 from broker.amqp.careful import CarefulPublisher
+from broker.amqp.connection import Connection
 from broker.amqp.publisher import Message, OnEnd, Publisher
-from broker.errors import ConfirmLost, PublishError
+from broker.errors import ConfirmLost, PublishError, Refused
+from dispatcher import request
 from dispatcher.asking import Asking
 from dispatcher.errors import UnknownTask
 from dispatcher.mailbox import Mailbox
 from dispatcher.pending import Pending, PendingCalls
 from dispatcher.request import Request
+from protocol.delay import Hop
 from protocol.names import new_id
 from protocol.reply import Reply
 from tests.chaos.planted_worker import publish_optional, swap
 
 IMPATIENCE_S = 0.5
+LATEST = 20
 
 
 def dispatcher_without_mandatory() -> None:
@@ -62,6 +67,52 @@ def asked_again_as_another() -> None:
         return again
 
     message = swap(Request, "message", renamed)
+
+
+def answered_asked_again() -> None:
+    """On a new connection the latest calls that were answered are asked again, too."""
+    asked: dict[str, Request] = {}
+    latest: deque[Request] = deque(maxlen=LATEST)
+
+    def noted(self: Asking, call: Pending, *, alone: bool = False) -> None:
+        if call.wants_reply:
+            asked.update(
+                (one, replace(call.request, tasks={one: body})) for one, body in call.request.tasks.items()
+            )
+        publish(self, call, alone=alone)
+
+    def ended(self: PendingCalls, replies: Iterable[Reply]) -> None:
+        latest.extend(asked.pop(reply.id) for reply in replies if reply.id in asked)
+        end_all(self, replies)
+
+    async def and_again(self: Asking, connection: Connection) -> None:
+        await set_up(self, connection)
+        assert self._publisher is not None
+        for one in latest:
+            self._publisher.send(replace(one, reply_to=None).message("", resent=1), lambda _error: None)
+
+    publish = swap(Asking, "_publish", noted)
+    end_all = swap(PendingCalls, "end_all", ended)
+    set_up = swap(Asking, "_set_up", and_again)
+
+
+def delays_in_other_units() -> None:
+    """A delay is taken for eighths of a second: it becomes eight times as long."""
+
+    def longer(seconds: float, task: str) -> Hop:
+        hop: Hop = enter(8 * seconds, task)
+        return hop
+
+    enter = swap(request, "enter", longer)
+
+
+def refused_taken_for_accepted() -> None:
+    """A task that its queue refuses is taken for accepted, since the broker has answered."""
+
+    def taken(self: Asking, publisher: CarefulPublisher, call: Pending, error: PublishError | None) -> None:
+        on_published(self, publisher, call, None if isinstance(error, Refused) else error)
+
+    on_published = swap(Asking, "_on_published", taken)
 
 
 def calls_without_deadline() -> None:

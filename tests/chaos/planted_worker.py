@@ -15,8 +15,9 @@ from typing import Any
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
-from broker.amqp.publisher import Message
-from broker.errors import ConnectionLost
+from broker.amqp.link_state import State
+from broker.amqp.publisher import Message, OnEnd
+from broker.errors import ConnectionLost, MayNotPublish, PublishError, Refused
 from protocol import delay
 from protocol.errors import Malformed
 from protocol.names import DEAD, REPLIES, new_id
@@ -32,6 +33,7 @@ from worker.lifecycle import Lifecycle
 from worker.settlement import publishing as publications
 from worker.settlement.failures import Failures
 from worker.settlement.outbox import Outbox
+from worker.settlement.publishing import Publishing
 from worker.settlement.replies import Replies
 from worker.worker import Worker
 
@@ -228,6 +230,72 @@ def ledger_of_short_ids() -> None:
         return known or find(self, next(alike, key), now_s)
 
     find = swap(Ledger, "find", found)
+
+
+def ledger_of_a_channel() -> None:
+    """With each channel that it opens the ledger forgets what was finished on the one before."""
+    ledgers: list[Ledger] = []
+
+    def known(self: Ledger, *tasks: Any) -> None:
+        if self not in ledgers:
+            ledgers.append(self)
+        start(self, *tasks)
+
+    async def forgetful(self: Consumer, connection: Connection) -> None:
+        for ledger in ledgers:
+            ledger._finished.clear()
+            ledger._order.clear()
+        await set_up(self, connection)
+
+    start = swap(Ledger, "start", known)
+    set_up = swap(Consumer, "_set_up", forgetful)
+
+
+def failure_before_letter() -> None:
+    """The requester is told of a failure while its letter is still on its way."""
+
+    async def begun(self: Publishing, *task: Any) -> bool:
+        burials.add(asyncio.create_task(bury(self, *task)))
+        return True
+
+    burials: set[asyncio.Task[bool]] = set()
+    bury = swap(Publishing, "bury", begun)
+
+
+def letter_without_right_given_up() -> None:
+    """What this user may not publish is taken for confirmed: nothing can be done about it."""
+    _taken_for_confirmed(lambda error: isinstance(error, MayNotPublish))
+
+
+def refusal_taken_for_confirm() -> None:
+    """A message that its queue refuses is taken for confirmed, since the broker has answered."""
+    _taken_for_confirmed(lambda error: isinstance(error, Refused))
+
+
+def _taken_for_confirmed(concerns: Callable[[PublishError | None], bool]) -> None:
+    async def attempted(self: Outbox, message: Message, **how: Any) -> PublishError | None:
+        end: PublishError | None = await attempt(self, message, **how)
+        return None if concerns(end) else end
+
+    def posted(self: Outbox, message: Message, on_end: OnEnd) -> bool:
+        return bool(post(self, message, lambda error: on_end(None if concerns(error) else error)))
+
+    attempt = swap(Outbox, "_attempt", attempted)
+    post = swap(Outbox, "post", posted)
+
+
+def confirms_not_awaited_under_an_alarm() -> None:
+    """While the broker takes no publishes, what was handed to the connection is taken for confirmed."""
+
+    def hasty(self: Outbox, message: Message, on_end: OnEnd) -> bool:
+        if self.link.state is not State.BLOCKED:
+            return bool(post(self, message, on_end))
+        if not post(self, message, lambda _error: None):
+            return False
+        on_end(None)
+        return True
+
+    post = swap(Outbox, "post", hasty)
 
 
 def dropped_at_sigterm() -> None:

@@ -22,6 +22,7 @@ Mode = Literal["direct", "mailbox", "nobody"]
 Kind = Literal["ok", "slow", "large", "fails", "always", "rejects", "crashes_child", "crashes_worker", "hostile"]
 Answer = Literal["accepted", "returned", "refused", "unknown", "done", "failed"]
 Ending = Literal["done", "failed", "retry", "rejected"]
+Rule = Literal["ack", "prefetch", "letter_first", "answered"]
 
 
 def now() -> float:
@@ -54,6 +55,9 @@ class Promise(Record):
     ack_loss_s: float
     #: Whether a caller in mailbox mode gets exactly one reply; otherwise at most one.
     has_mailboxes: bool
+    #: A task starts within so long after it is due, in quiet and after a fault; None: whenever it may.
+    late_s: float | None = None
+    late_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +164,9 @@ class FaultHealed(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation(Record):
-    """What was read off the wire and breaks a promise: ``ack`` or ``prefetch``."""
+    """What was read off the wire and breaks a promise."""
 
-    rule: Literal["ack", "prefetch"]
+    rule: Rule
     text: str
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from broker.node.files import HAND_ON_AGAIN_MS
+from protocol.names import DEAD
+from tests.chaos import conditions, installation
 from tests.chaos.checker import Verdict
 from tests.chaos.mutants import Scenario
 from tests.chaos.records import Asked, Ended, Finished, Record, Started, Told
@@ -15,13 +19,22 @@ from tests.support.link import CLEAR, SILENT
 from tests.support.waiting import eventually
 from worker.failpoint import VARIABLE
 
-#: Of load.
-SECONDS = 8.0
+#: So many tasks are asked for, some of every kind; and where fewer requesters ask.
+LOAD = 230
+LEAST: Mapping[Scenario, int] = {
+    "hostile": 150,
+    "crash_after_reply": 80,
+    "batches": 150,
+    "no_worker": 1,
+    "acks_lost": 80,
+    "queues_bounded": 60,
+}
 #: So long must the load go on after a fault for the checker to see that nothing recovers.
-SECONDS_TO_RECOVER = 16.0
+SECONDS_TO_RECOVER = installation.RECOVERY_S + 2
 #: The load flows: so many tasks have finished.
 WARM = 20
 WARM_S = 40.0
+LOAD_S = 60.0
 TIMES = 3
 SHORT_S = 2.0
 #: More than a start, ``SHORT_S`` of load, the longest delay, and ``SHORT_S`` again for the last call.
@@ -33,23 +46,24 @@ def play(scenario: Scenario, broker: Broker, folder: Path, bug: str | None = Non
     with Stage(broker, folder, bug) as stage:
         stage.collector()
         SCENARIOS[scenario](stage)
+        eventually(lambda: stage.count(Asked) >= LEAST.get(scenario, LOAD), "load", LOAD_S)
         return stage.verdict()
 
 
 def nothing(stage: Stage) -> None:
     stage.two_workers()
-    stage.requesters(SECONDS)
+    stage.requesters()
 
 
 def hostile(stage: Stage) -> None:
     stage.two_workers()
-    stage.requester("direct", SECONDS)
-    stage.hostile_publisher(SECONDS, RATE)
+    stage.requester("direct")
+    stage.hostile_publisher(RATE)
 
 
 def worker_killed(stage: Stage) -> None:
     first, second = stage.two_workers()
-    stage.requesters(SECONDS)
+    stage.requesters()
     warm(stage)
     for worker in (first, second):
         running(stage)
@@ -64,7 +78,7 @@ def crash_after_reply(stage: Stage) -> None:
     doomed, _other = stage.worker(**doom), stage.worker()
     for worker in stage.workers:
         stage.wait_ready(worker)
-    stage.requester("mailbox", SECONDS)
+    stage.requester("mailbox")
     for further in (doom, {}):
         assert doomed.wait(WARM_S) is not None, f"{doomed.name} did not come to its failpoint"
         with stage.incidents.incident("worker died", ("workers",), (doomed.pid,)):
@@ -74,19 +88,20 @@ def crash_after_reply(stage: Stage) -> None:
 
 def workers_cut_off(stage: Stage) -> None:
     stage.two_workers()
-    stage.requesters(SECONDS_TO_RECOVER)
+    stage.requesters()
     warm(stage)
     running(stage)
     with stage.incidents.incident("resets", ("workers",)):
         for _ in range(TIMES):
             stage.workers_network.reset()
             more(stage, WARM, Asked)
+    time.sleep(SECONDS_TO_RECOVER)
 
 
 def requesters_cut_off(stage: Stage) -> None:
     """First what they say is lost with the connection, then what they are told."""
     stage.two_workers()
-    stage.requesters(SECONDS)
+    stage.requesters()
     warm(stage)
     network = stage.requesters_network
     for to_broker, to_client in ((SILENT, CLEAR), (CLEAR, SILENT)):
@@ -101,7 +116,7 @@ def requesters_cut_off(stage: Stage) -> None:
 def batches(stage: Stage) -> None:
     """Whatever may goes in batches. Those that the workers hold when all of them die come again."""
     workers = stage.two_workers()
-    stage.requester("direct", SECONDS, rate=2 * RATE, batched=1.0)
+    stage.requester("direct", rate=2 * RATE, batched=1.0)
     warm(stage)
     running(stage, 1)
     with stage.incidents.incident("worker killed", ("workers",), tuple(worker.pid for worker in workers)):
@@ -120,14 +135,15 @@ def queue_deleted(stage: Stage) -> None:
             for queue in QUEUES:
                 channel.queue_delete(queue)
         stage.declare()
-        stage.requesters(SECONDS_TO_RECOVER, seed=2)
+        stage.requesters(seed=2)
         eventually(lambda: stage.count(Told, answer="accepted") > WARM, "more load", WARM_S)
+    time.sleep(SECONDS_TO_RECOVER)
 
 
 def hop_unbound(stage: Stage) -> None:
     """Where letters go: those that come meanwhile wait."""
     stage.two_workers()
-    stage.requesters(SECONDS)
+    stage.requesters()
     warm(stage)
     with stage.incidents.incident("letters unbound", ("workers",)), stage.vhost.channel() as channel:
         channel.queue_unbind("queue_a.dead", "tasks.dead", "queue_a")
@@ -135,10 +151,60 @@ def hop_unbound(stage: Stage) -> None:
         channel.queue_bind("queue_a.dead", "tasks.dead", "queue_a")
 
 
+def acks_lost(stage: Stage) -> None:
+    """One worker, whose acks are lost with their connection: what it has done comes to it again."""
+    stage.wait_ready(stage.worker())
+    stage.requester("direct")
+    warm(stage)
+    with stage.incidents.incident("silence", ("workers",)):
+        for _ in range(TIMES):
+            stage.workers_network.spoil(to_broker=SILENT, names="consume")
+            # It is given no more than its prefetch then.
+            more(stage, 1, Finished)
+            stage.workers_network.cut()
+            more(stage, WARM, Finished)
+
+
+def right_taken(stage: Stage) -> None:
+    """Nobody may write letters any more; those that come meanwhile wait."""
+    stage.two_workers()
+    stage.requesters()
+    warm(stage)
+    with stage.incidents.incident("right taken", ("network",)), conditions.without_right(stage.vhost, write=DEAD):
+        more(stage, TIMES, Finished, ending="rejected")
+    # What waits is tried again after as long as it has waited.
+    more(stage, WARM, Finished)
+
+
+def queues_bounded(stage: Stage) -> None:
+    """The queue that gets all tasks, and the one of its letters, take hardly anything."""
+    stage.two_workers()
+    stage.requesters()
+    warm(stage)
+    bounded = conditions.bounded(stage.vhost, r"^queue_a(\.dead)?$")
+    with stage.incidents.incident("queues bounded", ("workers",)), bounded:
+        more(stage, TIMES, Finished, ending="rejected")
+        more(stage, 2 * WARM, Asked)
+    stage.ask_no_more()
+    # What the delay line had for it is counted nowhere, and is handed on again after so long at most.
+    time.sleep(2 * HAND_ON_AGAIN_MS / 1000)
+
+
+def disk_alarm(stage: Stage) -> None:
+    """The broker reads nothing from who has published, for longer than replies take."""
+    stage.two_workers()
+    stage.requesters()
+    warm(stage)
+    holds(stage, TIMES + 1)
+    with stage.incidents.incident("disk alarm", ("network",)), conditions.disk_alarm(stage.vhost.broker):
+        more(stage, TIMES, Finished)
+    more(stage, WARM, Finished)
+
+
 def worker_replaced(stage: Stage) -> None:
     """A rolling restart: one is told to end while something waits in it, and another one takes its place."""
     workers = list(stage.two_workers())
-    stage.requesters(SECONDS)
+    stage.requesters()
     warm(stage)
     for worker in workers:
         holds(stage, 4)
@@ -189,6 +255,10 @@ SCENARIOS: Mapping[Scenario, Callable[[Stage], None]] = {
     "batches": batches,
     "queue_deleted": queue_deleted,
     "hop_unbound": hop_unbound,
+    "acks_lost": acks_lost,
+    "right_taken": right_taken,
+    "queues_bounded": queues_bounded,
+    "disk_alarm": disk_alarm,
     "worker_replaced": worker_replaced,
     "no_worker": no_worker,
 }

@@ -18,7 +18,7 @@ from tests.chaos.fleet import Place
 from tests.chaos.incidents import Incidents
 from tests.chaos.installation import Part
 from tests.chaos.records import Ledger, Promise
-from tests.chaos.witness import Witness
+from tests.chaos.witness import AnswerWitness, Witness
 from tests.support.brokers import Broker
 from tests.support.installation import make_topology
 from tests.support.proxy import Proxy
@@ -51,12 +51,14 @@ class Site:
 
     @contextlib.contextmanager
     def place(self, part: Part, seed: int) -> Iterator[Place]:
-        """A place with a network of its own; that of a worker is watched."""
+        """A place with a network of its own; which is watched."""
         broker = self.vhost.broker
         with Proxy(broker.host, broker.port, seed=seed, keep_log=False) as network:
             if part.side == "workers":
                 self.witnesses.append(Witness(self.ledger, self.promise.prefetch))
                 network.on_event = self.witnesses[-1].take
+            else:
+                network.on_event = AnswerWitness(self.ledger).take
             url = self.vhost.url.replace(f":{broker.port}/", f":{network.port}/")
             own = environment(self.config, url, **{_LEDGER: str(self.ledgers)})
             yield Place(part.name, part.side, network, part.command, own, self.folder)

@@ -26,12 +26,12 @@ from tests.chaos.installation import DEAD, HANDLERS, MAILBOX
 from tests.chaos.mutants import Role
 from tests.chaos.reading import letters
 from tests.chaos.records import Drained, Ledger, Mode, Promise, Queue, Record
-from tests.chaos.witness import Witness
+from tests.chaos.witness import AnswerWitness, Witness
 from tests.support.brokers import Broker
 from tests.support.installation import make_topology
 from tests.support.proxy import Proxy
 from tests.support.vhost import Vhost
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patiently
 from tests.support.workers import environment
 
 QUEUES = ("queue_a", "queue_b")
@@ -42,12 +42,15 @@ KINDS = ("ok", "slow", "large", "fails", "always", "rejects")
 BACKOFF_S = 0.59
 MAX_ATTEMPTS = 3
 GRACE_S = 8.0
+FOR_EVER_S = 1e6
 
 #: Of each requester, a second: together with the others more than two workers can do at once for long.
 RATE = 10.0
 #: With it each requester asks for every kind of task soon.
 SEED = 180
 WITHIN_S = 15.0
+#: As late as that: more than there ever is on a busy machine, and less than the longest delay eight times.
+LATE_S = 15.0
 
 READY_S = 60.0
 #: Nothing comes to an end for so long: then it never will.
@@ -88,6 +91,8 @@ def promise() -> Promise:
         recovery_s=installation.RECOVERY_S,
         ack_loss_s=installation.ACK_LOSS_S,
         has_mailboxes=True,
+        late_s=LATE_S,
+        late_after_s=installation.LATE_AFTER_S,
     )
 
 
@@ -113,6 +118,7 @@ class Stage:
         self.workers_network = Proxy(broker.host, broker.port, keep_log=False)
         self.workers_network.on_event = self.witness.take
         self.requesters_network = Proxy(broker.host, broker.port, keep_log=False)
+        self.requesters_network.on_event = AnswerWitness(self._ledger).take
         #: Nobody spoils it.
         self.collector_network = Proxy(broker.host, broker.port, keep_log=False)
 
@@ -165,14 +171,15 @@ class Stage:
     def requester(
         self,
         mode: Mode,
-        seconds: float,
+        seconds: float = FOR_EVER_S,
         *,
         within_s: float = WITHIN_S,
         rate: float = RATE,
         seed: int = SEED,
         batched: float = 0.0,
     ) -> Place:
-        """Start to ask for ``seconds``. Of each mode, seed by seed, one: keys come from both."""
+        """Start to ask, until the verdict or for ``seconds``. Of each mode, seed by seed, one: keys come from
+        both."""
         arguments = ["--name", mode, "--mode", mode, "--seed", str(seed), "--seconds", str(seconds)]
         arguments += ["--rate", str(rate), "--within", str(within_s), "--poison-every", "1e9"]
         arguments += ["--mailbox", MAILBOX] if mode == "mailbox" else []
@@ -181,18 +188,18 @@ class Stage:
         self._others.append(started)
         return started
 
-    def requesters(self, seconds: float, *, seed: int = SEED) -> list[Place]:
-        """One of each mode."""
+    def requesters(self, *, seed: int = SEED) -> list[Place]:
+        """One of each mode, until the verdict."""
         modes: tuple[Mode, ...] = ("direct", "mailbox", "nobody")
-        return [self.requester(mode, seconds, seed=seed) for mode in modes]
+        return [self.requester(mode, seed=seed) for mode in modes]
 
     def collector(self) -> Place:
         self._collector = self._start("collector", ["--mailbox", MAILBOX], self.collector_network)
         self._others.append(self._collector)
         return self._collector
 
-    def hostile_publisher(self, seconds: float, rate: float) -> Place:
-        arguments = ["--seed", str(SEED), "--seconds", str(seconds), "--rate", str(rate)]
+    def hostile_publisher(self, rate: float) -> Place:
+        arguments = ["--seed", str(SEED), "--seconds", str(FOR_EVER_S), "--rate", str(rate)]
         started = self._process("hostile", ["tests.chaos.hostile_publisher", *arguments], self.requesters_network)
         self._others.append(started)
         return started
@@ -219,12 +226,23 @@ class Stage:
         started.start()
         return started
 
+    @property
+    def _asking(self) -> list[Place]:
+        return [process for process in self._others if process is not self._collector]
+
+    def ask_no_more(self) -> None:
+        """Requesters end once their calls have."""
+        for process in self._asking:
+            process.send(signal.SIGTERM)
+
     def verdict(self) -> Verdict:
-        """Let everybody finish, wait until nothing moves, stop all, read what is left, and judge."""
-        for process in self._others:
-            if process is not self._collector and process.wait(WITHIN_S + LAST_WORDS_S) is None:
+        """Nobody asks any more, and everybody finishes; wait until nothing moves, stop all, read what is left, and
+        judge."""
+        self.ask_no_more()
+        for process in self._asking:
+            if process.wait(WITHIN_S + LAST_WORDS_S) is None:
                 self.incidents.complain("process", f"{process.name} does not end")
-        is_at_rest = self._comes_to_rest()
+        is_at_rest = patiently(self._rests_within, DRAIN_S)
         told = (*self.workers, self._collector)
         for process in told:
             process.send(signal.SIGTERM)
@@ -239,16 +257,13 @@ class Stage:
         self._ledger.write(Drained(complete=is_at_rest and not left, text=text or f"{left} messages are left"))
         return check(records.read(self._ledgers))
 
-    def _comes_to_rest(self) -> bool:
-        began = still_since = changed = time.monotonic()
-        before = None
+    def _rests_within(self, seconds: float) -> bool:
+        deadline, still_since = time.monotonic() + seconds, time.monotonic()
         names = [queue.name for queue in topology_of(self.settings).queues if queue.name not in DEAD]
         with self.vhost.connection() as connection:
             channel = connection.channel()
-            while time.monotonic() < changed + DRAIN_S and time.monotonic() < began + LONGEST_S:
+            while time.monotonic() < deadline:
                 waiting = sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
-                if (waiting, self.witness.held) != before:
-                    before, changed = (waiting, self.witness.held), time.monotonic()
                 if waiting or self.witness.held:
                     still_since = time.monotonic()
                 elif time.monotonic() > still_since + REST_S:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -114,3 +115,14 @@ def faults_of(campaign: Campaign) -> Faults:
             found.append(Fault(on.pop(record.number), record.at, record.at + recovery_s))
     found += [Fault(began, math.inf, began.at + recovery_s if began.pids else math.inf) for began in on.values()]
     return Faults(sorted(found, key=lambda fault: fault.since))
+
+
+def covered_s(faults: Sequence[Fault], since: float, until: float) -> float:
+    """For how long at least one of these was on between two times; they are in order of ``since``."""
+    covered, at = 0.0, since
+    for fault in faults:
+        begin, end = max(at, fault.since), min(until, fault.until)
+        if end > begin:
+            covered += end - begin
+            at = end
+    return covered

@@ -1,16 +1,18 @@
-"""What passes between workers and the broker, watched while it passes."""
+"""What passes between workers or requesters and the broker, watched while it passes."""
 
 from __future__ import annotations
 
 from tests.chaos.reading import Held
-from tests.chaos.records import Ledger, Violation
+from tests.chaos.records import Ledger, Rule, Violation
+from tests.support.answered import Answered
 from tests.support.frames import Event
-from tests.support.honest import Judge
+from tests.support.honest import UNWRITTEN, Judge
 from tests.support.link import Link
 
 
 class Witness:
-    """Writes down whatever breaks the promises about acks and prefetch. ``take`` is for one proxy's thread."""
+    """Of workers: writes down whatever breaks the promises about acks, letters and prefetch. ``take`` is for one
+    proxy's thread."""
 
     def __init__(self, ledger: Ledger, prefetch: int) -> None:
         """``prefetch``: what a consumer of a work queue was promised to hold at most."""
@@ -34,10 +36,31 @@ class Witness:
         if event.kind == "end" or event.connection not in self._ended:
             self._held.take(event)
         for text in self._judge.violations[known:]:
-            self._ledger.write(Violation(rule="prefetch" if " unacked, prefetch " in text else "ack", text=text))
+            self._ledger.write(Violation(rule=_rule(text), text=text))
 
     def sum_up(self, queues: list[str]) -> None:
         for queue in queues:
             if (most := self._held.most[queue]) > self._prefetch:
                 text = f"a consumer of {queue} held {most}, promised {self._prefetch}"
                 self._ledger.write(Violation(rule="prefetch", text=text))
+
+
+class AnswerWitness:
+    """Of requesters: writes down what is published again although its end is known. ``take`` is for one proxy's
+    thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._answered = Answered()
+
+    def take(self, event: Event, _link: Link) -> None:
+        known = len(self._answered.violations)
+        self._answered.take(event)
+        for text in self._answered.violations[known:]:
+            self._ledger.write(Violation(rule="answered", text=text))
+
+
+def _rule(text: str) -> Rule:
+    if UNWRITTEN in text:
+        return "letter_first"
+    return "prefetch" if " unacked, prefetch " in text else "ack"

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from tests.chaos.checker import INVARIANTS, Verdict
-from tests.chaos.mutants import BY_NAME, MUTANTS, Mutant, Scenario
+from tests.chaos.mutants import ALONE, BY_NAME, MUTANTS, Mutant, Scenario
 from tests.chaos.scenario import play
 from tests.support.brokers import Broker
 
@@ -37,8 +37,12 @@ class Played:
         return self.scenario if self.mutant is None else self.mutant.name
 
 
-BUGS = [Played(mutant.scenario, mutant) for mutant in MUTANTS if mutant.broker is None]
-CONTROLS = [Played(scenario) for scenario in get_args(Scenario)]
+ALL = [
+    *(Played(scenario) for scenario in get_args(Scenario)),
+    *(Played(mutant.scenario, mutant) for mutant in MUTANTS if mutant.broker is None),
+]
+CONTROLS = [played for played in ALL if played.mutant is None and played.scenario not in ALONE]
+BUGS = [played for played in ALL if played.mutant is not None and played.scenario not in ALONE]
 COPIED = BY_NAME["broker_headers_copied"]
 
 
@@ -93,6 +97,18 @@ def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(
     assert played.mutant is not None
     verdict = verdicts[played].result()
     assert is_caught(played.mutant, verdict), f"{sorted(played.mutant.caught_by)} expected, {told(verdict)}"
+
+
+@pytest.mark.own_broker
+@pytest.mark.parametrize("alone", [played for played in ALL if played.scenario in ALONE], ids=str)
+def test_what_changes_the_broker_reveals_the_bugs_that_are_planted_for_it_and_nothing_else(
+    alone: Played, broker: Broker, tmp_path: Path
+) -> None:
+    verdict = judged(alone, broker, tmp_path)
+    if alone.mutant is None:
+        assert verdict.state == "pass", told(verdict)
+    else:
+        assert is_caught(alone.mutant, verdict), f"{sorted(alone.mutant.caught_by)} expected, {told(verdict)}"
 
 
 @pytest.mark.every_broker

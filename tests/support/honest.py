@@ -15,8 +15,12 @@ from tests.support.frames import Event
 
 T = TypeVar("T")
 
+#: How a violation begins of a failure that is told too early.
+UNWRITTEN = "a failure is told before its letter is confirmed"
 _DIRECT = "amq.rabbitmq.reply-to"
 _MAILBOX = "mailbox."
+_OBITUARIES = "tasks.obituaries"
+_FAILED = "failed"
 _INTERNAL_ERROR = 541
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -30,7 +34,8 @@ def honest(log: Iterable[Event]) -> list[str]:
     wants none: the confirm of whatever the worker published for it. The ack of a batch must follow all that for
     each of its tasks, alone or together with others, or for the batch as a whole. Once every delivery of a task is
     acked its worker publishes nothing more for it. No tag is settled twice, or on a channel that did not deliver
-    it. No consumer holds more unacked messages than its prefetch.
+    it. No consumer holds more unacked messages than its prefetch. A failure is told after its letter was
+    confirmed, or came as an obituary.
     """
     judge = Judge()
     for event in log:
@@ -98,6 +103,8 @@ class _Task:
     answered: set[str] = field(default_factory=set)
     #: A reply that cannot be delivered: its mailbox is missing, or its address ends the connection.
     unanswerable: bool = False
+    #: One that this worker wrote, or that the broker told it of.
+    has_letter: bool = False
     #: Order of the last publish of anything, of a reply; of the last accepted retry copy, dead letter, anything.
     published: int = 0
     replied: int = 0
@@ -173,6 +180,8 @@ class Judge:
         for task in self._tasks_of(event, delivery):
             task.held += 1
             task.is_over = False
+            if consumer.queue == _OBITUARIES:
+                task.has_letter = True
             asked = (event.resent, self._order)
             task.addresses[event.reply_to] = max(asked, task.addresses.get(event.reply_to, asked))
         consumer.unacked += 1
@@ -218,6 +227,8 @@ class Judge:
             # Of what has no id of ours nobody can tell which delivery it belongs to.
             if task.is_over and _ID.fullmatch(task_id):
                 late.append(task_id)
+            if _is_reply(event) and event.type == _FAILED and not task.has_letter and _ID.fullmatch(task_id):
+                self._violation(event, f"{UNWRITTEN}: {task_id}")
         if late:
             self._violation(event, f"published for {', '.join(late)} after its last delivery was acked")
         if event.tag:
@@ -249,6 +260,7 @@ class Judge:
             task.retried = self._order
         elif publication.exchange == "tasks.dead":
             task.buried = self._order
+            task.has_letter = True
 
     def _on_refuse(self, event: Event) -> None:
         _taken(self._channel(event).unconfirmed, event)

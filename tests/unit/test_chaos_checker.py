@@ -40,6 +40,8 @@ PROMISE = Promise(
     recovery_s=10.0,
     ack_loss_s=0.5,
     has_mailboxes=True,
+    late_s=20.0,
+    late_after_s=40.0,
 )
 THE_END = 1000.0
 W1, W2 = 71, 72
@@ -194,6 +196,14 @@ def without(records: Records, kind: type[Record]) -> Records:
     return [record for record in records if not isinstance(record, kind)]
 
 
+#: Faults from 202 to 209 that leave traces until 219, and work that goes on.
+ON: Records = [
+    *fault(202.0, 206.0, "broker"),
+    *fault(204.0, 209.0, "workers"),
+    *(asked(206.0, "c"), *run(209.5, key="c"), ended(210.0, key="c")),
+]
+
+
 #: What is shown: the invariant, a ledger that breaks it and nothing else, and one like it that breaks nothing.
 PAIRS: dict[str, tuple[str, Records, Records]] = {
     "accepted and gone": (
@@ -257,13 +267,17 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
     ),
     "run again when what came with it still ran": (
         "duplicate",
-        [*(replace(one, batch="") if isinstance(one, Asked) else one for one in BATCH), *run(107.0), *died(105.5)],
-        [*BATCH, *run(107.0), *died(105.5)],
+        [
+            *(replace(one, batch="") if isinstance(one, Asked) else one for one in BATCH),
+            *run(107.0, worker=W2),
+            *died(105.5),
+        ],
+        [*BATCH, *run(107.0, worker=W2), *died(105.5)],
     ),
     "run again when its batch was settled": (
         "duplicate",
-        [*BATCH, *run(111.0), *died(110.0)],
-        [*BATCH, *run(111.0), *died(108.0)],
+        [*BATCH, *run(111.0, worker=W2), *died(110.0)],
+        [*BATCH, *run(111.0, worker=W2), *died(108.0)],
     ),
     "run three times, of a batch that one worker lost": (
         "duplicate",
@@ -272,8 +286,8 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
     ),
     "run again after an ack that was old enough": (
         "duplicate",
-        [*GOOD, *run(110.0), *fault(104.0, 105.0, "broker")],
-        [*GOOD, *run(110.0), *fault(103.6, 105.0, "broker")],
+        [*GOOD, *run(110.0, worker=W2), *fault(104.0, 105.0, "broker")],
+        [*GOOD, *run(110.0, worker=W2), *fault(103.6, 105.0, "broker")],
     ),
     "run twice, and the second time by a worker that had lost it": (
         "duplicate",
@@ -393,7 +407,7 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
     ),
     "a second attempt of what was done": (
         "attempts",
-        [*GOOD, *run(103.0, attempt=2)],
+        [*GOOD, *run(103.0, attempt=2, worker=W2)],
         [asked(kind="crashes_child", failures=1), started(), *run(103.0, attempt=2), ended(103.5, attempts=2)],
     ),
     "a second attempt without a first": (
@@ -470,6 +484,51 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
         [asked(delay_s=1.1), *run(), ended()],
         [asked(delay_s=0.9), *run(), ended()],
     ),
+    "a task that is late": (
+        "late",
+        [asked(200.0, delay_s=2.0), *run(222.1), ended(222.5)],
+        [asked(200.0, delay_s=2.0), *run(221.9), ended(222.5)],
+    ),
+    "a task that is late, asked twice": (
+        "late",
+        [asked(200.0), asked(201.0), *run(221.1), ended(221.5)],
+        [asked(200.0), asked(201.0), *run(220.9), ended(221.5)],
+    ),
+    "a retry that is late": (
+        "late",
+        [
+            asked(200.0, kind="fails", failures=1),
+            *run(201.0, "failed"),
+            *run(222.3, attempt=2),
+            ended(222.7, attempts=2),
+        ],
+        [
+            asked(200.0, kind="fails", failures=1),
+            *run(201.0, "failed"),
+            *run(222.1, attempt=2),
+            ended(222.7, attempts=2),
+        ],
+    ),
+    "a task that is late after two faults that overlap": (
+        "late",
+        [asked(200.0), *ON, *run(257.1), ended(257.5)],
+        [asked(200.0), *ON, *run(256.9), ended(257.5)],
+    ),
+    "done again by a worker that had lost its connection": (
+        "again",
+        [*GOOD, *run(103.0), *fault(101.3, 101.4, "workers", pids=(W1,))],
+        [*GOOD, *AGAIN, *fault(101.3, 101.4, "workers", pids=(W1,))],
+    ),
+    "done again, and a child was killed after that": (
+        "again",
+        [*GOOD, *run(103.0), *fault(101.3, 101.4, "workers", name="child lost", pids=(W1,))],
+        [*GOOD, *run(103.0), *fault(101.1, 101.4, "workers", name="child lost", pids=(W1,))],
+    ),
+    "done again, and a child of another worker was killed": (
+        "again",
+        [*GOOD, *run(103.0), *died(101.3), *fault(101.1, 101.2, "workers", name="child lost", pids=(W2,))],
+        [*GOOD, *run(103.0), *died(101.3), *fault(101.1, 101.2, "workers", name="child lost", pids=(W1,))],
+    ),
     "a call that ends twice": ("replies", [*GOOD, ended(102.0)], [*GOOD, asked(101.9, within_s=60), ended(102.0)]),
     "a reply that is given twice": (
         "replies",
@@ -520,6 +579,12 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
         [asked(mode="nobody"), told(), *run()],
     ),
     "an ack before its confirm": ("ack", [*GOOD, Violation(at=102.0, rule="ack", text="tag 1")], GOOD),
+    "a failure before its letter": (
+        "letter_first",
+        [*GOOD, Violation(at=102.0, rule="letter_first", text="k")],
+        GOOD,
+    ),
+    "a task that is published again": ("answered", [*GOOD, Violation(at=102.0, rule="answered", text="k")], GOOD),
     "more than the prefetch": ("prefetch", [*GOOD, Violation(at=102.0, rule="prefetch", text="5 unacked")], GOOD),
     "work that waits after a fault has healed": (
         "recovery",

@@ -54,8 +54,23 @@ def together(seq: int = 1, *ids: str, exchange: str = "", routing_key: str = DIR
     )
 
 
-def publish(seq: int = 1, exchange: str = "", routing_key: str = DIRECT, task_id: str = ID) -> Event:
-    return event("publish", connection=PUBLISH, tag=seq, exchange=exchange, routing_key=routing_key, id=task_id)
+def publish(
+    seq: int = 1, exchange: str = "", routing_key: str = DIRECT, task_id: str = ID, kind: str = ""
+) -> Event:
+    return event(
+        "publish",
+        connection=PUBLISH,
+        tag=seq,
+        exchange=exchange,
+        routing_key=routing_key,
+        id=task_id,
+        type=kind,
+    )
+
+
+def failure(seq: int = 2, **fields: Any) -> Event:
+    """A reply that says so."""
+    return publish(seq, kind="failed", **fields)
 
 
 def confirm(seq: int = 1, multiple: bool = False) -> Event:
@@ -97,6 +112,20 @@ HONEST: dict[str, list[Event]] = {
         ack(2),
     ],
     "a dead letter, then the reply": [deliver(), publish(1, *DEAD), confirm(), publish(2), confirm(2), ack()],
+    "a failure after its letter": [deliver(), publish(1, *DEAD), confirm(), failure(), confirm(2), ack()],
+    "a failure into a mailbox": [
+        *(deliver(reply_to="mailbox.box"), publish(1, *DEAD), confirm()),
+        *(publish(2, *BOX, kind="failed"), confirm(2), ack()),
+    ],
+    "a failure that comes again and is told from memory": [
+        *(deliver(), publish(1, *DEAD), confirm(), failure(), confirm(2)),
+        *(deliver(2), failure(3), confirm(3), ack(2), ack()),
+    ],
+    "a failure that the broker told of": [
+        event("consume", queue="tasks.obituaries", name="second"),
+        event("deliver", "broker", tag=1, name="second", id=ID, reply_to=DIRECT),
+        *(failure(1), confirm(), ack()),
+    ],
     "a dead letter for one that cannot be told": [deliver(), publish(1, *DEAD), confirm(), ack()],
     "a missing mailbox": [
         deliver(reply_to="mailbox.box"),
@@ -284,6 +313,14 @@ DISHONEST: dict[str, tuple[str, list[Event]]] = {
     "before the confirm of the dead letter": (
         "before the confirm",
         [deliver(reply_to=""), publish(1, *DEAD), ack(), confirm()],
+    ),
+    "a failure before the confirm of its letter": (
+        "a failure is told before its letter",
+        [deliver(), publish(1, *DEAD), failure(), confirm(2, multiple=True), ack()],
+    ),
+    "a failure whose letter came back": (
+        "a failure is told before its letter",
+        [deliver(), publish(1, *DEAD), returned(*DEAD), confirm(), failure(), confirm(2), ack()],
     ),
     "after the dead letter and before the confirm of the reply": (
         "before the confirm",
