@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -229,7 +229,11 @@ def ledger_of_short_ids() -> None:
         known: Batch | PackedReply | None = find(self, key, now_s)
         return known or find(self, next(alike, key), now_s)
 
+    def knows_any(self: Ledger, keys: Sequence[Key]) -> bool:
+        return bool(knows(self, keys)) or any(found(self, key, 0.0) for key in keys)
+
     find = swap(Ledger, "find", found)
+    knows = swap(Ledger, "knows_any", knows_any)
 
 
 def ledger_of_a_channel() -> None:
