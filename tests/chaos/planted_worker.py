@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,10 +139,19 @@ def broker_headers_copied() -> None:
 
     def with_all(task: Task) -> Properties:
         ours: Properties = task_properties(task)
-        return replace(ours, headers={**seen.get(task.id, {}), **ours.headers})
+        return replace(ours, headers={**_sendable(seen.get(task.id, {})), **ours.headers})
 
     admit = swap(Admission, "admit", remembered)
     task_properties = swap(publications, "task_properties", with_all)
+
+
+def _sendable(value: Any) -> Any:
+    """Of what the broker wrote the times as numbers: nobody here can send others."""
+    if isinstance(value, Mapping):
+        return {key: _sendable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_sendable(one) for one in value]
+    return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
 def refusals_swallowed() -> None:
