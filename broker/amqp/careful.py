@@ -19,7 +19,7 @@ from broker.errors import BrokerError, ConfirmLost, ConnectionLost
 
 #: An exchange that took one message takes those up to this size.
 SMALL_BYTES = 64 * 1024
-#: So many may wait alone for a confirm, each on a channel of its own: it comes when their queue has a leader.
+#: This many may wait alone for a confirm, each on a channel of its own: it comes when their queue has a leader.
 MOST_ALONE = 16
 IDLE_S = 0.005
 
@@ -67,7 +67,7 @@ class CarefulPublisher:
 
     def send(self, message: Message, on_end: OnEnd, *, alone: bool = False) -> None:
         """As ``Publisher.send``. ``ConfirmLost`` while this is open means that the message, or another, was
-        refused: whoever still wants it sends it again, ``alone``."""
+        refused: a caller that still wants it sends it again, ``alone``."""
         if not alone and self._is_proven(message) and self._shared.channel.is_open:
             self._shared.send(message, on_end)
             return

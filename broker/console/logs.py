@@ -141,7 +141,7 @@ def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for logger in map(logging.getLogger, NAMES):
         logger.__class__ = Steadfast
-    # Not by the root, whose handlers are replaced by whoever configures logging.
+    # Not by the root, whose handlers are replaced where logging is configured.
     ours = logging.getLogger(NAMES[0])
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)

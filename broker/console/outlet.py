@@ -26,7 +26,7 @@ PATIENCE_S = 1.0
 
 
 class Outlet(io.RawIOBase):
-    """Written to by a thread of its own; in a fork, and where ``threaded`` is False, by whoever writes.
+    """Written to by a thread of its own; in a fork, and where ``threaded`` is False, by the writer itself.
 
     The latter waits up to a second for room: for a process that may end at any moment, and should have said by
     then what it had to say.

@@ -63,7 +63,7 @@ async def ready(descriptor: int, *, to_write: bool = False) -> bool:
 
 
 async def write(text: str) -> None:
-    """Write data to standard output. Whoever reads it may take his time: the loop goes on meanwhile."""
+    """Write data to standard output. Its reader may take time: the loop goes on meanwhile."""
     sys.stdout.flush()
     left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
     while left:

@@ -73,7 +73,7 @@ def check_consumer_timeout(facts: Facts) -> Verdict:
     timeouts = {name: _consumer_timeouts_s(facts, name) for name in facts.settings.queues}
     told = [f"{name}: {min(found):g} s" for name, found in timeouts.items() if found]
     asks = (version_of(facts.version) or ASKS) >= ASKS
-    untold = "each worker asks for its own" if asks else "the broker does not tell it; it is taken for"
+    untold = "each worker asks for its own" if asks else "the broker does not report it; it is taken for"
     return _verdict(
         facts,
         "consumer timeout",

@@ -277,7 +277,7 @@ def test_a_task_must_fit_into_the_broker_s_patience_with_its_wait() -> None:
         (
             "3.10.8",
             {"arguments": {"x-consumer-timeout": 1000}},
-            "the broker does not tell it; it is taken for 1800 s",
+            "the broker does not report it; it is taken for 1800 s",
         ),
         ("4.0.5", {"arguments": {"x-consumer-timeout": 1000}, "consumer_timeout": 900_000}, "queue_a: 900 s"),
         ("4.3.6", {"arguments": {"x-consumer-timeout": 900_000}, "consumer_timeout": 1000}, "queue_a: 900 s"),
