@@ -11,8 +11,8 @@ from statistics import median
 from tests.support.installation import Install
 from tests.support.workers import ROOT
 
-MOST_CALLS = 115
-MOST_FILES = 28
+MOST_CALLS = 125
+MOST_FILES = 31
 WARM, COUNTED = 50, 100
 
 

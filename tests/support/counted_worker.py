@@ -8,6 +8,7 @@ the read that brings a delivery to the write of its ack; comprehensions are not.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from types import CodeType, FrameType
@@ -19,6 +20,8 @@ from tests.support.workers import ROOT
 from worker.__main__ import main
 from worker.lifecycle import Lifecycle
 
+#: A worker writes nothing to standard output, and so nothing of its own comes between.
+OUT = os.fdopen(os.dup(1), "w")
 PACKAGES = tuple(str(ROOT / package) + "/" for package in ("worker", "broker", "protocol"))
 _READ, _TAKEN, _ACK = Stream.data_received.__code__, Lifecycle.taken.__code__, Unsettled.frames.__code__
 
@@ -40,7 +43,7 @@ class Count:
         self._calls[code] += 1
         if code is _ACK and self._is_taken:
             files = {code.co_filename for code in self._calls}
-            print(json.dumps({"calls": self._calls.total(), "files": len(files)}), flush=True)
+            print(json.dumps({"calls": self._calls.total(), "files": len(files)}), file=OUT, flush=True)
             self._calls, self._is_taken = Counter(), False
 
 
