@@ -34,7 +34,7 @@ from tests.support.workers import ROOT
 NASTY = "\x1b[2J\x1b[31m\r\n\tqueue_b.dead\x07\x7f\x9b5A\u202e\u2028      rejected"
 DOCUMENT = (ROOT / "docs" / "dead-letters.md").read_text()
 #: Options that every command of ours has.
-IN_HELP = {"--config", "--output"}
+IN_HELP = {"--config", "--output", "--timeout"}
 QUICK = {"defaults": {"retry": {"max_retries": 1, "backoff_s": [0.1]}}, "mailboxes": ["results"]}
 
 

@@ -118,7 +118,7 @@ def test_the_readme_can_be_read_in_one_sitting() -> None:
 
 def test_every_make_target_of_the_readme_is_there() -> None:
     targets = set(re.findall(r"`make ([\w-]+)`", README))
-    assert targets == {"demo", "test", "test-quick", "test-long"}
+    assert targets == {"demo", "lesson", "test", "test-quick", "test-long"}
     for target in targets:
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 

@@ -118,7 +118,7 @@ def test_a_broker_that_is_away_is_said_and_ends_the_client_and_not_the_recorder(
     installation.environment.update(away)
     with recorded(installation) as (url, recorder):
         done = subprocess.run(
-            [sys.executable, "-m", "dispatcher", "call", "echo"],
+            [sys.executable, "-m", "dispatcher", "call", "echo", "--timeout", "3"],
             cwd=ROOT,
             env={**away, "BROKER_URL": url},
             capture_output=True,

@@ -36,6 +36,7 @@ READY = "ready"
 BROKEN = "broken"
 #: Outcomes of a batch wait here for each other, at most so long.
 FLUSH_S = 0.005
+_BUFFER_BYTES = 4096
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -121,7 +122,8 @@ class Answers:
         self._holding.set()
 
     def _send(self) -> None:
-        self._pair.sendall(msgpack.packb(self._held))
+        # With a small buffer to begin with: a child that has hardly any memory left still answers.
+        self._pair.sendall(msgpack.packb(self._held, buf_size=_BUFFER_BYTES))
         self._held = []
         if self._holding is not None:
             self._holding.clear()
