@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # pytest 9.2.0 with pytest-xdist 3.8.0: tests marked xdist_group are spread over all workers in spite of
 # --dist loadgroup, without a warning. xdist writes the group behind the node id of each item, and the node ids that
-# reach its scheduler do not have it (why was not looked for). With pytest 9.1.0 one worker runs all tests of a group. What a module-wide fixture costs, or two tests
-# that must not meet, is then paid or met once for each worker.
+# reach its scheduler do not have it. With pytest 9.1.0 one worker runs all tests of a group. With 9.2.0 each worker
+# pays for a fixture of the module, and two tests that must not run side by side do.
 # Seen on 2026-11-30 with Python 3.11.7: 'pytest 9.1.0: 1 worker, pytest 9.2.0: 2 workers'. Cure: pytest below 9.2.
 set -euo pipefail
 folder=$(mktemp -d)
