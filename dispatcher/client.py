@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from broker.amqp.connection import Connection
-from broker.amqp.once import opened, waits_s
+from broker.amqp.link import between_attempts
+from broker.amqp.once import opened
 from broker.config.settings import Settings
-from broker.errors import BrokerError, ConnectionLost, Unreachable
+from broker.errors import ConnectionLost, Unreachable
 from broker.topology.declare import ensure_mailbox
 from broker.topology.model import mailbox as mailbox_topology
 from dispatcher.asking import Asking
@@ -217,9 +218,9 @@ class Dispatcher:
         did not say what is there; a mailbox without a leader is read as soon as it has one.
         """
         deadline_s, box, given = time.monotonic() + timeout_s, Mailbox(mailbox, self._limits), 0
-        trouble: BrokerError | None = None
+        trouble, backoff = None, between_attempts()
         # A connection of its own, since a mailbox without a leader ends it.
-        for wait_s in waits_s():
+        while True:
             if (problem := self._asking.problem()) is not None:
                 raise problem
             left = None if count is None else count - given
@@ -236,6 +237,7 @@ class Dispatcher:
                 break
             except (ConnectionLost, Unreachable) as error:
                 trouble = error
+            wait_s = backoff.next_s()
             if time.monotonic() + wait_s > deadline_s:
                 break
             await asyncio.sleep(wait_s)

@@ -16,25 +16,22 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import tenacity
-
 from broker.amqp.channel import CLOSE_S, resolve
 from broker.amqp.connection import Connection, connect
 from broker.amqp.link_state import Event, State, after
 from broker.amqp.pika_errors import silent
 from broker.amqp.traffic import Traffic
+from broker.backoff import Backoff
 from broker.config.endpoint import Endpoint
 from broker.config.settings import Settings
 from broker.config.tls import tls_context
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, TimedOut, TopologyDrift
+from broker.errors import AccessRefused, BrokerError, TimedOut, TopologyDrift
 
 log = logging.getLogger("glassrabbit.broker")
 
 #: Seconds between attempts to connect: random below 0.25, 0.5, 1 …, capped.
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
-#: Spreads the first attempts of many clients that lost the same broker.
-HERD_S = 0.25
 #: A generation that lived for less was no success: what ended it may end the next one as well, so the wait before
 #: it doubles.
 STEADY_S = 5.0
@@ -62,6 +59,11 @@ class LinkSettings:
             connect_timeout_s=broker.connect_timeout_s,
             tls=tls_context(broker.tls) if any(one.scheme == "amqps" for one in broker.endpoints) else None,
         )
+
+
+def between_attempts() -> Backoff:
+    """The waits between attempts to connect."""
+    return Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, spread=True)
 
 
 class Link:
@@ -94,8 +96,8 @@ class Link:
         #: next one from being made, and again only when that changes its kind.
         self._told: set[type[BrokerError]] = set()
         self._lost: BrokerError | None = None
-        #: Before the next generation, at most.
-        self._wait_s = HERD_S
+        #: Before the next generation.
+        self._backoff = between_attempts()
         self.state = State.IDLE
         #: What the broker that it was connected to last calls itself.
         self.cluster_name = ""
@@ -121,15 +123,13 @@ class Link:
                 await connection.close()
             opened_s = time.monotonic()
             self.last_error = await connection.closed
-            if time.monotonic() - opened_s >= STEADY_S:
-                self._wait_s = HERD_S
-            elif getattr(self.last_error, "code", 0) != self._quick_after:
-                self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            if time.monotonic() - opened_s >= STEADY_S or getattr(self.last_error, "code", 0) == self._quick_after:
+                self._backoff.reset()
             if self._stopping.is_set():
                 break
             self._lost = self.last_error
             self._move(Event.LOST)
-            await self._pause(random.uniform(0, self._wait_s))
+            await self._pause(self._backoff.next_s())
             if not self._stopping.is_set():
                 self._move(Event.RETRY)
         self._move(Event.STOP)
@@ -165,30 +165,22 @@ class Link:
 
     async def _open(self) -> Connection | None:
         """The next open generation; None if the link was stopped before there was one."""
-        backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
-        hosts = len(self._settings.endpoints)
-        attempts = tenacity.AsyncRetrying(
-            # The pause comes after all hosts were tried.
-            wait=lambda state: 0.0 if state.attempt_number % hosts else backoff(state),
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, BrokerError) and not isinstance(error, TopologyDrift)
-            ),
-            stop=lambda _state: self._stopping.is_set(),
-            sleep=self._pause,
-            reraise=True,
-        )
-        try:
-            async for attempt in attempts:
-                with attempt:
-                    return await self._attempt()
-        except BrokerError:
-            if not self._stopping.is_set():
-                raise
+        backoff = between_attempts()
+        for number in itertools.count(1):
+            if self._stopping.is_set():
+                break
+            try:
+                return await self._attempt()
+            except TopologyDrift:
+                if not self._stopping.is_set():
+                    raise
+            except BrokerError:
+                # The pause comes after all hosts were tried.
+                if number % len(self._settings.endpoints) == 0:
+                    await self._pause(backoff.next_s())
         return None
 
     async def _attempt(self) -> Connection:
-        if self._stopping.is_set():
-            raise ConnectionLost(f"{self._name} link is stopping")
         if self.state is State.WAITING:
             self._move(Event.RETRY)
         settings = self._settings

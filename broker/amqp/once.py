@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from broker.amqp.connection import Connection, connect
-from broker.amqp.link import FIRST_WAIT_S, LONGEST_WAIT_S, LinkSettings
+from broker.amqp.link import LinkSettings, between_attempts
 from broker.amqp.pika_errors import silent
 from broker.config.settings import Settings
 from broker.errors import BrokerError, ConnectionLost, NoMajority, Starting, TimedOut, Unreachable
@@ -46,7 +46,8 @@ async def connected(
 
     async def again() -> T:
         nonlocal trouble
-        for wait_s in waits_s():
+        backoff = between_attempts()
+        while True:
             try:
                 async with opened(settings, name, until_s) as connection:
                     trouble = None
@@ -55,8 +56,7 @@ async def connected(
                 trouble = error
                 if not (isinstance(error, Starting | NoMajority) or (waits and type(error) is Unreachable)):
                     raise
-            await asyncio.sleep(wait_s)
-        raise AssertionError
+            await asyncio.sleep(backoff.next_s())
 
     try:
         async with asyncio.timeout(timeout_s + _SPARE_S):
@@ -68,14 +68,6 @@ async def connected(
             raise trouble from error
         why = f"{trouble}" if isinstance(trouble, NoMajority) else await _look(settings, name)
         raise TimedOut(f"not done within {timeout_s:g} s: {why}") from error
-
-
-def waits_s() -> Iterator[float]:
-    """The waits of a link between its attempts to connect: random below 0.25, 0.5, 1 … 5 s."""
-    longest_s = FIRST_WAIT_S
-    while True:
-        yield random.uniform(0.0, longest_s)
-        longest_s = min(2 * longest_s, LONGEST_WAIT_S)
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from broker.config.scaling_settings import FallbackSettings, ScalingSettings
 from worker.scaling.autoscale import STEP_UP, Decision, Memory, Sample, decide
-from worker.scaling.pool import LONGEST_BACKOFF_S, backoff_s
 
 samples = st.builds(
     Sample,
@@ -152,8 +151,3 @@ def test_a_decision_explains_itself_in_a_line_and_in_json() -> None:
         str(without)
         == "2→4: ready 200, unacked unknown, target 10 tasks each, 10 wanted, at most the double at once"
     )
-
-
-def test_the_wait_before_a_restart_doubles_up_to_a_limit() -> None:
-    assert [backoff_s(failures) for failures in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
-    assert backoff_s(1000) == LONGEST_BACKOFF_S

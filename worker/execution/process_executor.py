@@ -19,6 +19,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from broker.backoff import Backoff
 from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
@@ -198,7 +199,7 @@ class ProcessExecutor:
 
     async def _start_another(self) -> None:
         """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
-        wait_s, told = RESTART_WAIT_S, False
+        backoff, told = Backoff(RESTART_WAIT_S, LONGEST_RESTART_WAIT_S), False
         try:
             while not self._stopping:
                 try:
@@ -209,8 +210,7 @@ class ProcessExecutor:
                         told = True
                         self._failing += 1
                         log.error("a child cannot be started, trying again until it can: %s", error or "it ended")
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_RESTART_WAIT_S)
+                await asyncio.sleep(backoff.next_s())
         finally:
             self._failing -= told
 

@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
+from broker.backoff import Backoff
 from broker.config.settings import Settings
 from worker.scaling.pool_process import End, WorkerProcess
 from worker.scaling.target import Held
@@ -26,11 +27,6 @@ WELL_S = 10.0
 START_S = 30.0
 #: For a worker that was told twice to stop.
 ABORT_S = 10.0
-
-
-def backoff_s(failures: int) -> float:
-    """The wait after so many failures in a row, in seconds."""
-    return float(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 20)))
 
 
 class Slot:
@@ -67,18 +63,19 @@ class Slot:
         self.worker.send(signal.SIGKILL)
 
     async def run(self) -> None:
-        loop, failures = asyncio.get_running_loop(), 0
+        loop, backoff = asyncio.get_running_loop(), Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
         while not self.is_leaving:
             began_s = loop.time()
             end = await self._once()
             if self.is_leaving:
                 break
-            is_well = end.was_ready and loop.time() - began_s >= WELL_S
-            failures = 1 if is_well else failures + 1
+            if end.was_ready and loop.time() - began_s >= WELL_S:
+                backoff.reset()
             self.problem = None if end.was_ready else end
-            self._say(end, backoff_s(failures))
+            wait_s = backoff.next_s()
+            self._say(end, wait_s)
             try:
-                await asyncio.wait_for(self._leaving.wait(), backoff_s(failures))
+                await asyncio.wait_for(self._leaving.wait(), wait_s)
             except TimeoutError:
                 continue
         log.info("%s: stopped", self.name)

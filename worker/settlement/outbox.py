@@ -19,6 +19,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
 from broker.amqp.publisher import REFUSALS, Message, OnEnd
+from broker.backoff import Backoff
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Unsendable
 from worker.failpoint import failpoint
 
@@ -126,7 +127,7 @@ class Outbox:
         Raises what of ``gives_up`` came of it, such as ``Undeliverable`` for a reply that the broker answers by
         closing the connection (541), after that was seen with nothing else in flight.
         """
-        wait_s, told, alone = FIRST_WAIT_S, False, False
+        backoff, told, alone = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S), False, False
         try:
             # Asked again after the wait for the link: meanwhile the delivery may have come again.
             while wanted() and await self._open_publisher(calm=False) and wanted():
@@ -149,8 +150,7 @@ class Outbox:
                     # One line for all that wait for the same: it is the exchange that somebody has to look at.
                     if self._refused[message.exchange] == 1:
                         log.warning("not accepted, the delivery stays unacked: %s", end)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+                await asyncio.sleep(backoff.next_s())
             return False
         finally:
             if told:
