@@ -2,61 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from broker.console.options import (
     FORMATS,
-    Seconds,
     config_option,
     enter,
     log_format_option,
     names_of,
     output_option,
+    timeout_option,
+    together,
     told,
     version_option,
 )
-from dispatcher.commands.batch_size import BatchSize
-from dispatcher.commands.load import load
+from dispatcher.commands.load import BatchSize, load
 from protocol.errors import ExitCode
 
-_timeout_of_each = click.option(
-    "--timeout", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait for each task."
-)
-_timeout = click.option(
-    "--timeout",
-    type=Seconds(),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="End after S seconds (and a delay), whatever the broker does.",
-)
+if TYPE_CHECKING:
+    from broker.config.settings import Settings
+
+_timeout = timeout_option(60.0, "End after S seconds (and a delay), whatever the broker does.")
 _output = output_option(*FORMATS)
 #: Of what comes one by one.
 _lines = output_option(*FORMATS, default="jsonl")
-
-
-def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--expires", type=float, metavar="S", help="Bury it if it has not started within S seconds."),
-        click.option(
-            "--delay", type=float, default=0.0, metavar="S", help="Wait S seconds in the delay line first."
-        ),
-        click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object."),
-        click.option(
-            "-a",
-            "--argument",
-            "pairs",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="One argument; JSON if it is JSON.",
-        ),
-        click.argument("task", shell_complete=names_of("tasks")),
-    ):
-        command = option(command)
-    return command
+_around = together(config_option, log_format_option, click.pass_context, told)
+_task_options = together(
+    click.argument("task", shell_complete=names_of("tasks")),
+    click.option(
+        "-a", "--argument", "pairs", multiple=True, metavar="KEY=VALUE", help="One argument; JSON if it is JSON."
+    ),
+    click.option("--json", "text", metavar="OBJECT", help="All arguments as a JSON object."),
+    click.option(
+        "--delay",
+        "delay_s",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="Wait S seconds in the delay line first.",
+    ),
+    click.option(
+        "--expires",
+        "expires_s",
+        type=float,
+        metavar="S",
+        help="Bury it if it has not started within S seconds.",
+    ),
+)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,59 +62,43 @@ def _task_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_output
 @click.pass_context
 @told
-def main(context: click.Context, config: str | None, timeout: float, output: str) -> ExitCode | None:
+def main(context: click.Context, config: str | None, timeout_s: float, output: str) -> ExitCode | None:
     """Send the workload of the configuration, all at once; or one of the commands below.
 
     Exit codes, the first that applies: 78 configuration, 69 broker unavailable, 4 unroutable, unknown task or
     missing mailbox, 75 timed out with unknown outcome, 1 a task failed, 0 ok; 2 usage, 130 interrupted.
     """
     if context.invoked_subcommand is not None:
-        for name in ("timeout", "output"):
-            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+        for parameter, name in (("timeout_s", "timeout"), ("output", "output")):
+            if context.get_parameter_source(parameter) is not click.core.ParameterSource.DEFAULT:
                 raise click.UsageError(f"give --{name} after the command: {context.invoked_subcommand} --{name} …")
         context.obj = config
         return None
     from dispatcher.commands.tasks import run_workload
 
-    return _run(lambda settings: run_workload(settings, timeout, output), config)
+    return _run(lambda settings: run_workload(settings, timeout_s, output), config)
 
 
 @main.command()
 @_task_options
 @_timeout
 @_output
-@config_option
-@log_format_option
-@click.pass_context
-@told
+@_around
 def call(
-    context: click.Context,
-    task: str,
-    pairs: tuple[str, ...],
-    text: str | None,
-    delay: float,
-    expires: float | None,
-    timeout: float,
-    output: str,
-    config: str | None,
+    context: click.Context, config: str | None, task: str, pairs: tuple[str, ...], text: str | None, **options: Any
 ) -> ExitCode:
     """Have TASK done and print its result (-o json: the whole reply)."""
     from dispatcher.commands.tasks import call as command
 
     arguments = _arguments(pairs, text)
-    return _run(
-        lambda settings: command(
-            settings, task, arguments, timeout_s=timeout, delay_s=delay, expires_s=expires, output=output
-        ),
-        config or context.obj,
-    )
+    return _run(lambda settings: command(settings, task, arguments, **options), config or context.obj)
 
 
 @main.command("map")
 @click.argument("task", shell_complete=names_of("tasks"))
 @click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
 @click.option(
-    "--window", type=click.IntRange(min=1), help="Tasks under way.  [default: 500, in batches up to 20000]"
+    "--window", type=click.IntRange(min=1), help="Tasks in progress.  [default: 500, in batches up to 20000]"
 )
 @click.option(
     "--batch", type=BatchSize(), help="Tasks in one message, for tasks of milliseconds: a number, or auto."
@@ -127,35 +106,17 @@ def call(
 @click.option(
     "--verbose", is_flag=True, help="Say at the end what was published, confirmed, returned and answered."
 )
-@_timeout_of_each
+@timeout_option(60.0, "Seconds to wait for each task.")
 @_lines
-@config_option
-@log_format_option
-@click.pass_context
-@told
-def map_(
-    context: click.Context,
-    task: str,
-    file: str,
-    window: int | None,
-    batch: Any,
-    verbose: bool,
-    timeout: float,
-    output: str,
-    config: str | None,
-) -> ExitCode:
+@_around
+def map_(context: click.Context, config: str | None, task: str, file: str, **options: Any) -> ExitCode:
     """Have TASK done for each line of FILE: a JSON object of arguments in, a JSON reply out.
 
     Replies come in order of completion, each with the number of its line; memory does not grow with the input.
     """
     from dispatcher.commands.tasks import map_lines
 
-    return _run(
-        lambda settings: map_lines(
-            settings, task, file, window=window, timeout_s=timeout, batch=batch, output=output, verbose=verbose
-        ),
-        config or context.obj,
-    )
+    return _run(lambda settings: map_lines(settings, task, file, **options), config or context.obj)
 
 
 @main.command()
@@ -168,21 +129,15 @@ def map_(
 )
 @_timeout
 @_output
-@config_option
-@log_format_option
-@click.pass_context
-@told
+@_around
 def submit(
     context: click.Context,
+    config: str | None,
     task: str,
     pairs: tuple[str, ...],
     text: str | None,
-    delay: float,
-    expires: float | None,
     mailbox: str | None,
-    timeout: float,
-    output: str,
-    config: str | None,
+    **options: Any,
 ) -> ExitCode:
     """Send TASK and print its id once the broker has it; do not wait for its end."""
     from dispatcher.commands.tasks import submit as command
@@ -191,32 +146,19 @@ def submit(
     if mailbox is not None:
         _check_mailbox(mailbox)
     return _run(
-        lambda settings: command(
-            settings,
-            task,
-            arguments,
-            mailbox=mailbox,
-            timeout_s=timeout,
-            delay_s=delay,
-            expires_s=expires,
-            output=output,
-        ),
-        config or context.obj,
+        lambda settings: command(settings, task, arguments, mailbox=mailbox, **options), config or context.obj
     )
 
 
 @main.command()
 @click.argument("name", shell_complete=names_of("mailboxes"))
-@click.option("-n", "--count", type=click.IntRange(min=1), help="Wait for so many (exit 75 if they do not come).")
+@click.option(
+    "-n", "--count", type=click.IntRange(min=1), help="Wait for this many (exit 75 if they do not come)."
+)
 @_timeout
 @_lines
-@config_option
-@log_format_option
-@click.pass_context
-@told
-def collect(
-    context: click.Context, name: str, count: int | None, timeout: float, output: str, config: str | None
-) -> ExitCode:
+@_around
+def collect(context: click.Context, config: str | None, name: str, **options: Any) -> ExitCode:
     """Print the replies in mailbox NAME, a JSON line each: what is there, or COUNT of them.
 
     A reply leaves the mailbox only after it was printed. Exit 1 if one of them is a failure.
@@ -224,7 +166,7 @@ def collect(
     from dispatcher.commands.tasks import collect as command
 
     _check_mailbox(name)
-    return _run(lambda settings: command(settings, name, count, timeout, output), config or context.obj)
+    return _run(lambda settings: command(settings, name, **options), config or context.obj)
 
 
 @main.command()
@@ -239,7 +181,7 @@ def demo() -> ExitCode:
 main.add_command(load)
 
 
-def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
+def _run(command: Callable[[Settings], Coroutine[Any, Any, ExitCode]], config: str | None) -> ExitCode:
     import asyncio
 
     from broker.config.loader import load as settings_of
@@ -249,8 +191,7 @@ def _run(command: Callable[[Any], Any], config: str | None) -> ExitCode:
     configure()
     settings = settings_of(config)
     garbage.look_less_often()
-    code: ExitCode = asyncio.run(command(settings))
-    return code
+    return asyncio.run(command(settings))
 
 
 def _arguments(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:

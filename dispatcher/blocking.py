@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from itertools import islice
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from broker.config.settings import Settings
 from broker.errors import ConnectionLost
@@ -25,9 +25,22 @@ from dispatcher.window import Ended, numbered
 from protocol.reply import Reply
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Inputs of a map in batches that are taken before there is room for them: to take each alone would be slow.
 AHEAD = 1000
+
+
+def _waiting(
+    method: Callable[Concatenate[Dispatcher, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[BlockingDispatcher, P], T]:
+    """A method of ``Dispatcher`` as one that waits for its end."""
+
+    @functools.wraps(method)
+    def call(self: BlockingDispatcher, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return self._here().do(lambda ours: method(ours, *arguments, **options))
+
+    return call
 
 
 class BlockingDispatcher:
@@ -47,9 +60,7 @@ class BlockingDispatcher:
         self.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self) -> None:
@@ -65,31 +76,9 @@ class BlockingDispatcher:
         if life is not None and life.is_here:
             life.close()
 
-    def call(
-        self,
-        task: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        delay_s: float = 0.0,
-        expires_s: float | None = None,
-    ) -> Any:
-        return self._here().do(
-            lambda ours: ours.call(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
-        )
-
-    def ask(
-        self,
-        task: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        delay_s: float = 0.0,
-        expires_s: float | None = None,
-    ) -> Reply:
-        return self._here().do(
-            lambda ours: ours.ask(task, arguments, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s)
-        )
+    call = _waiting(Dispatcher.call)
+    ask = _waiting(Dispatcher.ask)
+    submit = _waiting(Dispatcher.submit)
 
     def map(
         self,
@@ -104,22 +93,6 @@ class BlockingDispatcher:
         inputs = numbered(_in_a_thread(arguments, 1 if batch is None else AHEAD))
         chunks = life.dispatcher.map_chunks(inputs, task, window=window, timeout_s=timeout_s, batch=batch)
         return _each(life.iterate(chunks))
-
-    def submit(
-        self,
-        task: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        mailbox: str | None = None,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        delay_s: float = 0.0,
-        expires_s: float | None = None,
-    ) -> str:
-        return self._here().do(
-            lambda ours: ours.submit(
-                task, arguments, mailbox=mailbox, timeout_s=timeout_s, delay_s=delay_s, expires_s=expires_s
-            )
-        )
 
     def collect(
         self, mailbox: str, *, count: int | None = None, timeout_s: float = DEFAULT_TIMEOUT_S

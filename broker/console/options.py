@@ -43,23 +43,28 @@ config_option = click.option(
 version_option = click.version_option(__version__, message="glassrabbit %(version)s")
 
 
-def timeout_option(default_s: float = 10.0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in the order of the help."""
+    return lambda command: functools.reduce(lambda inner, option: option(inner), reversed(options), command)
+
+
+def timeout_option(
+    default_s: float = 10.0, text: str = "End after S seconds, whatever the broker does."
+) -> Decorator:
     """``timeout_s``, for the whole of a command that asks a broker."""
+    kind, metavar = Seconds(), "S" if " S " in text else None
     return click.option(
-        "--timeout",
-        "timeout_s",
-        type=Seconds(),
-        default=default_s,
-        show_default=True,
-        metavar="S",
-        help="End after S seconds, whatever the broker does.",
+        "--timeout", "timeout_s", type=kind, default=default_s, show_default=True, metavar=metavar, help=text
     )
 
 
 FORMATS = ("table", "json", "jsonl", "plain")
 
 
-def output_option(*formats: str, default: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def output_option(*formats: str, default: str = "") -> Decorator:
     """``-o``. Without a default it is the first of the formats."""
     kind, default = click.Choice(formats), default or formats[0]
     return click.option("-o", "--output", type=kind, default=default, show_default=True, help="Output format.")

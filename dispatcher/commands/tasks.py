@@ -15,14 +15,12 @@ from broker.console.tables import print_table
 from dispatcher.client import Dispatcher
 from dispatcher.commands.printing import Printer
 from dispatcher.commands.progress import Progress
-from dispatcher.commands.workload import HEAD, send, task_map
+from dispatcher.commands.workload import HEAD, code_of, send, task_map
 from dispatcher.errors import TaskFailed
 from dispatcher.json_lines import dumps, ended_line, lines_of, read_object, result_text
 from dispatcher.metrics import line
 from dispatcher.pace import Batch
-from dispatcher.pending import End
-from protocol.errors import ExitCode, GlassrabbitError, worst
-from protocol.reply import Reply
+from protocol.errors import ExitCode, worst
 
 log = logging.getLogger("glassrabbit.dispatcher")
 
@@ -94,29 +92,19 @@ async def map_lines(
     ``verbose``: and at the end, whatever it is, a line of the log with the dispatcher's numbers.
     """
     codes = {ExitCode.OK}
-    async with (
-        Printer(output) as printer,
-        opened(settings, timeout_s) as (dispatcher, _left_s),
-        told_at_the_end(dispatcher, verbose),
-    ):
-        with Progress(None) as progress:
-            async for chunk in dispatcher.map_chunks(
-                lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
-            ):
-                await printer.put(map(ended_line, chunk))
-                codes.update(code_of(ended.end) for ended in chunk)
-                progress.advance(len(chunk))
+    async with Printer(output) as printer, opened(settings, timeout_s) as (dispatcher, _left_s):
+        try:
+            with Progress(None) as progress:
+                async for chunk in dispatcher.map_chunks(
+                    lines_of(source), task, read=read_object, window=window, timeout_s=timeout_s, batch=batch
+                ):
+                    await printer.put(map(ended_line, chunk))
+                    codes.update(code_of(ended.end) for ended in chunk)
+                    progress.advance(len(chunk))
+        finally:
+            if verbose:
+                log.info("%s", line(dispatcher.metrics))
     return worst(list(codes))
-
-
-@asynccontextmanager
-async def told_at_the_end(dispatcher: Dispatcher, verbose: bool) -> AsyncIterator[None]:
-    """Log what was published and what came back, if that is wanted."""
-    try:
-        yield
-    finally:
-        if verbose:
-            log.info("%s", line(dispatcher.metrics))
 
 
 async def submit(
@@ -147,10 +135,3 @@ async def collect(settings: Settings, mailbox: str, count: int | None, timeout_s
             await printer.put([reply.to_map()])
             codes.add(code_of(reply))
     return worst(list(codes))
-
-
-def code_of(end: End) -> ExitCode:
-    """The exit code that one end asks for."""
-    if isinstance(end, GlassrabbitError):
-        return end.exit_code
-    return ExitCode.FAILED if isinstance(end, Reply) and end.failure is not None else ExitCode.OK

@@ -10,6 +10,7 @@ from typing import Any
 
 from broker.config.settings import WorkItem
 from dispatcher.client import Dispatcher
+from dispatcher.pending import End
 from protocol.errors import ExitCode, GlassrabbitError, worst
 from protocol.reply import Reply
 
@@ -45,7 +46,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        return worst([_code(one.end) for one in self.sent])
+        return worst([code_of(one.end) for one in self.sent])
 
     @property
     def summary(self) -> str:
@@ -97,10 +98,11 @@ async def send(
     return Report(tuple(sent), time.monotonic() - started)
 
 
-def _code(end: Reply | GlassrabbitError) -> ExitCode:
+def code_of(end: End) -> ExitCode:
+    """The exit code that one end asks for."""
     if isinstance(end, GlassrabbitError):
         return end.exit_code
-    return ExitCode.OK if end.failure is None else ExitCode.FAILED
+    return ExitCode.FAILED if isinstance(end, Reply) and end.failure is not None else ExitCode.OK
 
 
 def _row(sent: Sent) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from broker.amqp.counting import Count, count_all
+from broker.amqp.once import connected
 from broker.config.settings import Settings
-from broker.errors import BrokerError
+from broker.errors import AccessRefused, BrokerError
 from dispatcher.errors import CallError
-from dispatcher.load_ab.queues import inspected, require_alone
 from dispatcher.load_ab.sides import Side
 from dispatcher.load_ab.verdict import SideName, turns
 from dispatcher.load_ab.workers import Workers
@@ -24,8 +25,14 @@ Run = Mapping[str, Any]
 
 #: Of the tasks of a turn, before it; bounded so that it is there with few of them, and short with many.
 _WARM_PART, _LEAST_WARM, _MOST_WARM = 5, 20, 1000
-#: After Ctrl-C, for what is under way: so long its workers go on, so that nothing stays in the queues.
+#: After Ctrl-C, for what is in progress: so long its workers go on, so that nothing stays in the queues.
 _PATIENCE_S = 10.0
+#: For the broker to say what stands in the queues.
+_COUNT_S = 10.0
+
+
+class NotAlone(CallError):
+    """Somebody else's tasks or workers are in the queues of the test. Nothing was sent."""
 
 
 class Mixed(CallError):
@@ -50,7 +57,7 @@ class Bench:
     rounds: int
     #: Where ``--config`` points.
     config: str | None
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,12 @@ class Contender:
 async def run_rounds(contenders: Mapping[SideName, Contender], bench: Bench) -> list[dict[SideName, Run]]:
     """The run of each side in each round, in the order of the turns.
 
-    Whatever ends it, no worker is left; tasks that are left are told. It ends early, with what there is, after a
-    turn in which not every task was answered. Raises ``NotAlone`` before anything is started, ``WorkerEnded``,
+    Whatever ends it, no worker is left; tasks that are left are reported. It ends early, with what there is, after
+    a turn in which not every task was answered. Raises ``NotAlone`` before anything is started, ``WorkerEnded``,
     ``Mixed``, ``Interrupted``, and what a ``Dispatcher`` raises.
     """
     settings = contenders["A"].side.settings
-    await require_alone(settings, bench.queues)
+    await _require_alone(settings, bench.queues)
     stopping = asyncio.Event()
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     assert main is not None
@@ -83,7 +90,7 @@ async def run_rounds(contenders: Mapping[SideName, Contender], bench: Bench) -> 
             for name in turns(number):
                 run = await _Turn(contenders[name], bench, stopping).run()
                 rounds[-1][name] = run
-                bench.tell(f"round {number + 1} of {bench.rounds}, {name}: {_line(run)}")
+                bench.report(f"round {number + 1} of {bench.rounds}, {name}: {_line(run)}")
                 if not is_answered(run):
                     return rounds
         is_whole = True
@@ -92,7 +99,7 @@ async def run_rounds(contenders: Mapping[SideName, Contender], bench: Bench) -> 
         raise Interrupted from None
     finally:
         if not is_whole:
-            await _tell_left(settings, bench)
+            await _report_left(settings, bench)
 
 
 def is_answered(run: Run) -> bool:
@@ -125,10 +132,10 @@ class _Turn:
     async def _load(self, plan: Plan) -> Run:
         side = self._contender.side
 
-        def tell(line: str) -> None:
-            self._bench.tell(f"{side.name}, {line}")
+        def report(line: str) -> None:
+            self._bench.report(f"{side.name}, {line}")
 
-        run = await self._unless_stopped(run_load(side.settings, plan, tell), _PATIENCE_S, self._workers.ended())
+        run = await self._unless_stopped(run_load(side.settings, plan, report), _PATIENCE_S, self._workers.ended())
         strangers = run["workers"].keys() - self._workers.identities
         if strangers:
             raise Mixed(
@@ -148,7 +155,7 @@ class _Turn:
             await asyncio.wait({task, stop, *watching}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 if patience_s:
-                    self._bench.tell(f"waiting {patience_s:g} s for what is under way (again: stop at once)")
+                    self._bench.report(f"waiting {patience_s:g} s for what is in progress (again: stop at once)")
                 await asyncio.wait({task, *watching}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
                 raise Interrupted
             for end in watching:
@@ -167,12 +174,31 @@ def _line(run: Run) -> str:
     return f"{run['throughput']:.1f}/s · median {latency['p50']:.1f} ms · p95 {latency['p95']:.1f} ms"
 
 
-async def _tell_left(settings: Settings, bench: Bench) -> None:
+async def _report_left(settings: Settings, bench: Bench) -> None:
     try:
-        found = await inspected(settings, bench.queues)
+        found = await _inspected(settings, bench.queues)
     except BrokerError as error:
-        bench.tell(f"whether tasks are left is not known: {error}")
+        bench.report(f"whether tasks are left is not known: {error}")
         return
     for queue, (tasks, _) in found.items():
         if tasks:
-            bench.tell(f"{tasks} tasks are left in {queue}. Have them done: python -m worker {queue}")
+            bench.report(f"{tasks} tasks are left in {queue}. Have them done: python -m worker {queue}")
+
+
+async def _require_alone(settings: Settings, queues: Iterable[str]) -> None:
+    """Raises ``NotAlone`` if one of them has tasks or consumers; one that is missing has neither."""
+    for queue, (tasks, consumers) in (await _inspected(settings, queues)).items():
+        if tasks or consumers:
+            raise NotAlone(
+                f"{queue} has {tasks} tasks and {consumers} consumers, and the test starts workers of its own. "
+                "Stop yours and let no task wait, or use another virtual host: BROKER_URL."
+            )
+
+
+async def _inspected(settings: Settings, queues: Iterable[str]) -> dict[str, Count]:
+    """Ready tasks and consumers of each queue that is there. Raises ``BrokerError``."""
+    counts: dict[str, Count | None] = dict.fromkeys(queues)
+    await connected(settings, "load ab", lambda one: count_all(one, counts), timeout_s=_COUNT_S)
+    if None in counts.values():
+        raise AccessRefused("this user may not read the queues of the test. It needs the right to read them.")
+    return {queue: count for queue, count in counts.items() if count is not None}

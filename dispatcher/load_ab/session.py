@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import click
 
 from broker.config.loader import load
 from broker.config.settings import Settings
-from broker.console.escaping import plain
 from broker.console.logs import configure
 from broker.console.tables import print_table
 from dispatcher.errors import UnknownTask
@@ -21,8 +21,8 @@ from dispatcher.json_lines import BadLine, arguments_of, dumps
 from dispatcher.load_ab.run import Bench, Contender, Run, is_answered, run_rounds
 from dispatcher.load_ab.sides import Side, patient, side_of
 from dispatcher.load_ab.verdict import FIGURES, Compared, Figure, SideName, compared, turns
-from dispatcher.load_test.plan import Part, Plan, parts_of, under_way
-from dispatcher.load_test.session import code_of
+from dispatcher.load_test.plan import Part, Plan, in_progress, parts_of
+from dispatcher.load_test.session import code_of, report
 from dispatcher.pace import Batch
 from protocol.errors import ExitCode
 
@@ -44,47 +44,36 @@ def run_ab(
     pairs: Sequence[str],
     text: str | None,
     batch: Batch,
-    timeout: float,
+    timeout_s: float,
     out: str | None,
     output: str,
 ) -> ExitCode:
     """Raises what is wrong with options, settings and files before anything is started; what ends the rounds."""
     configure()
-    environ = patient(load(config), os.environ, timeout)
+    environ = patient(load(config), os.environ, timeout_s)
     base = load(config, environ)
     try:
         parts, arguments = parts_of(tasks or ("noop",)), arguments_of(pairs, text)
     except (BadLine, ValueError) as error:
         raise click.UsageError(str(error)) from error
     queues = _queues_of(parts, base)
+    plan = Plan(parts=parts, arguments=arguments, count=count, rate=rate, timeout_s=timeout_s)
     sides = [side_of("A", left, queues, config, environ), side_of("B", right, queues, config, environ)]
 
     def contender(side: Side) -> Contender:
-        fits = under_way("async", window, batch, side.settings.limits.messages, is_open=rate is not None)
-        plan = Plan(
-            parts=parts,
-            arguments=arguments,
-            count=count,
-            duration_s=None,
-            rate=rate,
-            window=fits[0],
-            batch=fits[1],
-            timeout_s=timeout,
-            collect="async",
-            failing=0.0,
-            failing_with={},
-        )
-        return Contender(side, plan)
+        limits = side.settings.limits.messages
+        most, size = in_progress("async", window, batch, limits, is_open=rate is not None)
+        return Contender(side, replace(plan, window=most, batch=size))
 
     contenders = {side.name: contender(side) for side in sides}
     if out is not None:
         Path(out).open("a").close()
     for side in sides:
-        _tell(f"{side.name}: {side.text}")
-    seen = asyncio.run(run_rounds(contenders, Bench(queues, workers, rounds, config, _tell)))
+        report(f"{side.name}: {side.text}")
+    seen = asyncio.run(run_rounds(contenders, Bench(queues, workers, rounds, config, report)))
     last = list(seen[-1].values())[-1]
     if not is_answered(last):
-        return _told_unanswered(last)
+        return _unanswered(last)
     result = to_map(contenders, workers, seen)
     if out is not None:
         Path(out).write_text(json.dumps(result, indent=1) + "\n")
@@ -157,14 +146,10 @@ def _queues_of(parts: Sequence[Part], base: Settings) -> tuple[str, ...]:
     return tuple(sorted({base.tasks[part.task].queue for part in parts}))
 
 
-def _told_unanswered(run: Run) -> ExitCode:
+def _unanswered(run: Run) -> ExitCode:
     tasks = run["tasks"]
-    _tell(
+    report(
         f"no comparison: in the last turn {tasks['returned']} tasks were returned, {tasks['refused']} refused, "
         f"{tasks['lost']} lost ({', '.join(run['errors']) or 'without an error'})"
     )
     return code_of(run)
-
-
-def _tell(line: str) -> None:
-    click.echo(plain(line), err=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.errors import BadRequest
 from dispatcher.pace import LARGEST_WINDOW, Batch, pace
 from protocol.limits import Limits
 
-#: ``--collect``: each task before the next, a thread for each under way, a stream of ends, a stream of batches.
-WAYS = ("sequential", "threads", "async", "batch")
 #: Without ``--window``: more threads than this do not help.
 THREADS = 32
 
@@ -30,21 +28,21 @@ class Plan:
     """``count`` tasks or those of ``duration_s``, whichever ends first.
 
     With ``rate`` (tasks a second) each has its time, and is sent whether earlier ones have ended or not; else it
-    is sent as soon as fewer than ``window`` are under way.
+    is sent as soon as fewer than ``window`` are in progress.
     """
 
     parts: tuple[Part, ...]
     arguments: Mapping[str, Any]
     count: int | None
-    duration_s: float | None
+    duration_s: float | None = None
     rate: float | None
-    window: int
-    batch: Batch
+    window: int = 1
+    batch: Batch = None
     timeout_s: float
-    collect: str
+    collect: str = "async"
     #: The part of all tasks, 0 to 1, that gets ``failing_with`` as further arguments.
-    failing: float
-    failing_with: Mapping[str, Any]
+    failing: float = 0.0
+    failing_with: Mapping[str, Any] = field(default_factory=dict)
 
     def inputs(self) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
         """The number from 0, the task and its arguments; the parts and the failures are spread evenly."""
@@ -99,15 +97,15 @@ def parts_of(texts: Sequence[str]) -> tuple[Part, ...]:
     return tuple(parts.values())
 
 
-def under_way(
+def in_progress(
     collect: str, window: int | None, batch: Batch, limits: Limits, *, is_open: bool
 ) -> tuple[int, Batch]:
-    """How many tasks may be under way, and the batch. Raises ``BadRequest`` for what does not go together."""
+    """How many tasks may be in progress, and the batch. Raises ``BadRequest`` for what does not go together."""
     if collect in ("sequential", "threads"):
         if is_open or batch is not None:
             raise BadRequest(f"--collect {collect} goes with neither --rate nor --batch. Leave them out.")
         if collect == "sequential" and window not in (None, 1):
-            raise BadRequest("--collect sequential has one task under way. Leave --window out.")
+            raise BadRequest("--collect sequential has one task in progress. Leave --window out.")
         return (1 if collect == "sequential" else window or THREADS), None
     if collect == "batch":
         batch = batch or "auto"

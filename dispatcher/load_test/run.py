@@ -1,7 +1,7 @@
 """Sending a load and counting what comes of it.
 
 No coordinated omission: with a rate, a task's latency counts from when it was due. That holds if the dispatcher
-itself is late, too, or if so many are under way that no more may be sent.
+itself is late, too, or if no more may be sent because ``window`` are in progress.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LIVE_S = 1.0
 _Queue = asyncio.Queue[tuple[int, Mapping[str, Any]] | None]
 
 
-async def run_load(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Send it all, wait for all ends; the run as data. ``tell`` gets a line each second.
+async def run_load(settings: Settings, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
+    """Send it all, wait for all ends; the run as data. ``report`` gets a line each second.
 
     Raises what opening a ``Dispatcher`` raises; how tasks end is counted and not raised.
     """
@@ -33,20 +33,20 @@ async def run_load(settings: Settings, plan: Plan, tell: Callable[[str], None]) 
     await dispatcher.open(plan.timeout_s)
     async with dispatcher:
         started_s = time.monotonic()
-        telling = asyncio.create_task(_tell_each_second(tally, started_s, tell))
+        reporting = asyncio.create_task(_report_each_second(tally, started_s, report))
         try:
             if plan.collect in ("sequential", "threads"):
                 await in_threads(dispatcher, plan, tally, started_s)
             else:
                 await _Stream(dispatcher, plan, tally, started_s).run()
         finally:
-            telling.cancel()
+            reporting.cancel()
         wall_s = time.monotonic() - started_s
         return tally.to_map(plan, dispatcher.metrics, wall_s, _peak_mib())
 
 
 class _Stream:
-    """A map for each task of the mix. What is under way, and so memory, is bounded for all of them together."""
+    """A map for each task of the mix. What is in progress, and so memory, is bounded for all of them together."""
 
     def __init__(self, dispatcher: Dispatcher, plan: Plan, tally: Tally, started_s: float) -> None:
         self._dispatcher = dispatcher
@@ -98,16 +98,16 @@ async def _taken(queue: _Queue) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
         yield item
 
 
-async def _tell_each_second(tally: Tally, started_s: float, tell: Callable[[str], None]) -> None:
+async def _report_each_second(tally: Tally, started_s: float, report: Callable[[str], None]) -> None:
     for count in range(1, 10**9):
         await asyncio.sleep(max(0.0, started_s + count * _LIVE_S - time.monotonic()))
-        tell(tally.live(time.monotonic() - started_s))
+        report(tally.live(time.monotonic() - started_s))
 
 
 def _peak_mib() -> float | None:
     """The most memory that this process had; None where there is no procfs.
 
-    ``getrusage`` will not do: its figure outlives exec, so that it tells of a larger parent.
+    ``getrusage`` will not do: its figure outlives exec, so that it is that of a larger parent.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -14,7 +14,7 @@ from broker.config.loader import load
 from broker.console.escaping import plain
 from broker.console.logs import configure
 from dispatcher.json_lines import BadLine, arguments_of, dumps, read_object
-from dispatcher.load_test.plan import Plan, parts_of, under_way
+from dispatcher.load_test.plan import Plan, in_progress, parts_of
 from dispatcher.load_test.run import run_load
 from dispatcher.load_test.text import print_run
 from dispatcher.load_test.threshold import Threshold, threshold_of
@@ -38,7 +38,7 @@ def run_session(
     failing_with: str,
     batch: Batch,
     collect: str,
-    timeout: float,
+    timeout_s: float,
     thresholds: Sequence[str],
     out: str | None,
     output: str,
@@ -46,7 +46,7 @@ def run_session(
     """Raises ``click.UsageError`` and ``OSError`` for what cannot be read or written, before anything is sent."""
     configure()
     settings = load(config)
-    window, batch = under_way(collect, window, batch, settings.limits.messages, is_open=rate is not None)
+    window, batch = in_progress(collect, window, batch, settings.limits.messages, is_open=rate is not None)
     try:
         rules, parts = [threshold_of(one) for one in thresholds], parts_of(tasks or ("noop",))
         arguments, further = arguments_of(pairs, text), read_object(failing_with)
@@ -62,12 +62,12 @@ def run_session(
         rate=rate,
         window=window,
         batch=batch,
-        timeout_s=timeout,
+        timeout_s=timeout_s,
         collect=collect,
         failing=failing,
         failing_with=further,
     )
-    run = asyncio.run(run_load(settings, plan, _tell))
+    run = asyncio.run(run_load(settings, plan, report))
     if out is not None:
         Path(out).write_text(json.dumps(run, indent=1) + "\n")
     if output == "json":
@@ -79,7 +79,7 @@ def run_session(
 
 def _judged(rule: Threshold, run: dict[str, Any]) -> ExitCode:
     holds = rule.holds(run)
-    _tell(f"threshold {rule.text}: {'held' if holds else 'missed'} ({rule.seen(run):g})")
+    report(f"threshold {rule.text}: {'held' if holds else 'missed'} ({rule.seen(run):g})")
     return ExitCode.OK if holds else ExitCode.FAILED
 
 
@@ -91,5 +91,6 @@ def code_of(run: Mapping[str, Any]) -> ExitCode:
     return ExitCode.TIMED_OUT if tasks["lost"] else ExitCode.FAILED if tasks["refused"] else ExitCode.OK
 
 
-def _tell(line: str) -> None:
+def report(line: str) -> None:
+    """Write a line to standard error."""
     click.echo(plain(line), err=True)

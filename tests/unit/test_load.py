@@ -18,7 +18,7 @@ from broker.errors import Refused
 from dispatcher.errors import BadRequest, NoReply, UnknownTask
 from dispatcher.load_test.compare import NoPicture, NoRun, compare, draw, read_run
 from dispatcher.load_test.histogram import Histogram, drawn
-from dispatcher.load_test.plan import Part, Plan, parts_of, spread, under_way
+from dispatcher.load_test.plan import Part, Plan, in_progress, parts_of, spread
 from dispatcher.load_test.tally import Tally
 from dispatcher.load_test.text import changed, print_run
 from dispatcher.load_test.threshold import threshold_of
@@ -121,10 +121,10 @@ def test_what_does_not_go_together_is_refused() -> None:
         ("threads", None, 10, False),
     ):
         with pytest.raises(BadRequest, match="Leave"):
-            under_way(collect, window, batch, Limits(), is_open=is_open)
-    assert under_way("sequential", None, None, Limits(), is_open=False) == (1, None)
-    assert under_way("batch", None, None, Limits(), is_open=False) == (20_000, "auto")
-    assert under_way("async", None, None, Limits(), is_open=False) == (500, None)
+            in_progress(collect, window, batch, Limits(), is_open=is_open)
+    assert in_progress("sequential", None, None, Limits(), is_open=False) == (1, None)
+    assert in_progress("batch", None, None, Limits(), is_open=False) == (20_000, "auto")
+    assert in_progress("async", None, None, Limits(), is_open=False) == (500, None)
 
 
 def test_every_task_is_counted_once() -> None:
