@@ -13,6 +13,7 @@ from broker.commands.wire import wire
 from broker.console.escaping import plain
 from broker.console.options import (
     config_option,
+    configured,
     enter,
     log_format_option,
     output_option,
@@ -51,19 +52,16 @@ def declare(
     """
     import asyncio
 
-    from broker.config.loader import load
-    from broker.console.logs import configure
     from broker.topology.apply import declare_all, differences, with_mailboxes
     from broker.topology.model import topology_of
     from protocol.names import is_mailbox_name
 
-    configure()
     for name in mailboxes:
         if not is_mailbox_name(name):
             raise click.BadParameter(
                 f"{name!r}: use a-z, 0-9, _ and -, at most 64 characters.", param_hint="--mailbox"
             )
-    settings = load(config)
+    settings = configured(config)
     topology = with_mailboxes(topology_of(settings), mailboxes)
     if dry_run:
         lines, note = asyncio.run(differences(settings, topology, timeout_s, waits=waits))
@@ -87,13 +85,10 @@ def declare(
 @told
 def show(config: str | None, output: str) -> None:
     """Show the topology of the configuration. Asks no broker."""
-    from broker.config.loader import load
-    from broker.console.logs import configure
     from broker.topology import show as shown
     from broker.topology.model import topology_of
 
-    configure()
-    topology = topology_of(load(config))
+    topology = topology_of(configured(config))
     if output == "json":
         click.echo(shown.to_json(topology))
     elif output == "mermaid":
@@ -112,13 +107,10 @@ def diff(config: str | None, timeout_s: float) -> ExitCode:
     """Compare the broker with the configuration, argument by argument. Exits with 1 if they differ."""
     import asyncio
 
-    from broker.config.loader import load
-    from broker.console.logs import configure
     from broker.topology.apply import differences
     from broker.topology.model import topology_of
 
-    configure()
-    settings = load(config)
+    settings = configured(config)
     lines, note = asyncio.run(differences(settings, topology_of(settings), timeout_s))
     _tell(lines, note, "no differences")
     return ExitCode.FAILED if lines else ExitCode.OK

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from protocol.errors import ExitCode, GlassrabbitError
 
+#: What RabbitMQ closes a channel with, and leaves the connection open.
+ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED = 403, 404, 406
+
 
 class ConfigError(GlassrabbitError):
     """The configuration is wrong. ``problems`` has one line each; raised before any I/O, but for what only the

@@ -10,6 +10,7 @@ import click
 from broker.console.options import (
     FORMATS,
     config_option,
+    configured,
     enter,
     log_format_option,
     names_of,
@@ -184,12 +185,9 @@ main.add_command(load)
 def _run(command: Callable[[Settings], Coroutine[Any, Any, ExitCode]], config: str | None) -> ExitCode:
     import asyncio
 
-    from broker.config.loader import load as settings_of
     from broker.console import gc_tuning as garbage
-    from broker.console.logs import configure
 
-    configure()
-    settings = settings_of(config)
+    settings = configured(config)
     garbage.look_less_often()
     return asyncio.run(command(settings))
 

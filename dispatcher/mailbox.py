@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
-from broker.errors import AccessRefused, ConnectionLost
+from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, ConnectionLost
 from dispatcher.errors import NoMailbox
 from protocol.limits import Limits
 from protocol.names import mailbox_queue
@@ -21,7 +21,6 @@ log = logging.getLogger("glassrabbit.dispatcher")
 
 #: Replies that wait here, unacked, for the caller.
 PREFETCH = 100
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 #: Ids that are remembered to give a reply that came twice once.
 REMEMBERED = 100_000
 
@@ -57,9 +56,9 @@ class Mailbox:
                 if count is not None and given >= count:
                     break
         except ConnectionLost as error:
-            if error.code == _NOT_FOUND:
+            if error.code == NOT_FOUND:
                 raise NoMailbox(self._name) from error
-            if error.code == _ACCESS_REFUSED:
+            if error.code == ACCESS_REFUSED:
                 raise AccessRefused(
                     f"this user may not read mailbox {self._name}. Check its permissions."
                 ) from error
@@ -87,7 +86,7 @@ class Mailbox:
         arrived: asyncio.Queue[Message | None] = asyncio.Queue()
         channel.closed.add_done_callback(lambda _closed: arrived.put_nowait(None))
         # The broker cancels a consumer whose queue is deleted.
-        channel.on_cancel(lambda _tag: channel.end(ConnectionLost("the mailbox was deleted", _NOT_FOUND)))
+        channel.on_cancel(lambda _tag: channel.end(ConnectionLost("the mailbox was deleted", NOT_FOUND)))
         await channel.consume(
             mailbox_queue(self._name),
             lambda method, properties, body: arrived.put_nowait((method, properties, body)),

@@ -10,11 +10,10 @@ import asyncio
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
-from broker.errors import ConnectionLost
+from broker.errors import NOT_FOUND, ConnectionLost
 
 #: Ready messages, and consumers.
 Count = tuple[int, int]
-_NOT_FOUND = 404
 
 
 async def count(channel: Channel, queue: str) -> Count:
@@ -39,7 +38,7 @@ async def count_all(connection: Connection, into: dict[str, Count | None]) -> No
         except ConnectionLost as error:
             if not connection.is_open or not error.code:
                 raise
-            if error.code == _NOT_FOUND:
+            if error.code == NOT_FOUND:
                 del into[queue]
 
     asked = [one(queue) for queue, found in into.items() if found is None]

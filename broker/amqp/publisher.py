@@ -18,6 +18,9 @@ from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.traffic import Traffic
 from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
     ConfirmLost,
     ConnectionLost,
     MayNotPublish,
@@ -30,8 +33,7 @@ from broker.errors import (
 )
 from protocol.properties import Properties
 
-#: What a broker closes a channel with over a single publish, and leaves the connection open.
-ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED = 403, 404, 406
+#: What a broker closes a channel with over a single publish.
 REFUSALS = frozenset((ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED))
 
 

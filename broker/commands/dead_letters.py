@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from broker.console.options import FORMATS, config_option, names_of, output_option, timeout_option, told
+from broker.console.options import FORMATS, config_option, names_of, output_option, timeout_option, together, told
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,42 +27,35 @@ T = TypeVar("T")
 _formats = output_option(*FORMATS)
 
 
-def _letters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which letters: queues, by argument or option, and filters."""
-    for option in (
-        config_option,
-        timeout_option(),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters, oldest first."),
-        click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
-        click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
-        click.option(
-            "--since", metavar="TIME", help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
-        ),
-        click.option(
-            "--task",
-            "tasks",
-            multiple=True,
-            metavar="NAME",
-            shell_complete=names_of("tasks"),
-            help="Only letters of this task.",
-        ),
-        click.option(
-            "--reason", "reasons", multiple=True, metavar="CODE", help="Only this reason, like rejected."
-        ),
-        click.option(
-            "--queue",
-            "more",
-            multiple=True,
-            metavar="QUEUE",
-            shell_complete=names_of("queues"),
-            help="The same as the argument QUEUE.",
-        ),
-        click.argument("queues", nargs=-1, metavar="[QUEUE]...", shell_complete=names_of("queues")),
-    ):
-        command = option(command)
-    return command
-
-
+#: Which letters: queues, by argument or option, and filters.
+_letters = together(
+    click.argument("queues", nargs=-1, metavar="[QUEUE]...", shell_complete=names_of("queues")),
+    click.option(
+        "--queue",
+        "more",
+        multiple=True,
+        metavar="QUEUE",
+        shell_complete=names_of("queues"),
+        help="The same as the argument QUEUE.",
+    ),
+    click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only this reason, like rejected."),
+    click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=names_of("tasks"),
+        help="Only letters of this task.",
+    ),
+    click.option(
+        "--since", metavar="TIME", help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
+    ),
+    click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
+    click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters, oldest first."),
+    timeout_option(),
+    config_option,
+)
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 
 

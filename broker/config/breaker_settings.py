@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from broker.config.section import Section
-
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+from broker.config.section import Number, Section
 
 
 class BreakerSettings(Section):

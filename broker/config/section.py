@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 
 def without_empty(model: type[BaseModel], value: object) -> object:
@@ -22,6 +22,7 @@ def _secret(value: object) -> object:
     return value
 
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 
 

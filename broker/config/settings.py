@@ -7,7 +7,7 @@ Every unit is in the name of its key; a key with nothing behind it (null) has it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import fields
 from functools import cached_property
@@ -20,8 +20,9 @@ from broker.config.breaker_settings import BreakerSettings
 from broker.config.endpoint import Endpoint, parse_endpoint, shown
 from broker.config.http_settings import HttpSettings
 from broker.config.scaling_settings import ScalingSettings
-from broker.config.section import Secret, Section, without_empty
+from broker.config.section import Number, Secret, Section, without_empty
 from broker.config.tls import TlsSettings
+from broker.errors import ConfigError
 from protocol.delay import LONGEST_S
 from protocol.limits import Limits
 from protocol.names import is_mailbox_name, is_task_name
@@ -77,7 +78,6 @@ QueueName = Annotated[Text, _fits(_QUEUE.fullmatch, _WORD)]
 BreakerName = Annotated[Text, _fits(_QUEUE.fullmatch, "lower-case letters, digits and _, like payments")]
 MailboxName = Annotated[Text, _fits(is_mailbox_name, _BOX)]
 Handler = Annotated[Text, _fits(_HANDLER.fullmatch, "module:function, like worker.tasks:task_a")]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[Number, Field(le=1_000_000)]
 Backoff = Annotated[Number, Field(ge=0.1, le=LONGEST_S)]
 Whole = Annotated[int, Field(strict=True)]
@@ -231,6 +231,12 @@ class Settings(Section):
     def _complete(cls, value: object) -> object:
         tree = without_empty(cls, value)
         return _inherited(with_example(tree)) if isinstance(tree, dict) else tree
+
+    def require_queues(self, names: Iterable[str]) -> None:
+        """Raises ``ConfigError`` for each that is none of its queues."""
+        text = f"is not in the configuration; it has {', '.join(self.queues)}."
+        if problems := [f"queue {name!r} {text}" for name in names if name not in self.queues]:
+            raise ConfigError(problems)
 
 
 def with_example(tree: dict[str, Any]) -> dict[str, Any]:

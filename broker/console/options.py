@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
@@ -19,6 +19,8 @@ from protocol.errors import ExitCode, GlassrabbitError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from broker.config.settings import Settings
 
 
 class Seconds(click.ParamType[float]):
@@ -34,6 +36,15 @@ class Seconds(click.ParamType[float]):
         if not 0 < seconds < float("inf"):
             self.fail(f"{value} is not a finite number of seconds above 0", param, ctx)
         return seconds
+
+
+def configured(config: str | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The configuration that a command goes by; its log is set up first. Raises ``ConfigError``."""
+    from broker.config.loader import load
+    from broker.console.logs import configure
+
+    configure()
+    return load(config, environ)
 
 
 config_option = click.option(

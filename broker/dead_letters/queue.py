@@ -23,7 +23,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.counting import count
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
-from broker.errors import AccessRefused, BrokerError, ConnectionLost
+from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, BrokerError, ConnectionLost
 from protocol.dead_letter import Why, why
 from protocol.errors import ExitCode
 from protocol.limits import Limits
@@ -37,7 +37,6 @@ MOST = 65_535
 QUIET_S = 1.0
 #: With letters left and none coming for so long the look is given up.
 STALLED_S = 30.0
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 _LATEST_MS = 10**13
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.dead)?")
 
@@ -198,7 +197,7 @@ async def _look(channel: Channel, queue: str, see: Callable[[Letter], None]) -> 
             resolve(all_seen, None)
 
     if wanted:
-        channel.on_cancel(lambda _tag: channel.end(ConnectionLost(f"{queue} was deleted", _NOT_FOUND)))
+        channel.on_cancel(lambda _tag: channel.end(ConnectionLost(f"{queue} was deleted", NOT_FOUND)))
         # Always the greatest prefetch: what arrives meanwhile is then held as well, and comes back behind them.
         await channel.consume(queue, on_delivery, prefetch=MOST)
         await _until_seen(channel, queue, all_seen, lambda: seen)
@@ -226,8 +225,8 @@ async def _until_seen(
 
 
 def _told(error: ConnectionLost, queue: str) -> BrokerError:
-    if error.code == _NOT_FOUND:
+    if error.code == NOT_FOUND:
         return MissingQueue(f"queue {queue} does not exist. Check the name, or run `python -m broker declare`.")
-    if error.code == _ACCESS_REFUSED:
+    if error.code == ACCESS_REFUSED:
         return AccessRefused(f"this user may not read {queue}. It needs the right to read it.")
     return error

@@ -24,6 +24,7 @@ from broker.doctor.check_access import DEFAULT_EXCHANGE
 from broker.doctor.probe import send_probe
 from broker.doctor.verdict import Api, Facts, Reached, Rights
 from broker.errors import (
+    ACCESS_REFUSED,
     AccessRefused,
     BrokerError,
     ConfirmLost,
@@ -49,7 +50,6 @@ API_TIMEOUT_S = 3.0
 _SHARE = 0.5
 #: For the broker's word on a message that is tried; under an alarm there is none.
 TRIAL_S = 1.5
-_ACCESS_REFUSED = 403
 
 
 async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -> Facts:
@@ -153,7 +153,7 @@ async def _readable(
             try:
                 await channel.get(queue)
             except ConnectionLost as error:
-                rights[queue] = False if error.code == _ACCESS_REFUSED else None
+                rights[queue] = False if error.code == ACCESS_REFUSED else None
             # Whatever came in that moment goes back to its place.
             await channel.close()
     return rights

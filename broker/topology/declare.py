@@ -11,11 +11,17 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
-from broker.errors import AccessRefused, ConnectionLost, TopologyDrift
+from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AccessRefused,
+    ConnectionLost,
+    TopologyDrift,
+)
 from broker.topology.model import Binding, Exchange, Mailbox, Queue, Topology
 from protocol.names import REPLIES, TASKS
 
-_ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 #: RabbitMQ's sentence of a 406, the same from 3.10 to 4.3.
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>\w+) '(?P<name>[^']+)'.*?"
@@ -37,9 +43,9 @@ async def declare(connection: Connection, topology: Topology) -> None:
         try:
             await step(channel)
         except ConnectionLost as error:
-            if error.code == _ACCESS_REFUSED:
+            if error.code == ACCESS_REFUSED:
                 raise AccessRefused(f"this user may not declare the topology: {error}") from error
-            if error.code != _PRECONDITION_FAILED:
+            if error.code != PRECONDITION_FAILED:
                 raise
             drifts.append(_explain(str(error)))
             channel = await connection.channel()
@@ -80,9 +86,9 @@ async def probe(connection: Connection, topology: Topology) -> list[str]:
                 await step(channel)
             await channel.close()
         except ConnectionLost as error:
-            if error.code == _NOT_FOUND:
+            if error.code == NOT_FOUND:
                 lines.append(f"{kind} {name}: missing on the broker")
-            elif error.code == _PRECONDITION_FAILED:
+            elif error.code == PRECONDITION_FAILED:
                 lines.append(_explain(str(error)))
             else:
                 raise
@@ -112,9 +118,9 @@ async def _is_there(connection: Connection, exchange: str) -> bool:
     try:
         await channel.require_exchange(exchange)
     except ConnectionLost as error:
-        if error.code not in (_NOT_FOUND, _ACCESS_REFUSED):
+        if error.code not in (NOT_FOUND, ACCESS_REFUSED):
             raise
-        return error.code == _ACCESS_REFUSED
+        return error.code == ACCESS_REFUSED
     await channel.close()
     return True
 
@@ -128,10 +134,10 @@ async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:
         try:
             await channel.inspect_queue(mailbox.queue.name)
         except ConnectionLost as error:
-            if error.code == _NOT_FOUND:
+            if error.code == NOT_FOUND:
                 return False
             # A user who may not even look may still publish to it or read from it.
-            return error.code == _ACCESS_REFUSED
+            return error.code == ACCESS_REFUSED
         await channel.close()
     return True
 

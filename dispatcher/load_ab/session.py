@@ -14,7 +14,7 @@ import click
 
 from broker.config.loader import load
 from broker.config.settings import Settings
-from broker.console.logs import configure
+from broker.console.options import configured
 from broker.console.tables import print_table
 from dispatcher.errors import UnknownTask
 from dispatcher.json_lines import BadLine, arguments_of, dumps
@@ -49,8 +49,7 @@ def run_ab(
     output: str,
 ) -> ExitCode:
     """Raises what is wrong with options, settings and files before anything is started; what ends the rounds."""
-    configure()
-    environ = patient(load(config), os.environ, timeout_s)
+    environ = patient(configured(config), os.environ, timeout_s)
     base = load(config, environ)
     try:
         parts, arguments = parts_of(tasks or ("noop",)), arguments_of(pairs, text)

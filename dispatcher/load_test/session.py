@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from broker.config.loader import load
 from broker.console.escaping import plain
-from broker.console.logs import configure
+from broker.console.options import configured
 from dispatcher.json_lines import BadLine, arguments_of, dumps, read_object
 from dispatcher.load_test.plan import Plan, in_progress, parts_of
 from dispatcher.load_test.run import run_load
@@ -44,8 +43,7 @@ def run_session(
     output: str,
 ) -> ExitCode:
     """Raises ``click.UsageError`` and ``OSError`` for what cannot be read or written, before anything is sent."""
-    configure()
-    settings = load(config)
+    settings = configured(config)
     window, batch = in_progress(collect, window, batch, settings.limits.messages, is_open=rate is not None)
     try:
         rules, parts = [threshold_of(one) for one in thresholds], parts_of(tasks or ("noop",))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.config.settings import Settings
-from broker.errors import ConfigError
 from worker.execution.async_executor import AsyncExecutor
 from worker.execution.executor import Executor
 from worker.execution.handler import fallback_of
@@ -21,12 +20,7 @@ class Executors:
 
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
         """Raises ``ConfigError`` for a queue that the configuration does not know."""
-        unknown = [queue for queue in queues if queue not in settings.queues]
-        if unknown:
-            known = ", ".join(settings.queues)
-            raise ConfigError(
-                [f"queue {queue!r} is not in the configuration; it has {known}." for queue in unknown]
-            )
+        settings.require_queues(queues)
         kinds = {
             kind: _executor(kind, handlers, settings) for kind, handlers in _handlers(settings, queues).items()
         }

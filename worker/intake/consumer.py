@@ -21,7 +21,7 @@ from typing import Any
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
-from broker.errors import AccessRefused, ConnectionLost
+from broker.errors import NOT_FOUND, AccessRefused, ConnectionLost
 from broker.topology.declare import declare
 from broker.topology.model import Topology
 from protocol.names import OBITUARIES
@@ -34,7 +34,6 @@ OBITUARY_PREFETCH = 20
 LOOK_S = 10.0
 #: What was published while a queue was asked may arrive so much after its answer.
 LATE_S = 1.0
-_NOT_FOUND = 404
 
 OnDelivery = Callable[[Delivery], None]
 
@@ -125,7 +124,7 @@ class Consumer:
         try:
             await self._consume(connection, timeout_s)
         except ConnectionLost as error:
-            if error.code != _NOT_FOUND:
+            if error.code != NOT_FOUND:
                 raise
             # Someone deleted a queue, or the broker lost its data: make it again if this user may.
             log.warning("a queue is missing and is declared again: %s", error)

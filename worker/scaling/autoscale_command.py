@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, log_format_option, names_of, output_option, told
-from worker.scaling.up_command import check_queues, until_told, worker_options
+from broker.console.options import config_option, configured, log_format_option, names_of, output_option, told
+from worker.scaling.up_command import until_told, worker_options
 
 if TYPE_CHECKING:
     from broker.config.settings import Settings
@@ -56,17 +56,14 @@ def autoscale(
     """
     import os
 
-    from broker.config.loader import load
-    from broker.console import logs
     from worker.scaling.observe import Watch
 
     if over == "compose" and concurrency is not None:
         raise click.UsageError("--concurrency is for local workers: a container has that of its service.")
-    logs.configure()
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
-    settings = load(config, {**os.environ, **own})
-    check_queues(settings, queues)
+    settings = configured(config, {**os.environ, **own})
+    settings.require_queues(queues)
     queues = tuple(dict.fromkeys(queues))
 
     async def scale() -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, log_format_option, output_option, told
+from broker.console.options import config_option, configured, log_format_option, output_option, told
 from protocol.errors import ExitCode
-from worker.scaling.up_command import QueueCount, check_queues
+from worker.scaling.up_command import QueueCount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,11 @@ def scale(wanted: tuple[tuple[str, int], ...], config: str | None, dry_run: bool
     """
     import asyncio
 
-    from broker.config.loader import load
-    from broker.console import logs
     from worker.scaling.compose import project_of
 
-    logs.configure()
-    settings = load(config)
+    settings = configured(config)
     counts = dict(wanted)
-    check_queues(settings, list(counts))
+    settings.require_queues(list(counts))
 
     async def change() -> ExitCode:
         project = await project_of(settings, list(counts))

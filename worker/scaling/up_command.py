@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.console.options import config_option, log_format_option, told
+from broker.console.options import config_option, configured, log_format_option, told
 from worker.stops import Stop, Stops, has_terminal, heeded
 
 if TYPE_CHECKING:
-    from broker.config.settings import Settings
     from worker.scaling.target import Workers
 
 log = logging.getLogger("glassrabbit.pool")
@@ -35,18 +34,6 @@ class QueueCount(click.ParamType[tuple[str, int]]):
         return queue, int(count)
 
 
-def check_queues(settings: Settings, queues: Sequence[str]) -> None:
-    """Raises ``ConfigError`` for a queue that the configuration does not have."""
-    from broker.errors import ConfigError
-
-    known = ", ".join(settings.queues)
-    unknown = [queue for queue in queues if queue not in settings.queues]
-    if unknown:
-        raise ConfigError(
-            [f"queue {queue!r} is not in the configuration. Name one that is: {known}." for queue in unknown]
-        )
-
-
 @click.command()
 @click.argument("wanted", nargs=-1, required=True, metavar="QUEUE=N...", type=QueueCount())
 @config_option
@@ -62,13 +49,10 @@ def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int
     """
     import os
 
-    from broker.config.loader import load
-    from broker.console import logs
     from worker.scaling.pool import Pool
 
-    logs.configure()
-    settings = load(config)
-    check_queues(settings, [queue for queue, _ in wanted])
+    settings = configured(config)
+    settings.require_queues([queue for queue, _ in wanted])
 
     async def keep() -> None:
         pool = Pool(settings, worker_options(config, concurrency), os.environ)
