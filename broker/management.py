@@ -31,7 +31,7 @@ STALENESS_S = 10
 #: Tags of users that are told of nodes, and of the connections of others.
 SEES_ALL = frozenset({"monitoring", "administrator"})
 _COUNTS = (
-    "name,messages_ready,messages_unacknowledged,messages,consumers,delivery_limit,arguments,"
+    "name,messages_ready,messages_unacknowledged,messages,messages_dlx,consumers,delivery_limit,members,arguments,"
     "effective_policy_definition,message_stats.ack_details.rate,messages_details.rate"
 )
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
@@ -80,7 +80,7 @@ class Management:
         return cls(url.rstrip("/"), username, endpoint.vhost, password, tls, timeout_s)
 
     def exchanges(self) -> list[dict[str, Any]]:
-        return self._list("exchanges", "name,type,durable,arguments,policy")
+        return self._list("exchanges", "name,type,durable,arguments,policy,message_stats.publish_in_details.rate")
 
     def queues(self) -> list[dict[str, Any]]:
         return self._list("queues", "name,type,durable,arguments,effective_policy_definition")

@@ -13,15 +13,18 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from broker.amqp.careful import CarefulPublisher
+from broker.amqp.channel import resolve
 from broker.amqp.connection import Connection
-from broker.amqp.publisher import REFUSALS, Message, Publisher, refusal
+from broker.amqp.publisher import REFUSALS, Message
 from broker.console.arguments import pairs_of, read_json
 from broker.dead_letters.filter import Chosen
 from broker.dead_letters.queue import Held, Letter, held, read_letter
 from broker.dead_letters.spool import Spool
-from broker.errors import ConfirmLost, Refused, Unroutable, Unsendable
+from broker.errors import ConfirmLost, PublishError, Refused, TooLarge, Unroutable, Unsendable
 from protocol.codec import NotEncodable, decode_arguments, encode
 from protocol.dead_letter import Why
 from protocol.errors import ExitCode, Malformed, worst
@@ -32,6 +35,9 @@ from protocol.task import Attempt, Task, task_properties
 
 #: Published and not acked yet: as many may be replayed twice when the command is killed.
 WINDOW = 100
+
+#: What became of a message.
+_End = asyncio.Future[PublishError | None]
 
 NO_REPLY = "reply: its address was no mailbox, and died with the requester's connection"
 NO_EXPIRY = "expiry: it had passed"
@@ -184,7 +190,7 @@ async def replay(connection: Connection, queue: str, asked: Replay, report: Repo
         async with held(connection, queue, see) as looked:
             report.letters, report.unseen, report.others = looked.letters, looked.unseen, looked.others
             report.looked = True
-            publisher = await Publisher.open(connection)
+            publisher = await CarefulPublisher.open(connection)
             if asked.dry_run:
                 if spool.records:
                     await _try(publisher, asked.confirm_timeout_s)
@@ -193,11 +199,11 @@ async def replay(connection: Connection, queue: str, asked: Replay, report: Repo
                 await _send(publisher, looked, spool, asked, report)
 
 
-async def _try(publisher: Publisher, timeout_s: float) -> None:
+async def _try(publisher: CarefulPublisher, timeout_s: float) -> None:
     """Publish what no queue is bound for, which comes back. Raises what would end the first publish of a task."""
     nothing = Message(exchange=TASKS, routing_key=new_id(), body=b"", properties=Properties())
     with suppress(Unroutable):
-        await _accepted(publisher.publish(nothing), timeout_s)
+        await _accepted(publisher, nothing, _publish(publisher, nothing), timeout_s)
 
 
 def _foresee(spool: Spool, bound: Collection[str], report: Report) -> None:
@@ -209,51 +215,53 @@ def _foresee(spool: Spool, bound: Collection[str], report: Report) -> None:
             report.unroutable[fields["type"]] += 1
 
 
-async def _send(publisher: Publisher, looked: Held, spool: Spool, asked: Replay, report: Report) -> None:
-    under_way: deque[tuple[_Sent, asyncio.Future[None]]] = deque()
+async def _send(publisher: CarefulPublisher, looked: Held, spool: Spool, asked: Replay, report: Report) -> None:
+    under_way: deque[tuple[int, list[str], Message, _End]] = deque()
+
+    async def settle() -> None:
+        tag, without, message, end = under_way.popleft()
+        try:
+            await _accepted(publisher, message, end, asked.confirm_timeout_s)
+        except Unroutable:
+            report.unroutable[message.routing_key] += 1
+        except (Refused, Unsendable) as error:
+            code = "too_large" if isinstance(error, TooLarge) else "refused"
+            report.leave(message.properties.message_id or "", code, str(error))
+        else:
+            looked.ack(tag)
+            report.replayed += 1
+            report.without.update(without)
+
     for tag, without, body, fields in spool:
         if len(under_way) == asked.window:
-            await _settle(*under_way.popleft(), looked, asked.confirm_timeout_s, report)
+            await settle()
         properties = Properties(**fields)
-        name = properties.type or ""
-        message = Message(exchange=TASKS, routing_key=name, body=body, properties=properties)
-        under_way.append((_Sent(tag, properties.message_id or "", name, without), publisher.publish(message)))
+        message = Message(exchange=TASKS, routing_key=properties.type or "", body=body, properties=properties)
+        under_way.append((tag, without, message, _publish(publisher, message)))
     while under_way:
-        await _settle(*under_way.popleft(), looked, asked.confirm_timeout_s, report)
+        await settle()
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    tag: int
-    id: str
-    task: str
-    without: list[str]
+def _publish(publisher: CarefulPublisher, message: Message, *, alone: bool = False) -> _End:
+    end: _End = asyncio.get_running_loop().create_future()
+    publisher.send(message, partial(resolve, end), alone=alone)
+    return end
 
 
-async def _settle(
-    sent: _Sent, accepted: asyncio.Future[None], looked: Held, timeout_s: float, report: Report
-) -> None:
-    try:
-        await _accepted(accepted, timeout_s)
-    except Unroutable:
-        report.unroutable[sent.task] += 1
-    except (Refused, Unsendable) as error:
-        report.leave(sent.id, "refused", str(error))
-    else:
-        looked.ack(sent.tag)
-        report.replayed += 1
-        report.without.update(sent.without)
+async def _accepted(publisher: CarefulPublisher, message: Message, end: _End, timeout_s: float) -> None:
+    """Wait for the end of what was published; publish it again, alone, if the broker refused it or a neighbour.
 
-
-async def _accepted(accepted: asyncio.Future[None], timeout_s: float) -> None:
-    """Raises ``Unroutable``, ``Refused``, and what ends a replay."""
+    Raises ``Unroutable``, ``Refused``, ``Unsendable``, and what ends a replay.
+    """
     try:
         async with asyncio.timeout(timeout_s):
-            await accepted
+            error = await end
+            if isinstance(error, ConfirmLost) and error.code in REFUSALS and publisher.is_open:
+                error = await _publish(publisher, message, alone=True)
     except TimeoutError:
         raise ConfirmLost(
             f"no confirm within {timeout_s:g} s. Check the broker's alarms, then run it again: what was not "
             "confirmed is still there."
         ) from None
-    except ConfirmLost as error:
-        raise (refusal(error, TASKS) if error.code in REFUSALS else error) from error
+    if error is not None:
+        raise error

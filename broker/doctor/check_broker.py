@@ -8,10 +8,12 @@ from broker.config.holding import version_of
 from broker.doctor.verdict import Facts, Point, State, Verdict, unseen
 from broker.management import SEES_ALL, Clock
 from broker.status.summary import some
-from broker.status.workers import Listed, whole
+from broker.status.workers import Listed, table, whole
 
 #: The oldest RabbitMQ that this was tried on.
 OLDEST = (3, 10)
+#: The first that keeps for 60 s what the clients of a lost node hold.
+KEEPS = (4, 3)
 #: A worker buries a task that it gets more than 2 s after its expiry.
 LARGEST_SKEW_S = 2.0
 #: Parts of the memory limit, and multiples of the disk limit, that should be left.
@@ -142,6 +144,61 @@ def _room(node: Listed) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def check_lost_nodes(facts: Facts) -> Verdict:
+    """RabbitMQ 4.3 keeps for the clients of a lost node what they held; only then it looks at policies."""
+    why = "A task that a worker of a lost node holds is done by another after so long."
+    version = version_of(facts.version)
+    if version is None or facts.api is None:
+        return unseen("lost nodes", why, "The management API tells of policies and of the nodes of queues.")
+    nodes = {node for one in facts.api.counts for node in one.get("members") or ()}
+    late = [
+        name
+        for one in facts.api.counts
+        if (name := str(one.get("name"))) in facts.settings.queues and not _gives_back(one)
+    ]
+    fix = ""
+    if version < KEEPS:
+        measured = "what they held is delivered elsewhere at once"
+    elif len(nodes) < 2:
+        measured = "one node"
+    elif late:
+        measured = f"what they held of {some(late)} waits 60 s, unless the nodes are configured otherwise"
+        fix = "Set the policy consumer-disconnected-timeout to 5000 (docs/operations.md)."
+    else:
+        measured = "what they held is delivered elsewhere as policies say"
+    return Verdict(
+        check="lost nodes",
+        point=Point.TASKS,
+        state=State.UNKNOWN if fix else State.OK,
+        measured=measured,
+        why=why,
+        fix=fix,
+    )
+
+
+def _gives_back(queue: Listed) -> bool:
+    key = "consumer-disconnected-timeout"
+    return key in table(queue, "effective_policy_definition") or f"x-{key}" in table(queue, "arguments")
+
+
+def check_crash(facts: Facts) -> Verdict:
+    why = "A crash of the broker makes single delayed tasks late by up to twice that."
+    if facts.resends_after_s is None:
+        return unseen(
+            "after a crash",
+            why,
+            "The broker reports dead_letter_worker_publisher_confirm_timeout to nobody. It is 180 s unless each "
+            "node was given less: docs/operations.md says how.",
+        )
+    return Verdict(
+        check="after a crash",
+        point=Point.BROKER,
+        state=State.OK,
+        measured=f"what it kept from its next queue is sent again after {facts.resends_after_s:g} s",
+        why=why,
+    )
 
 
 def check_clocks(facts: Facts) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from broker.config.holding import ASKS, held_s, version_of
 from broker.config.settings import effective_prefetch
-from broker.doctor.verdict import Facts, Point, State, Verdict
+from broker.doctor.verdict import Facts, Point, State, Verdict, unseen
 from broker.status.workers import Listed, table, whole
 
 #: The oldest RabbitMQ on which a policy or a queue's argument sets the consumer timeout.
@@ -146,6 +146,27 @@ def _heartbeats(facts: Facts, heartbeat_s: int) -> Iterator[str]:
 
 def _noticed_s(heartbeat_s: int) -> int:
     return 2 * (heartbeat_s + 5)
+
+
+def check_message_size(facts: Facts) -> Verdict:
+    why = "A body that the broker does not take (406) fails its task, or its result, each time."
+    limit = facts.settings.limits.messages.body_bytes
+    if facts.takes_largest is None:
+        return unseen(
+            "message size",
+            why,
+            "It is tried by a user who may publish, up to 16 MiB. By default RabbitMQ takes 128 MiB, since 4.0 "
+            f"16 MiB (max_message_size); limits.body_bytes is {limit}.",
+            Point.TASKS,
+        )
+    return Verdict(
+        check="message size",
+        point=Point.TASKS,
+        state=State.OK if facts.takes_largest else State.FAILED,
+        measured=f"the broker takes {'' if facts.takes_largest else 'no '}bodies of {limit} bytes",
+        why=why,
+        fix="" if facts.takes_largest else "Lower limits.body_bytes, or raise max_message_size in rabbitmq.conf.",
+    )
 
 
 def check_prefetch(facts: Facts) -> Verdict:

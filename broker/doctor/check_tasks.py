@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from broker.doctor.verdict import Facts, Point, Probe, State, Verdict, unseen
-from broker.status.workers import HALF, workers_of
+from broker.status.workers import HALF, table, workers_of
 from protocol.delay import LEVELS
 from protocol.names import LOST, OBITUARIES, dead_queue
 
 #: Differences that a verdict names.
 _NAMED = 3
+#: What a line takes in within so long may be on its way, burst by burst.
+_PASSING_S = 1.0
 #: The API hears of a connection some seconds after it was opened.
 YOUNG_S = 10
 _LINE = re.compile(
@@ -48,6 +50,32 @@ def check_delay_line(facts: Facts) -> Verdict:
     if facts.api is None:
         whole = f"{LEVELS} levels; bindings were not seen"
     return _compared("delay line", found, Point.TASKS, why, whole)
+
+
+def check_dead_lettering(facts: Facts) -> Verdict:
+    """Of a busy line a look always sees some: as many as it takes in within ``_PASSING_S`` are no fault."""
+    why = "What its next queue does not take waits for minutes, and 32 of these stop a delay level for all."
+    if facts.api is None or facts.stuck is None:
+        fix = "The management API tells, at two looks; give the second one time: --timeout 20."
+        return unseen("dead lettering", why, fix, Point.TASKS)
+    rates = [
+        table(table(one, "message_stats"), "publish_in_details").get("rate")
+        for one in facts.api.exchanges
+        if str(one.get("name")).startswith("tasks.delay.")
+    ]
+    passing = _PASSING_S * sum(rate for rate in rates if isinstance(rate, int | float))
+    stuck = [f"{name}: {count:,}" for name, count in facts.stuck.items() if count > passing]
+    return Verdict(
+        check="dead lettering",
+        point=Point.TASKS,
+        state=State.FAILED if stuck else State.OK,
+        measured=f"does not move on from {_some(stuck)}" if stuck else "no queue stands still",
+        why=why,
+        fix="See topology and leaders, and whether the next queue is full. Each is sent again after "
+        "dead_letter_worker_publisher_confirm_timeout, 180 s by default."
+        if stuck
+        else "",
+    )
 
 
 def check_results(facts: Facts) -> Verdict:

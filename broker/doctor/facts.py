@@ -1,7 +1,7 @@
 """Gathers what the doctor's checks judge: asks the broker by AMQP and the management API, side by side.
 
 Nothing of it changes anything, but for a probe that was asked for. Rights to write are tried with messages that no
-queue is bound for, which the broker returns; rights to read with empty queues alone.
+queue is bound for; rights to read with empty queues alone.
 """
 
 from __future__ import annotations
@@ -17,39 +17,29 @@ from broker.amqp.connection import Connection, connect
 from broker.amqp.counting import Count, count_all
 from broker.amqp.link import LinkSettings
 from broker.amqp.once import connected
-from broker.amqp.publisher import Message, Publisher
 from broker.config.endpoint import Endpoint
 from broker.config.settings import Settings
-from broker.doctor.check_access import DEFAULT_EXCHANGE
 from broker.doctor.probe import send_probe
+from broker.doctor.trials import largest_taken, readable, writable
 from broker.doctor.verdict import Api, Facts, Reached, Rights
-from broker.errors import (
-    ACCESS_REFUSED,
-    AccessRefused,
-    BrokerError,
-    ConfirmLost,
-    ConnectionLost,
-    MayNotPublish,
-    NoExchange,
-    PublishError,
-    Unreachable,
-)
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
 from broker.management import Management, tags_of
+from broker.node.files import HAND_ON_AGAIN_MS
+from broker.node.state import detached_management_url
 from broker.status.summary import queue_names
+from broker.status.workers import Listed, whole
 from broker.topology.declare import probe
 from broker.topology.diff import Difference, compare
 from broker.topology.model import Topology, topology_of
-from protocol.delay import LEVELS
-from protocol.names import DEAD, OBITUARIES, REPLIES, TASKS, delay_level, new_id
-from protocol.properties import Properties
+from protocol.names import OBITUARIES
 
 T = TypeVar("T")
 
 API_TIMEOUT_S = 3.0
 #: The part of the time that is left which one question may take.
 _SHARE = 0.5
-#: For the broker's word on a message that is tried; under an alarm there is none.
-TRIAL_S = 1.5
+#: Between two looks at messages that are being dead-lettered: queues report them every 5 s.
+AGAIN_S = 6.0
 
 
 async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -> Facts:
@@ -90,6 +80,7 @@ async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -
             may_be_empty = {name: found or (0, 0) for name, found in counts.items() if name not in silent}
             facts = await in_time(_by_amqp(facts, connections[0], may_be_empty)) or facts
         api, problem = await api_answer
+        again = asyncio.create_task(_stuck(settings, topology, api, until_s))
         # A connection that is blocked answers nothing more.
         usable = [] if facts.blocked else connections
         differences = await in_time(_differences(topology, api, usable))
@@ -97,7 +88,16 @@ async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -
             left_s = 0.8 * (until_s - time.monotonic())
             sent = await in_time(send_probe(usable[0], settings, probe_task, left_s), 1.0)
             facts = replace(facts, probe=sent)
-        return replace(facts, api=api, api_problem=problem, differences=differences, is_late=is_late)
+        known_node = detached_management_url(settings.broker.endpoints[0]) is not None
+        return replace(
+            facts,
+            api=api,
+            api_problem=problem,
+            differences=differences,
+            stuck=await again,
+            resends_after_s=HAND_ON_AGAIN_MS / 1000 if known_node else None,
+            is_late=is_late,
+        )
     finally:
         await asyncio.gather(*(connection.close() for connection in connections))
 
@@ -135,53 +135,13 @@ async def _by_amqp(facts: Facts, connection: Connection, inspected: Mapping[str,
         blocked = now
 
     connection.on_blocked(on_blocked)
-    read = await _readable(connection, [*facts.settings.queues, OBITUARIES], inspected)
-    write = await _writable(connection)
-    rights = None if blocked else Rights(write=write, read=read)
-    return replace(facts, rights=rights, blocked=blocked)
-
-
-async def _readable(
-    connection: Connection, queues: Sequence[str], inspected: Mapping[str, Count]
-) -> dict[str, bool | None]:
-    rights: dict[str, bool | None] = {}
-    for queue in queues:
-        rights[queue] = None
-        if inspected.get(queue, (1, 0))[0] == 0:
-            channel = await connection.channel()
-            rights[queue] = True
-            try:
-                await channel.get(queue)
-            except ConnectionLost as error:
-                rights[queue] = False if error.code == ACCESS_REFUSED else None
-            # Whatever came in that moment goes back to its place.
-            await channel.close()
-    return rights
-
-
-async def _writable(connection: Connection) -> dict[str, bool | None]:
-    exchanges = [TASKS, delay_level(LEVELS - 1), DEAD, REPLIES, ""]
-    tried = await asyncio.gather(*(_may_write(connection, exchange) for exchange in exchanges))
-    return {exchange or DEFAULT_EXCHANGE: may for exchange, may in zip(exchanges, tried, strict=True)}
-
-
-async def _may_write(connection: Connection, exchange: str) -> bool | None:
-    nowhere = Message(exchange=exchange, routing_key=f"doctor {new_id()}", body=b"", properties=Properties())
-    try:
-        # Once it has seen a publish, a broker under an alarm reads nothing more from this connection.
-        async with asyncio.timeout(TRIAL_S):
-            publisher = await Publisher.open(connection)
-            await publisher.publish(nowhere)
-            await publisher.channel.close()
-    except MayNotPublish:
-        return False
-    except (ConfirmLost, NoExchange):
-        return None
-    except PublishError:
-        return True
-    except (TimeoutError, ConnectionLost):
-        return None
-    return True
+    read = await readable(connection, [*facts.settings.queues, OBITUARIES], inspected)
+    write = await writable(connection)
+    if blocked:
+        return replace(facts, blocked=True)
+    size = facts.settings.limits.messages.for_reply.body_bytes
+    takes = await largest_taken(connection, write, size)
+    return replace(facts, rights=Rights(write=write, read=read), takes_largest=takes, blocked=blocked)
 
 
 async def _differences(
@@ -193,9 +153,34 @@ async def _differences(
         return None
     try:
         return [*await probe(connections[0], topology)]
-    except ConnectionLost:
+    except (ConnectionLost, AccessRefused):
         # Only who may declare can compare by declaring.
         return None
+
+
+async def _stuck(
+    settings: Settings, topology: Topology, api: Api | None, until_s: float
+) -> Mapping[str, int] | None:
+    """See ``Facts.stuck``. Looks again only if messages are being dead-lettered now."""
+    first = _dead_lettered(topology, api.counts if api else ())
+    if not first:
+        return None if api is None else {}
+    if until_s - time.monotonic() < AGAIN_S + 1:
+        return None
+    await asyncio.sleep(AGAIN_S)
+    management = Management.of(settings.broker, min(API_TIMEOUT_S, until_s - time.monotonic()))
+    try:
+        second = _dead_lettered(topology, await asyncio.to_thread(management.counts))
+    except (Unreachable, AccessRefused):
+        return None
+    return {name: second[name] for name, count in first.items() if second.get(name, 0) >= count}
+
+
+def _dead_lettered(topology: Topology, counts: Sequence[Listed]) -> dict[str, int]:
+    """Of our queues: messages that left it and that no next queue has confirmed yet."""
+    ours = {queue.name for queue in topology.queues}
+    listed = {str(one.get("name")): whole(one.get("messages_dlx")) for one in counts}
+    return {name: count for name, count in listed.items() if count and name in ours}
 
 
 def _ask_api(settings: Settings, within_s: float) -> tuple[Api | None, str]:

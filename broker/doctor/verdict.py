@@ -120,6 +120,12 @@ class Facts:
     api_problem: str = ""
     #: What is not as the configuration says: from the API with bindings, else by AMQP as text.
     differences: Sequence[Difference | str] | None = None
+    #: Queues in which no fewer messages wait for their next queue than some seconds before, and how many.
+    stuck: Mapping[str, int] | None = None
+    #: Whether the broker took a body as large as ours may be.
+    takes_largest: bool | None = None
+    #: What a crash of the broker kept from its next queue is sent again after so long.
+    resends_after_s: float | None = None
     probe: Probe | None = None
 
     @property

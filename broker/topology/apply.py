@@ -52,13 +52,16 @@ async def differences(
         )
         return [str(one) for one in compare(topology, *listed)], None
     except (Unreachable, AccessRefused) as error:
-        lines = await connected(
-            settings,
-            "broker diff",
-            lambda connection: probe(connection, topology),
-            timeout_s=until_s - time.monotonic(),
-            waits=waits,
-        )
+        try:
+            lines = await connected(
+                settings,
+                "broker diff",
+                lambda connection: probe(connection, topology),
+                timeout_s=until_s - time.monotonic(),
+                waits=waits,
+            )
+        except AccessRefused as refused:
+            raise AccessRefused(f"{refused} But {error}") from refused
         return lines, f"{error} Bindings were not compared."
 
 

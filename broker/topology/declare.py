@@ -75,7 +75,8 @@ async def is_declared(connection: Connection) -> bool:
 async def probe(connection: Connection, topology: Topology) -> list[str]:
     """What of the exchanges and queues is missing or different, a line each; changes nothing.
 
-    What is there is declared once more, which has no effect if it is the same, and a 406 if it is not.
+    What is there is declared once more, which has no effect if it is the same, and a 406 if it is not. Raises
+    ``AccessRefused`` for a user who may not.
     """
     lines: list[str] = []
 
@@ -90,6 +91,9 @@ async def probe(connection: Connection, topology: Topology) -> list[str]:
                 lines.append(f"{kind} {name}: missing on the broker")
             elif error.code == PRECONDITION_FAILED:
                 lines.append(_explain(str(error)))
+            elif error.code == ACCESS_REFUSED:
+                why = "compares by the management API alone"
+                raise AccessRefused(f"this user may not declare {kind} {name}, and {why}.") from error
             else:
                 raise
 

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from tests.support import administrator
 from tests.support.administrator import close_connections
 from tests.support.brokers import Broker
 from tests.support.vhost import Vhost
@@ -69,18 +70,9 @@ def disk_alarm(broker: Broker) -> Iterator[None]:
 def small_messages(vhost: Vhost, size: int) -> Iterator[None]:
     """The broker refuses messages with more bytes than this. All connections are closed: a channel of RabbitMQ 3
     remembers the limit."""
-    broker = vhost.broker
-    # Where RabbitMQ 3 has it, and where RabbitMQ 4 does.
-    (usual,) = re.findall(r"\d+", broker.ctl("eval", "application:get_env(rabbit, max_message_size)."))
     try:
-        _limit_messages(broker, str(size))
-        close_connections(vhost)
-        yield
+        with administrator.small_messages(vhost.broker, size):
+            close_connections(vhost)
+            yield
     finally:
-        _limit_messages(broker, usual)
         close_connections(vhost)
-
-
-def _limit_messages(broker: Broker, size: str) -> None:
-    code = f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size})."
-    broker.ctl("eval", code)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import command
 from tests.support.orphan import answer_a_dead_node
 from tests.support.spread import Spread, installed, longest_gap, running
 from tests.support.waiting import eventually
@@ -30,6 +32,26 @@ def astride(spread: Spread) -> WorkerProcess:
             return worker
         worker.sigterm()
         assert worker.wait() == 0
+
+
+def verdict_on_lost_nodes(spread: Spread) -> tuple[str, str]:
+    api = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": spread.cluster.management.url}
+    ended = command({**spread.installation.environment, **api}, "broker", "doctor", "-o", "json")
+    [verdict] = [one for one in json.loads(ended.out)["checks"] if one["check"] == "lost nodes"]
+    return verdict["state"], verdict["measured"]
+
+
+def test_on_4_3_the_doctor_misses_the_policy_by_which_a_lost_node_s_tasks_are_given_back_soon(
+    tmp_path: Path,
+) -> None:
+    with running("4.3") as cluster, installed(cluster, tmp_path) as spread:
+        late = "what they held of queue_a, queue_b waits 60 s, unless the nodes are configured otherwise"
+        assert verdict_on_lost_nodes(spread) == ("unknown", late)
+        definition = {"consumer-disconnected-timeout": 5000}
+        policy = {"pattern": ".*", "definition": definition, "apply-to": "quorum_queues"}
+        cluster.management.request("PUT", "policies", spread.vhost.name, "lost-nodes", body=policy)
+        soon = ("ok", "what they held is delivered elsewhere as policies say")
+        eventually(lambda: verdict_on_lost_nodes(spread) == soon, "the policy in the management API", 30)
 
 
 def test_on_4_3_an_idle_worker_of_a_node_that_is_cut_off_goes_to_its_peers_and_works_meanwhile(

@@ -16,6 +16,7 @@ from broker.errors import MayNotPublish, NoExchange, TooLarge
 from protocol.delay import enter
 from protocol.errors import ErrorCode
 from protocol.reply import Reply
+from tests.support.administrator import small_messages
 from tests.support.brokers import Broker
 from tests.support.caller import Caller
 from tests.support.commands import command
@@ -37,11 +38,8 @@ TASKS = {"nap": {"queue": "queue_a", "handler": "tests.support.handlers:nap"}}
 @pytest.fixture
 def small(broker: Broker) -> Iterator[None]:
     """A broker that takes no larger messages, on channels that are opened from now on."""
-    keep = "application:set_env(rabbit, max_message_size, {0}), persistent_term:put(max_message_size, {0})."
-    before = broker.ctl("eval", "{ok, Bytes} = application:get_env(rabbit, max_message_size), Bytes.").strip()
-    broker.ctl("eval", keep.format(MOST_BYTES))
-    yield
-    broker.ctl("eval", keep.format(before))
+    with small_messages(broker, MOST_BYTES):
+        yield
 
 
 class User:

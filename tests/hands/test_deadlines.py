@@ -93,6 +93,11 @@ def test_a_broker_that_falls_silent_in_the_middle_ends_a_command_in_time_with_75
     assert "?" in ended["broker status"].out
     assert "✗ leaders" in ended["broker doctor"].out
     assert "did not confirm it" in ended["dispatcher call"].err
+    # It waits for no worker.
+    assert "error: no confirm of task " in ended["dispatcher submit"].err
+    assert "did not confirm it" in ended["dispatcher submit"].err
+    assert "reply" not in ended["dispatcher submit"].err
+    assert "worker" not in ended["dispatcher submit"].err
     assert "did not answer" in ended["dispatcher collect"].err
     assert not ended["broker dead list"].out
 

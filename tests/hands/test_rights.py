@@ -11,12 +11,11 @@ from tests.support.hostile_users import PASSWORD, RIGHTS, Users
 from tests.support.installation import Install
 from tests.support.letters import bury, dead_task
 
-REFUSED = "refused for user"
 #: Command → the exit code and what standard error says, for the user of a dispatcher and for that of a worker.
 ANSWERS = {
     "broker declare": ((69, "may not declare the topology"), (69, "may not declare the topology")),
     "broker declare --prune": ((69, "Give it the tag `management`"), (69, "Give it the tag `management`")),
-    "broker diff": ((69, REFUSED), (69, REFUSED)),
+    "broker diff": ((69, "Give it the tag `management`"), (69, "Give it the tag `management`")),
     "broker status": ((75, "Give it the tag `management`"), (75, "Give it the tag `management`")),
     "broker dead list": ((69, "may not read queue_a.dead"), (69, "may not read queue_a.dead")),
     "broker dead show queue_a": ((69, "may not read queue_a.dead"), (69, "may not read queue_a.dead")),

@@ -18,10 +18,13 @@ import msgpack
 import pika
 import pytest
 
+from broker.amqp.careful import SMALL_BYTES
 from broker.commands.dead_letters import dead as group
+from broker.dead_letters.replay import WINDOW
 from protocol.names import new_id
 from protocol.reply import Reply
 from tests.integration.test_readme import assert_printed, run_block
+from tests.support.administrator import small_messages
 from tests.support.commands import Ended, command
 from tests.support.hostile import ADDRESS, RawTable, header_timestamp, nested_tables
 from tests.support.installation import Install, Installation
@@ -234,6 +237,35 @@ def test_what_cannot_be_replayed_stays_in_order_and_is_counted(installation: Ins
     assert [one.properties.message_id for one in vhost.messages("queue_a", 2)] == [*good, *last]
     assert dead(installation, "replay", "queue_a", "--id", "no id").code == 1
     assert dead(installation, "replay", "queue_a", "--id", unknown[0]).code == 4
+
+
+@pytest.mark.every_broker
+@pytest.mark.own_broker
+@pytest.mark.parametrize("size", [30_000, 100_000], ids=["sent beside others", "sent alone"])
+def test_a_letter_that_the_broker_takes_no_longer_is_named_and_stays_and_all_others_go(
+    installation: Installation, size: int
+) -> None:
+    installation.declare()
+    vhost = installation.vhost
+    good = bury(installation.settings, [dead_task() for _ in range(150)])
+    (large,) = bury(installation.settings, [dead_task(packed=body(data=bytes(size)))])
+    good += bury(installation.settings, [dead_task() for _ in range(150)])
+    with small_messages(vhost.broker, 20_000):
+        ended = dead(installation, "replay", "queue_a", "-o", "jsonl")
+    assert ended.code == 1
+    (report,) = ended.objects
+    assert (report["meant"], report["replayed"], report["left"]) == (301, 300, {"too_large": 1})
+    assert "1 × too_large: the broker refused a message for its size" in ended.err
+    assert f"(first: {large})" in ended.err
+    settled(vhost, "queue_a.dead", 1)
+    assert ids(installation, "queue_a") == [large]
+    replayed = [one.properties.message_id for one in vhost.messages("queue_a", vhost.ready("queue_a"))]
+    if size > SMALL_BYTES:
+        assert replayed == good
+    # One was refused beside others: as many as were on their way may be there twice, and later.
+    assert (set(replayed), len(replayed) - len(good) <= WINDOW) == (set(good), True)
+    (report,) = told(installation, "replay", "queue_a")
+    assert report["replayed"] == 1
 
 
 def test_a_dry_run_replays_nothing(installation: Installation) -> None:

@@ -7,11 +7,10 @@ import random
 import time
 
 import pytest
-from pika.exceptions import NackError
 
 from broker.node.files import HAND_ON_AGAIN_MS
 from dispatcher.client import Dispatcher
-from tests.support.administrator import limit_length
+from tests.support.administrator import fill_up
 from tests.support.installation import Install, Installation
 from tests.support.slowness import in_time
 from tests.support.waiting import eventually, run
@@ -80,17 +79,7 @@ def test_what_its_queue_refuses_is_handed_on_again_within_seconds_and_not_minute
     """As is what a crash of the broker kept from its next queue: both wait for the same."""
     installation.declare()
     caller, vhost = installation.caller(), installation.vhost
-    limit_length(vhost, "queue_a", 1)
-    with vhost.channel() as channel:
-
-        def is_full() -> bool:
-            try:
-                channel.basic_publish("", "queue_a", b"", mandatory=True)
-            except NackError:
-                return True
-            return False
-
-        eventually(is_full, "the queue to be full")
+    fill_up(vhost, "queue_a")
     caller.submit("echo", delay_s=0.1)
 
     def refused() -> bool:

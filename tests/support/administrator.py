@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from pika.exceptions import NackError
+
+from tests.support.brokers import Broker
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 
@@ -33,3 +38,31 @@ def limit_length(vhost: Vhost, queue: str, length: int) -> None:
     """A policy that bounds a queue."""
     policy = {"pattern": f"^{queue}$", "definition": {"max-length": length}, "apply-to": "queues"}
     vhost.broker.management.request("PUT", "policies", vhost.name, f"limit-{queue}", body=policy)
+
+
+def fill_up(vhost: Vhost, queue: str) -> None:
+    """A queue that takes nothing more: its length is bounded by a policy, and it has more already."""
+    limit_length(vhost, queue, 1)
+    with vhost.channel() as channel:
+
+        def refuses() -> bool:
+            try:
+                channel.basic_publish("", queue, b"", mandatory=True)
+            except NackError:
+                return True
+            return False
+
+        eventually(refuses, "the queue to be full")
+
+
+@contextlib.contextmanager
+def small_messages(broker: Broker, size: int) -> Iterator[None]:
+    """The broker takes no larger messages, on channels that are opened from now on."""
+    # Where RabbitMQ 3 has it, and where RabbitMQ 4 does.
+    keep = "application:set_env(rabbit, max_message_size, {0}), persistent_term:put(max_message_size, {0})."
+    usual = broker.ctl("eval", "{ok, Bytes} = application:get_env(rabbit, max_message_size), Bytes.").strip()
+    broker.ctl("eval", keep.format(size))
+    try:
+        yield
+    finally:
+        broker.ctl("eval", keep.format(usual))

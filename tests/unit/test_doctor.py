@@ -16,7 +16,9 @@ from broker.doctor.check_access import DEFAULT_EXCHANGE, check_permissions, chec
 from broker.doctor.check_broker import (
     check_alarms,
     check_clocks,
+    check_crash,
     check_headroom,
+    check_lost_nodes,
     check_management,
     check_version,
     skew,
@@ -25,9 +27,17 @@ from broker.doctor.check_limits import (
     check_consumer_timeout,
     check_delivery_limit,
     check_heartbeat,
+    check_message_size,
     check_prefetch,
 )
-from broker.doctor.check_tasks import check_delay_line, check_probe, check_results, check_topology, check_workers
+from broker.doctor.check_tasks import (
+    check_dead_lettering,
+    check_delay_line,
+    check_probe,
+    check_results,
+    check_topology,
+    check_workers,
+)
 from broker.doctor.text import to_json, to_text
 from broker.doctor.verdict import Api, Facts, Point, Probe, Reached, Rights, State, Verdict, diagnosis, exit_code
 from broker.management import Clock
@@ -330,6 +340,64 @@ def test_a_prefetch_is_neither_below_concurrency_nor_absent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stuck", "rate", "state"),
+    [
+        (None, 0, State.UNKNOWN),
+        ({}, 0, State.OK),
+        ({"tasks.delay.02": 1}, 0, State.FAILED),
+        ({"tasks.delay.02": 50}, 100.0, State.OK),
+        ({"tasks.delay.02": 101}, 100.0, State.FAILED),
+        ({"queue_a": 3}, None, State.FAILED),
+    ],
+)
+def test_what_does_not_move_on_is_a_fault_unless_the_line_is_busy(
+    stuck: dict[str, int] | None, rate: float | None, state: State
+) -> None:
+    exchange = {"name": "tasks.delay.02", "message_stats": {"publish_in_details": {"rate": rate}}}
+    found = check_dead_lettering(facts(stuck=stuck, api=api(exchanges=[exchange])))
+    assert found.state is state
+    if stuck and state is State.FAILED:
+        [[queue, count]] = stuck.items()
+        assert found.measured == f"does not move on from {queue}: {count}"
+
+
+@pytest.mark.parametrize(
+    ("version", "members", "policy", "state", "measured"),
+    [
+        ("4.0.5", 3, {}, State.OK, "what they held is delivered elsewhere at once"),
+        ("4.3.6", 1, {}, State.OK, "one node"),
+        ("4.3.6", 3, {}, State.UNKNOWN, "what they held of queue_a waits 60 s, unless the nodes are configured"),
+        (
+            "4.3.6",
+            3,
+            {"consumer-disconnected-timeout": 5000},
+            State.OK,
+            "what they held is delivered elsewhere as",
+        ),
+    ],
+)
+def test_a_cluster_of_4_3_should_give_back_soon_what_a_lost_node_held(
+    version: str, members: int, policy: dict[str, int], state: State, measured: str
+) -> None:
+    nodes = [f"rabbit@{number}" for number in range(members)]
+    counts = [{"name": "queue_a", "members": nodes, "effective_policy_definition": policy}, {"name": "theirs"}]
+    reached = [Reached(where="amqp://a/", version=version)]
+    found = check_lost_nodes(facts(reached=reached, api=api(counts=counts)))
+    assert (found.state, found.measured.startswith(measured)) == (state, True), found.measured
+    assert ("consumer-disconnected-timeout" in found.fix) is (state is State.UNKNOWN)
+
+
+def test_a_body_of_the_largest_size_is_taken_or_not_or_nobody_knows() -> None:
+    states = [check_message_size(facts(takes_largest=takes)).state for takes in (True, False, None)]
+    assert states == [State.OK, State.FAILED, State.UNKNOWN]
+
+
+def test_what_a_crash_costs_is_told_only_if_it_is_known() -> None:
+    assert check_crash(facts()).state is State.UNKNOWN
+    assert "after 10 s" in check_crash(facts(resends_after_s=10.0)).measured
+
+
+@pytest.mark.parametrize(
     ("end", "state", "point"),
     [
         ("done", State.OK, Point.RESULTS),
@@ -365,7 +433,7 @@ def test_the_page_tells_of_every_check() -> None:
     page = section("docs/operations.md", "Doctor")
     probed = replace(facts(), probe=Probe(task="noop", took_ms=1, end="done"))
     verdicts = examine(probed)
-    assert len(verdicts) == 20
+    assert len(verdicts) == 24
     for found in verdicts:
         assert f"`{found.check}`" in page
     for point in Point:
