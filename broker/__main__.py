@@ -17,8 +17,8 @@ from broker.console.options import (
     enter,
     log_format_option,
     output_option,
+    reports_errors,
     timeout_option,
-    told,
     version_option,
 )
 from protocol.errors import ExitCode
@@ -42,7 +42,7 @@ def main() -> None:
 @click.option("--mailbox", "mailboxes", multiple=True, metavar="NAME", help="Make this mailbox, too.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for a broker that does not run yet.")
 @timeout_option(30.0)
-@told
+@reports_errors
 def declare(
     config: str | None, dry_run: bool, prune: bool, mailboxes: tuple[str, ...], waits: bool, timeout_s: float
 ) -> None:
@@ -65,7 +65,7 @@ def declare(
     topology = with_mailboxes(topology_of(settings), mailboxes)
     if dry_run:
         lines, note = asyncio.run(differences(settings, topology, timeout_s, waits=waits))
-        _tell(lines, note, "nothing to do")
+        _print(lines, note, "nothing to do")
         return
     for line in asyncio.run(declare_all(settings, topology, prune=prune, timeout_s=timeout_s, waits=waits)):
         if prune:
@@ -82,7 +82,7 @@ def declare(
 @main.command()
 @config_option
 @output_option("table", "mermaid", "json")
-@told
+@reports_errors
 def show(config: str | None, output: str) -> None:
     """Show the topology of the configuration. Asks no broker."""
     from broker.topology import show as shown
@@ -102,7 +102,7 @@ def show(config: str | None, output: str) -> None:
 @main.command()
 @config_option
 @timeout_option()
-@told
+@reports_errors
 def diff(config: str | None, timeout_s: float) -> ExitCode:
     """Compare the broker with the configuration, argument by argument. Exits with 1 if they differ."""
     import asyncio
@@ -112,7 +112,7 @@ def diff(config: str | None, timeout_s: float) -> ExitCode:
 
     settings = configured(config)
     lines, note = asyncio.run(differences(settings, topology_of(settings), timeout_s))
-    _tell(lines, note, "no differences")
+    _print(lines, note, "no differences")
     return ExitCode.FAILED if lines else ExitCode.OK
 
 
@@ -129,7 +129,7 @@ def completion(shell: str) -> None:
     click.echo(SCRIPTS[shell], nl=False)
 
 
-def _tell(lines: list[str], note: str | None, none: str) -> None:
+def _print(lines: list[str], note: str | None, none: str) -> None:
     if note:
         click.echo(f"note: {note}", err=True)
     for line in lines or [none]:

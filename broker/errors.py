@@ -14,8 +14,8 @@ ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED = 403, 404, 406
 
 
 class ConfigError(GlassrabbitError):
-    """The configuration is wrong. ``problems`` has one line each; raised before any I/O, but for what only the
-    broker's version tells."""
+    """The configuration is wrong. ``problems`` has one line each; raised before any I/O, but for what
+    depends on the broker's version."""
 
     exit_code = ExitCode.CONFIG
 

@@ -1,6 +1,6 @@
 """RabbitMQ's management API, as far as commands need it: what is declared, counted, connected and consumed.
 
-AMQP cannot list bindings, nor tell a queue's arguments, what is unacked or who consumes. The rabbitmq_management
+AMQP cannot list bindings, nor show a queue's arguments, what is unacked or who consumes. The rabbitmq_management
 plugin can (https://www.rabbitmq.com/docs/http-api-reference); commands ask it, and never what is on a task's way.
 """
 
@@ -26,9 +26,9 @@ from broker.errors import AccessRefused, Unreachable
 from broker.node.state import detached_management_url
 
 TIMEOUT_S = 10.0
-#: A queue tells its numbers every 5 s, and the API takes them up every 5 s. What exists is never so old.
+#: A queue emits its numbers every 5 s, and the API collects them every 5 s. What exists is known at once.
 STALENESS_S = 10
-#: Tags of users that are told of nodes, and of the connections of others.
+#: Tags of users who see nodes, and the connections of others.
 SEES_ALL = frozenset({"monitoring", "administrator"})
 _COUNTS = (
     "name,messages_ready,messages_unacknowledged,messages,messages_dlx,consumers,delivery_limit,members,arguments,"
@@ -89,7 +89,7 @@ class Management:
         return self._list("bindings", None)
 
     def policies(self) -> list[dict[str, Any]]:
-        """Those of users; operators' policies are for queues alone, whose effective ones ``queues`` tells."""
+        """Those of users; operators' policies are for queues alone, whose effective ones ``queues`` lists."""
         return self._list("policies", None)
 
     def counts(self) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ def _opener(tls: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
 
 
 def tags_of(user: Mapping[str, Any]) -> frozenset[str]:
-    """The tags that ``whoami`` told: a list, or on old brokers a text."""
+    """The tags in an answer of ``whoami``: a list, or on old brokers a text."""
     tags = user.get("tags")
     listed = tags.split(",") if isinstance(tags, str) else tags or ()
     return frozenset(str(tag).strip() for tag in listed if tag)

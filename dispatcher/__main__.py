@@ -15,9 +15,9 @@ from broker.console.options import (
     log_format_option,
     names_of,
     output_option,
+    reports_errors,
     timeout_option,
     together,
-    told,
     version_option,
 )
 from dispatcher.commands.load import BatchSize, load
@@ -30,7 +30,7 @@ _timeout = timeout_option(60.0, "End after S seconds (and a delay), whatever the
 _output = output_option(*FORMATS)
 #: Of what comes one by one.
 _lines = output_option(*FORMATS, default="jsonl")
-_around = together(config_option, log_format_option, click.pass_context, told)
+_around = together(config_option, log_format_option, click.pass_context, reports_errors)
 _task_options = together(
     click.argument("task", shell_complete=names_of("tasks")),
     click.option(
@@ -62,7 +62,7 @@ _task_options = together(
 @_timeout
 @_output
 @click.pass_context
-@told
+@reports_errors
 def main(context: click.Context, config: str | None, timeout_s: float, output: str) -> ExitCode | None:
     """Send the workload of the configuration, all at once; or one of the commands below.
 
@@ -171,7 +171,7 @@ def collect(context: click.Context, config: str | None, name: str, **options: An
 
 
 @main.command()
-@told
+@reports_errors
 def demo() -> ExitCode:
     """Show the whole thing on a private broker: workers, results, a retry, a dead letter. Then clean up."""
     from dispatcher.commands.demo import run

@@ -42,7 +42,7 @@ log = logging.getLogger("glassrabbit.dispatcher")
 
 #: How often deadlines are looked at: a call ends at most so much after its deadline.
 SWEEP_S = 0.05
-#: A little longer than one attempt to connect may take, so that its own error is the one that is told.
+#: A little longer than one attempt to connect may take, so that the caller gets the attempt's own error.
 MARGIN_S = 0.25
 #: A refused publish of a patient call is tried again after so long.
 REFUSED_WAIT_S = 0.5
@@ -55,7 +55,7 @@ class Asking:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = settings.limits.messages
-        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, tells_first=False)
+        self._link = Link(LinkSettings.of(settings), "dispatcher", self._set_up, logs_first=False)
         self._connection: Connection | None = None
         self._publisher: CarefulPublisher | None = None
         self._replies: ReplyChannel | None = None

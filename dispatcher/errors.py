@@ -26,7 +26,7 @@ class NotOpen(CallError):
 
 
 class TaskFailed(CallError):
-    """The task ended without success; ``reply`` tells why, where and after how many attempts."""
+    """The task ended without success; ``reply`` says why, where and after how many attempts."""
 
     def __init__(self, reply: Reply) -> None:
         failure = reply.failure

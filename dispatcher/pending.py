@@ -17,7 +17,8 @@ from protocol.errors import GlassrabbitError
 from protocol.names import new_id
 from protocol.reply import Reply
 
-#: So many ended ids are remembered to tell a duplicate from a stranger, and at most twice as many and a message's.
+#: Ended ids that are remembered, to distinguish a duplicate from a stranger; at most twice as many and a
+#: message's.
 REMEMBERED = 10_000
 
 
@@ -98,11 +99,12 @@ class PendingCalls:
         call = self.calls.pop(task_id, None)
         if call is None:
             return self._end_batch(task_id, end)
-        self._tell(call, {task_id: end})
+        self._report(call, {task_id: end})
         return True
 
     def end_all(self, replies: Iterable[Reply]) -> None:
-        """The same for many replies; whoever asked hears at once of those of one message that stand together."""
+        """End the calls of many replies; ``on_end`` is called once for those of one message that stand
+        together."""
         call: Pending | None = None
         ended: dict[str, End] = {}
         for reply in replies:
@@ -110,7 +112,7 @@ class PendingCalls:
             of_this = self.calls.get(task_id)
             if of_this is not call:
                 if call is not None:
-                    self._tell(call, ended)
+                    self._report(call, ended)
                 call, ended = of_this, {}
             if of_this is None:
                 self._end_batch(task_id, reply)
@@ -118,10 +120,10 @@ class PendingCalls:
                 del self.calls[task_id]
                 ended[task_id] = reply
         if call is not None:
-            self._tell(call, ended)
+            self._report(call, ended)
 
-    def _tell(self, call: Pending, ended: dict[str, End]) -> None:
-        """So these of its tasks ended, which are no longer among the calls."""
+    def _report(self, call: Pending, ended: dict[str, End]) -> None:
+        """These of its tasks have ended, and are no longer among the calls."""
         self._take_out(call, ended)
         self.replies += [*map(type, ended.values())].count(Reply)
         call.on_end(ended)

@@ -188,7 +188,7 @@ async def chunks_of_ends(
     An input is taken only when there is room for it, so memory does not grow with their number. An input that
     ``pack`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
     neither the ends of those that are under way nor, for more than 2 ms, the rest of a batch; if it fails, they
-    still end before its error is raised. Whoever leaves early is told of no further end; the rest is forgotten.
+    still end before its error is raised. A caller that leaves early gets no further end; the rest is forgotten.
     """
     window = Window(pack, ids, launch, pace, batch_bytes)
     chunks = window.ends(inputs)

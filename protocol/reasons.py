@@ -66,7 +66,7 @@ REASONS: Final[Mapping[ErrorCode, Reason]] = {
     ),
     ErrorCode.WRONG_QUEUE: Reason("the task belongs to another queue", ("worker/intake/admission.py",)),
     ErrorCode.BAD_REPLY_TO: Reason(
-        "the reply address may not be answered; never told, only in dead letters",
+        "the reply address may not be answered; in dead letters only, never in a reply",
         ("protocol/task.py", "worker/intake/admission.py", "worker/settlement/replies.py"),
     ),
     ErrorCode.NO_MAILBOX: Reason(

@@ -1,4 +1,4 @@
-"""Replies: what a requester is told of a task, written by workers and read by dispatchers."""
+"""Replies: how a task ended, written by workers and read by dispatchers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Failure:
 # These two are made for each reply, and are not frozen because a frozen one takes twice as long to make.
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What every reply tells beside its result. Times in milliseconds."""
+    """What every reply says beside its result. Times in milliseconds."""
 
     attempts: int
     #: ``host:pid`` of the worker that answered.
@@ -95,7 +95,7 @@ def pack_done(task_id: str, packed_result: bytes, run: Run) -> PackedReply:
 
 
 def done_bodies(ids: Sequence[str], packed_results: Sequence[bytes], runs: Sequence[Run]) -> list[bytes]:
-    """The bodies of such replies. Neighbours of which the same is to be told share their ``Run``."""
+    """The bodies of such replies. Neighbours that say the same share their ``Run``."""
     last: Run | None = None
     bodies = []
     for task_id, packed_result, run in zip(ids, packed_results, runs, strict=True):
@@ -141,7 +141,7 @@ def run_of(body: bytes) -> Run:
 
 
 def pack_failed(task_id: str, failure: Failure, run: Run, limits: Limits) -> PackedReply:
-    """A reply that tells of a failure. Its texts are cut to the limit."""
+    """A reply with a failure. Its texts are cut to the limit."""
     text = cut(failure.text, limits.error_text_bytes)
     error = {"code": failure.code, "type": cut(failure.type, _NAME_BYTES), "text": text}
     body = msgpack.packb({"id": task_id, "error": error, **_run_map(run)})
@@ -153,7 +153,7 @@ class Unreadable:
     """What should be a reply, and why it is none."""
 
     error: Malformed
-    #: The id of its task, where it can be told.
+    #: The id of its task, where it can be read.
     id: str | None = None
     #: It is one of several in a message.
     is_beside_others: bool = False
@@ -222,7 +222,7 @@ def _readable(part: bytes, limits: Limits, *, is_beside_others: bool = False) ->
 
 
 def _read(entry: Any) -> Reply:
-    # A decoded value has exactly one of msgpack's types, so ``type`` tells a number from a boolean.
+    # A decoded value has exactly one of msgpack's types, so ``type`` distinguishes a number from a boolean.
     task_id: Any = entry.get("id") if type(entry) is dict else None
     if not is_id(task_id):
         raise Malformed(ErrorCode.UNDECODABLE, "a reply must be a map with the task's id")

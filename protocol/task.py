@@ -1,7 +1,7 @@
 """A task as a message: what a dispatcher writes, what a worker reads, and the copy that a retry sends.
 
 A copy is built from these fields alone. Whatever else a message carried (``x-death``, ``CC``, ``priority``,
-``user_id``, ``expiration``, foreign headers) is thereby left behind.
+``user_id``, ``expiration``, foreign headers) is left behind.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OTHER_HEADERS_BYTES = 3 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What became of one run of a task. ``error`` is an exception's type or an error code."""
+    """How one run of a task ended. ``error`` is an exception's type or an error code."""
 
     attempt: int
     error: str
@@ -61,7 +61,7 @@ class Task:
     replay: int = 0
     #: Number of tasks in the body; 0: the body is the arguments of one task.
     batch: int = 0
-    #: Whoever asks reads messages that hold replies to several of its tasks.
+    #: The requester reads messages that hold replies to several of its tasks.
     joined_replies: bool = False
     history: tuple[Attempt, ...] = ()
     trace: dict[str, str] = field(default_factory=dict)
@@ -243,7 +243,7 @@ def _read_trace(headers: Mapping[str, object] | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requester:
-    """What a message must at least tell before anyone can be told of its end."""
+    """What a message must at least say before anyone can learn of its end."""
 
     id: str
     reply_to: str
@@ -252,7 +252,7 @@ class Requester:
 
 
 def read_requester(properties: ReceivedProperties) -> Requester | None:
-    """Whom to tell about a message that may be malformed otherwise; None if nobody may be told."""
+    """Who gets the failure of a message that may be malformed otherwise; None if nobody may."""
     reply_to = properties.reply_to
     if not isinstance(reply_to, str) or not is_id(properties.message_id) or reply_kind(reply_to) is None:
         return None

@@ -12,7 +12,7 @@ from broker.console.options import (
     enter,
     log_format_option,
     names_of,
-    told,
+    reports_errors,
     version_option,
 )
 from worker.init import be_init
@@ -55,7 +55,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
     try:
         return word in load(named[-1] if named else None).queues
     except ConfigError:
-        return False  # the command tells what is wrong
+        return False  # the command reports what is wrong
 
 
 @click.command(cls=WithCommands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +65,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Log more: each task that ends, too.")
 @version_option
-@told
+@reports_errors
 def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
     """Run the tasks of QUEUE..., until SIGTERM, Ctrl-C or the end of the terminal.
 
@@ -78,9 +78,9 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
 
     # Only noted until there is something to stop: what is raised here may be swallowed, since Python calls back in
     # the middle of imports, and passes over what these callbacks raise.
-    told: list[signal.Signals] = []
+    early: list[signal.Signals] = []
     for number in heeded():
-        signal.signal(number, lambda number, _frame: told.append(signal.Signals(number)))
+        signal.signal(number, lambda number, _frame: early.append(signal.Signals(number)))
 
     from broker.config.loader import load
     from broker.console import logs, streams
@@ -93,7 +93,7 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
     own |= {"GLASSRABBIT__WORKER__LOG_TASKS": "true"} if verbose else {}
-    asyncio.run(run(load(config, {**os.environ, **own}), queues, told))
+    asyncio.run(run(load(config, {**os.environ, **own}), queues, early))
 
 
 if __name__ == "__main__":

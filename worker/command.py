@@ -26,8 +26,8 @@ log = logging.getLogger("glassrabbit.worker")
 READINESS_S = 1.0
 
 
-async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signals]) -> None:
-    """Work until SIGTERM, SIGINT or SIGHUP; those in ``told`` came before. Raises ``ConfigError``."""
+async def run(settings: Settings, queues: Sequence[str], early: list[signal.Signals]) -> None:
+    """Work until SIGTERM, SIGINT or SIGHUP; those in ``early`` came before. Raises ``ConfigError``."""
     folders = handler_folders(settings)
     warn_of_clashes(folders)
     add_to_path(folders)
@@ -37,11 +37,11 @@ async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signa
 
     def hear(number: signal.Signals) -> None:
         if worker is None:
-            told.append(number)
+            early.append(number)
         else:
             _on_signal(worker, number, stops)
 
-    # One for all of the time: a signal that the loop has taken and not yet told would go to the one that was.
+    # One handler for good: a signal that the loop has taken and not handed on yet would go to the earlier one.
     for number in heeded():
         asyncio.get_running_loop().add_signal_handler(number, hear, number)
     executors.begin()
@@ -50,11 +50,11 @@ async def run(settings: Settings, queues: Sequence[str], told: list[signal.Signa
     garbage.look_less_often()
     for endpoint in filter(is_in_the_open, settings.broker.endpoints):
         log.warning(
-            "%s is not encrypted: whoever is on that network can read password and tasks. Use amqps:// there, "
+            "%s is not encrypted: anyone on that network can read password and tasks. Use amqps:// there, "
             "see docs/tls.md",
             endpoint,
         )
-    for number in told:
+    for number in early:
         _on_signal(worker, number, stops)
     many = f"{settings.worker.concurrency} at a time"
     if executors.run_coroutines:
@@ -80,15 +80,15 @@ async def _announce(worker: Worker, many: str) -> None:
     """Say ``ready`` once it consumes, and from then on when that changes and when it is so again."""
     await worker.wait_ready()
     log.info("ready: %s consumes %s, %s", worker.identity, ", ".join(worker.queues), many)
-    told: str | None = None
+    logged: str | None = None
     while True:
         await asyncio.sleep(READINESS_S)
         if worker.is_draining:
             return
         problem = worker.problem
-        if problem != told:
+        if problem != logged:
             log.warning("not ready: %s", problem) if problem else log.warning("ready again")
-            told = problem
+            logged = problem
 
 
 def _on_signal(worker: Worker, number: signal.Signals, stops: Stops) -> None:

@@ -230,7 +230,7 @@ class Lifecycle:
         self._settler.over(solo)
 
     def obituary(self, delivery: Delivery) -> None:
-        """The broker buried a task: its requester is to be told."""
+        """The broker buried a task: report that to its requester."""
         self.spawn(self._failures.obituary(delivery))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -27,7 +27,7 @@ log = logging.getLogger("glassrabbit.worker")
 
 #: How long a broker may take to answer when we close a connection, or cancel a consumer.
 CLOSE_TIMEOUT_S = 2.0
-#: The same when we were told twice to stop.
+#: How long it may take to answer after a second signal to stop.
 ABORT_TIMEOUT_S = 0.5
 
 
@@ -110,19 +110,19 @@ class Worker:
         await self._consumer.consuming.wait()
 
     async def run(self) -> None:
-        """Work until told to stop. Raises ``ConfigError`` if a handler cannot be loaded, or takes longer than the
-        broker lets it."""
+        """Work until ``drain`` or ``abort``. Raises ``ConfigError`` if a handler cannot be loaded, or takes longer
+        than the broker lets it."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         links = [asyncio.create_task(self._outbox.run())]
-        told = asyncio.create_task(self._draining.wait())
+        stopping = asyncio.create_task(self._draining.wait())
         try:
             # No delivery may come before there is something that can run it.
-            if await self._executors.started(told):
+            if await self._executors.started(stopping):
                 links.append(asyncio.create_task(self._consumer.run()))
-                await asyncio.wait({told, *links}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopping, *links}, return_when=asyncio.FIRST_COMPLETED)
                 await self._drain()
         finally:
-            told.cancel()
+            stopping.cancel()
             await self._stop()
             await asyncio.gather(*links)
         if self._defect is not None:

@@ -26,7 +26,7 @@ from broker.config.endpoint import Endpoint
 from broker.config.tls import TlsSettings, tls_context
 from broker.errors import BrokerError, ConnectionLost
 
-#: As near to the start of this process as it can be told without its system's help.
+#: As near to the start of this process as can be had without its system's help.
 _STARTED_S = int(time.time())
 #: For pika to close the socket of an attempt that was given up: a turn or two of the loop.
 ABANDON_S = 1.0

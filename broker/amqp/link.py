@@ -67,7 +67,7 @@ def between_attempts() -> Backoff:
 
 
 class Link:
-    """Life: ``run`` as a task → ``setup`` once a generation → ``stop``. ``state`` tells where it stands."""
+    """Life: ``run`` as a task → ``setup`` once a generation → ``stop``. ``state`` says where it stands."""
 
     def __init__(
         self,
@@ -75,26 +75,26 @@ class Link:
         name: str,
         setup: Callable[[Connection], Awaitable[None]],
         *,
-        tells_first: bool = True,
+        logs_first: bool = True,
         quick_after: int | None = None,
     ) -> None:
         """``setup`` makes channels and consumers; raising ``BrokerError`` from it starts the next attempt.
 
-        ``tells_first`` False: until the link was open once its owner tells of failures, not the log.
+        ``logs_first`` False: until the link was open once its owner reports failures, not the log.
         ``quick_after``: the wait does not grow after a connection that ended with this AMQP reply code.
         """
         self._settings = settings
         self._name = name
         self._setup = setup
-        self._tells_first = tells_first
+        self._logs_first = logs_first
         self._quick_after = quick_after
         self._hosts = itertools.cycle(random.sample(settings.endpoints, len(settings.endpoints)))
         self._stopping = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._connection: Connection | None = None
-        #: Kinds of reasons that were told of the present incident: a lost connection is told with what keeps the
-        #: next one from being made, and again only when that changes its kind.
-        self._told: set[type[BrokerError]] = set()
+        #: Kinds of reasons that were logged for the present incident: a lost connection is logged with what keeps
+        #: the next one from being made, and again only when that changes its kind.
+        self._logged: set[type[BrokerError]] = set()
         self._lost: BrokerError | None = None
         #: Before the next generation.
         self._backoff = between_attempts()
@@ -161,7 +161,7 @@ class Link:
         self._stopping.set()
         if self._connection is not None:
             await self._connection.close(timeout_s)
-        self._tell_waiting()
+        self._wake_waiting()
 
     async def _open(self) -> Connection | None:
         """The next open generation; None if the link was stopped before there was one."""
@@ -208,24 +208,24 @@ class Link:
             raise
         self.generation += 1
         if self._lost is not None:
-            self._tell(self._lost)
-        if self.last_error is not None and (self._tells_first or self.generation > 1):
+            self._log_down(self._lost)
+        if self.last_error is not None and (self._logs_first or self.generation > 1):
             log.warning("%s link up again at %s", self._name, connection.where)
         self.last_error = None
-        self._told.clear()
+        self._logged.clear()
         self._move(Event.READY)
         return connection
 
-    def _tell(self, error: BrokerError) -> None:
-        if type(error) in self._told or not (self._tells_first or self.generation):
+    def _log_down(self, error: BrokerError) -> None:
+        if type(error) in self._logged or not (self._logs_first or self.generation):
             return
-        self._told.add(type(error))
+        self._logged.add(type(error))
         before = f" (before that: {self._lost})" if self._lost not in (None, error) else ""
         log.warning("%s link down, trying again until it is back: %s%s", self._name, error, before)
         self._lost = None
 
     def _failed(self, error: BrokerError, event: Event) -> None:
-        self._tell(error)
+        self._log_down(error)
         self.last_error = error
         self._move(event)
 
@@ -241,9 +241,9 @@ class Link:
     def _move(self, event: Event) -> None:
         self.state = after(self.state, event)
         self.traffic.note_blocked(self.state is State.BLOCKED, time.monotonic())
-        self._tell_waiting()
+        self._wake_waiting()
 
-    def _tell_waiting(self) -> None:
+    def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for changed in waiting:
             resolve(changed, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from broker.console.options import FORMATS, config_option, output_option, told
+from broker.console.options import FORMATS, config_option, output_option, reports_errors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,7 +21,7 @@ def config() -> None:
     "--origin", is_flag=True, help="Say where each value comes from: default, file and line, or variable."
 )
 @output_option(*FORMATS)
-@told
+@reports_errors
 def show(config: str | None, origin: bool, output: str) -> None:
     """Print every value as it takes effect, one line each. Passwords are ***."""
     import json
@@ -48,7 +48,7 @@ def show(config: str | None, origin: bool, output: str) -> None:
 @config.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @config_option
-@told
+@reports_errors
 def validate(file: str | None, config: str | None) -> None:
     """Check FILE, else the configuration that the other commands would take, and say all that is wrong with it.
 
@@ -67,7 +67,7 @@ def validate(file: str | None, config: str | None) -> None:
 
 
 @config.command()
-@told
+@reports_errors
 def schema() -> None:
     """Print a JSON Schema of the configuration file, for editors: keys, bounds, defaults, units, meanings."""
     import json

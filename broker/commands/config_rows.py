@@ -18,7 +18,7 @@ DEFAULT = "default"
 _PASSWORD = re.compile(r"(://[^/@\s:\"]*):[^\s\"]*@")
 
 
-#: Names of arguments that are told to nobody.
+#: Names of arguments that are shown to nobody.
 _SECRET = re.compile(r"passw|secret|token", re.IGNORECASE)
 
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from broker.console.options import FORMATS, config_option, names_of, output_option, timeout_option, together, told
+from broker.console.options import (
+    FORMATS,
+    config_option,
+    names_of,
+    output_option,
+    reports_errors,
+    timeout_option,
+    together,
+)
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -76,7 +84,7 @@ def dead() -> None:
 @dead.command("list")
 @_letters
 @_formats
-@told
+@reports_errors
 def list_(output: str, **which: Any) -> None:
     """Print one line for each letter, oldest first."""
     from broker.dead_letters.actions import list_letters
@@ -88,7 +96,7 @@ def list_(output: str, **which: Any) -> None:
 @dead.command()
 @_letters
 @_formats
-@told
+@reports_errors
 def show(output: str, **which: Any) -> None:
     """Print letters with their history and decoded arguments, at most 10 unless --limit says otherwise."""
     from broker.dead_letters.actions import show_letters
@@ -100,7 +108,7 @@ def show(output: str, **which: Any) -> None:
 @dead.command()
 @_letters
 @output_option("jsonl", "json")
-@told
+@reports_errors
 def export(output: str, **which: Any) -> None:
     """Print letters whole: every property and header, and the bytes of the body as base64."""
     from broker.dead_letters.actions import export_letters
@@ -124,7 +132,7 @@ def export(output: str, **which: Any) -> None:
     help="Letters under way: as many may run twice if this command is killed.",
 )
 @_formats
-@told
+@reports_errors
 def replay(
     dry_run: bool, pairs: tuple[str, ...], text: str | None, window: int, output: str, **which: Any
 ) -> ExitCode:
@@ -152,7 +160,7 @@ def replay(
 @_dry_run
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_formats
-@told
+@reports_errors
 def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
     """Remove letters of QUEUE for good. Asks first; where nobody can be asked it needs --yes."""
     from broker.dead_letters.actions import count_letters, print_counts, purge_letters

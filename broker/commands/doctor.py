@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, output_option, timeout_option, told
+from broker.console.options import config_option, output_option, reports_errors, timeout_option
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="TASK", help="Send this task, without arguments, and wait for its result.")
 @timeout_option()
 @output_option("table", "json")
-@told
+@reports_errors
 def doctor(config: str | None, probe: str | None, timeout_s: float, output: str) -> ExitCode:
     """Check an installation step by step, and say what is wrong, why it matters and what to do.
 

@@ -1,7 +1,7 @@
 """``broker up`` and ``broker down``: a private RabbitMQ from the shell.
 
-A detached node is held by a process of its own, which has a lock for as long as it lives. Whoever gets
-that lock knows that nothing runs; a process id alone would not tell, since the kernel uses them again.
+A detached node is held by a process of its own, which has a lock for as long as it lives. A process that
+gets that lock knows that nothing runs; a process id would not do, since the kernel uses them again.
 Imports of weight wait until a command runs, so that ``--help`` stays quick.
 """
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.console.escaping import plain
-from broker.console.options import Seconds, config_option, output_option, timeout_option, told
+from broker.console.options import Seconds, config_option, output_option, reports_errors, timeout_option
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @output_option("table", "json")
 @timeout_option()
-@told
+@reports_errors
 def status(
     config: str | None, every_s: float | None, delays: bool, oldest: bool, output: str, timeout_s: float
 ) -> ExitCode:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, told
+from broker.console.options import config_option, reports_errors
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--bytes", "with_bytes", is_flag=True, help="Show the bytes of each frame as well.")
 @click.option("--pcap", metavar="FILE", help="Write a capture for Wireshark as well.")
 @click.option("-o", "--output", type=click.Choice(["plain", "jsonl"]), default="plain", show_default=True)
-@told
+@reports_errors
 def wire(
     config: str | None, listen: int, filters: tuple[str, ...], with_bytes: bool, pcap: str | None, output: str
 ) -> ExitCode:

@@ -1,4 +1,4 @@
-"""Reads the configuration: the file, then the environment over it, and tells all that is wrong at once.
+"""Reads the configuration: the file, then the environment over it, and reports all that is wrong at once.
 
 Decides where a value comes from and how a problem reads: place, key, what is wrong, what would be right. What
 a value may be is decided in ``broker.config.settings``. No problem shows a URL or what could be a piece of one.

@@ -81,7 +81,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "HttpSettings": {
         "enabled": "Whether it is served.",
-        "port": "If taken, one of the next 9, then any that is free; 0: any. The log tells which.",
+        "port": "If taken, one of the next 9, then any that is free; 0: any. The log says which.",
         "bind": "An IP address; one that other machines reach needs a token.",
         "token": "What everybody who asks has to show (Authorization: Bearer …): 16 characters or more.",
         "open_probes": "Whether /livez and /readyz ask for none, for probes that can show none.",
@@ -111,7 +111,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "depth": "Maps and lists within one another.",
         "nodes": "Values in one body.",
         "error_text_bytes": "Kept of an error's text.",
-        "history_entries": "Earlier attempts that a message tells of: the first and the last ones.",
+        "history_entries": "Earlier attempts that a message lists: the first and the last ones.",
         "batch_tasks": "Tasks in one message; a longer batch is refused.",
         "ledger_entries": "Finished tasks that a worker remembers.",
         "ledger_age_s": "For how long it remembers them.",

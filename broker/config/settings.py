@@ -209,7 +209,7 @@ class WorkItem(Section):
 class Settings(Section):
     """The whole configuration. Without queues and tasks it is the example (queue_a, queue_b, task_a, task_b).
 
-    What does not fit together across sections is told by ``broker.config.consistency``.
+    ``broker.config.consistency`` reports what does not fit together across sections.
     """
 
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
@@ -242,7 +242,7 @@ class Settings(Section):
 def with_example(tree: dict[str, Any]) -> dict[str, Any]:
     """``tree`` with the example's queues, tasks and workload where none are given.
 
-    Whoever gives queues or tasks of their own gets no tasks or workload that they did not ask for.
+    A tree with queues or tasks of its own gets neither tasks nor workload from the example.
     """
     own = tree.get("queues") is not None or tree.get("tasks") is not None
     missing = ["queues"] if own else list(EXAMPLE)

@@ -40,8 +40,8 @@ class JsonLines(JsonFormatter):
         log_data["message"] = record.getMessage()
         known = {**self._fields(), **record.__dict__}
         log_data.update({name: known[name] for name in FIELDS if known.get(name) is not None})
-        told = (message_dict.get("exc_info"), message_dict.get("stack_info"))
-        if traceback := "\n".join(str(text) for text in told if text):
+        texts = (message_dict.get("exc_info"), message_dict.get("stack_info"))
+        if traceback := "\n".join(str(text) for text in texts if text):
             log_data["traceback"] = traceback
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ class Flood:
     def ended(self, now_s: float) -> list[tuple[Kind, int]]:
         """Of the windows that have ended by now, those in which something was left out: the kind, and how many.
 
-        Each is told once.
+        Each is reported once.
         """
         over = [kind for kind, window in self._windows.items() if now_s - window.began_s >= self.window_s]
         counts = [(kind, self._windows.pop(kind).left_out) for kind in over]

@@ -70,7 +70,7 @@ class Bounded(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         """Called by ``handle``, which holds the lock."""
         now_s = time.monotonic()
-        self._tell(now_s)
+        self._report(now_s)
         kind = Kind(record.name, record.levelno, str(record.msg))
         is_counted = record.name.startswith(_OURS) and record.name != TASKS
         if not is_counted or self._flood.admits(kind, now_s):
@@ -84,11 +84,11 @@ class Bounded(logging.StreamHandler[TextIO]):
             self._timer.start()
 
     def close(self) -> None:
-        """Tell what was left out so far, too."""
+        """Report what was left out so far, too."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._tell_at(float("inf"))
+        self._report_at(float("inf"))
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -100,16 +100,16 @@ class Bounded(logging.StreamHandler[TextIO]):
 
     def _on_time(self) -> None:
         self._timer = None
-        self._tell_at(time.monotonic())
+        self._report_at(time.monotonic())
 
-    def _tell_at(self, now_s: float) -> None:
+    def _report_at(self, now_s: float) -> None:
         self.acquire()
         try:
-            self._tell(now_s)
+            self._report(now_s)
         finally:
             self.release()
 
-    def _tell(self, now_s: float) -> None:
+    def _report(self, now_s: float) -> None:
         for kind, left_out in self._flood.ended(now_s):
             record = _record(
                 kind.logger,
@@ -149,7 +149,7 @@ def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def tell_error(text: str) -> None:
+def log_error(text: str) -> None:
     """What ends a command, as a line of the log."""
     if not logging.getLogger().handlers:
         configure()

@@ -123,15 +123,15 @@ log_format_option = click.option(
 )
 
 
-def told(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a command; an error of ours is told in its own words on standard error, without a traceback."""
+def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command; an error of ours is reported in its own words on standard error, without a traceback."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             code = command(*arguments, **options)
         except GlassrabbitError as error:
-            _tell(str(error))
+            _report(str(error))
             code = error.exit_code
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -156,7 +156,7 @@ def enter(command: Callable[..., object], *arguments: object, **options: object)
     except OSError as error:
         # A pipe whose reader has enough needs no word. Nothing more can be written there, either way.
         if not isinstance(error, BrokenPipeError):
-            _tell(_UNWRITABLE.get(error.errno or 0, str(error)))
+            _report(_UNWRITABLE.get(error.errno or 0, str(error)))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         end = SystemExit(end.code or int(ExitCode.FAILED))
     raise end
@@ -170,11 +170,11 @@ _UNWRITABLE = {
 }
 
 
-def _tell(error: str) -> None:
+def _report(error: str) -> None:
     for line in error.split("\n"):
         if log_format.is_json():
-            from broker.console.logs import tell_error
+            from broker.console.logs import log_error
 
-            tell_error(line)
+            log_error(line)
         else:
             click.echo(f"error: {plain(line)}", err=True)

@@ -23,7 +23,7 @@ class Filter:
     ids: tuple[str, ...] = ()
     #: Contained in the text or the error of the end, whatever the case.
     error: str = ""
-    #: It died then or later, epoch milliseconds; a letter that does not tell when does not pass.
+    #: It died then or later, epoch milliseconds; a letter that does not say when does not pass.
     since_ms: int = 0
 
     def passes(self, letter: Letter, limits: Limits) -> bool:

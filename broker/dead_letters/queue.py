@@ -79,7 +79,7 @@ class Letter:
 
     @property
     def died_ms(self) -> int:
-        """When it was buried, epoch milliseconds, by whoever did; 0 if that is not told."""
+        """When it was buried, epoch milliseconds, by a worker or the broker; 0 if the letter does not say."""
         died = self.headers.get("died")
         if isinstance(died, int) and 0 < died <= _LATEST_MS:
             return died
@@ -165,7 +165,7 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
         try:
             looked = await _look(channel, queue, see)
         except ConnectionLost as error:
-            raise _told(error, queue) from error
+            raise _explained(error, queue) from error
         yield looked
     finally:
         await channel.close()
@@ -224,7 +224,7 @@ async def _until_seen(
         raise failure
 
 
-def _told(error: ConnectionLost, queue: str) -> BrokerError:
+def _explained(error: ConnectionLost, queue: str) -> BrokerError:
     if error.code == NOT_FOUND:
         return MissingQueue(f"queue {queue} does not exist. Check the name, or run `python -m broker declare`.")
     if error.code == ACCESS_REFUSED:

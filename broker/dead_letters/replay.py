@@ -81,7 +81,7 @@ def replayed(letter: Letter, limits: Limits, now_ms: int, edit: Edit) -> tuple[T
     """The task as it is to run again, and what it goes without. Raises ``Malformed`` and ``NotEncodable``.
 
     Attempts start at 1 and ``replay`` rises by 1, so that no worker takes it for one that it has finished. Id,
-    arguments, mailbox and history stay; a death that the history does not tell yet is added to it.
+    arguments, mailbox and history stay; a death that is not in the history yet is added to it.
     """
     task = read_letter(letter, limits)
     without = [NO_REPLY] if letter.properties.reply_to and task.reply_to is None else []

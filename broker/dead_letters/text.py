@@ -63,7 +63,7 @@ def row(letter: Letter, width: int = CELL) -> list[str]:
         verdict.code,
         str(_number(letter, "attempt", 1)),
         str(_number(letter, "replay", 0)),
-        _told(letter),
+        _text(letter),
     )
     return [cell(text, width) or "–" for text in cells]
 
@@ -89,7 +89,7 @@ def _error(letter: Letter) -> str | None:
     return None
 
 
-def _told(letter: Letter) -> str:
+def _text(letter: Letter) -> str:
     """Its text, after the type of the exception."""
     why = letter.why
     return with_type(why.code, error, why.text) if (error := _error(letter)) else why.text
@@ -166,8 +166,8 @@ def _lines(letter: Letter, limits: Limits) -> Iterator[str]:
     yield f"{cell(letter.id) or 'a letter without an id'}  in {letter.queue}"
     for name, text in (
         ("task", letter.task),
-        ("reason", f"{verdict.code}: {told}" if (told := _told(letter)) else verdict.code),
-        ("died", f"{utc(letter.died_ms)} UTC" if letter.died_ms else "not told when"),
+        ("reason", f"{verdict.code}: {why}" if (why := _text(letter)) else verdict.code),
+        ("died", f"{utc(letter.died_ms)} UTC" if letter.died_ms else "at an unknown time"),
         ("buried by", text_of(letter.headers.get("worker")) or "the broker"),
         ("attempts", str(_number(letter, "attempt", 1))),
         ("replayed", f"{replays} ×, and dead again" if (replays := _number(letter, "replay", 0)) else ""),
@@ -197,7 +197,7 @@ def _history(history: tuple[Attempt, ...]) -> Iterator[str]:
         before = entry.attempt
         again = f"; again in {entry.retry_in_ms / 1000:g} s" if entry.retry_in_ms else ""
         yield (
-            f"attempt {entry.attempt}, {utc(entry.started_ms) or 'not told when'}, {entry.ran_ms / 1000:g} s, "
+            f"attempt {entry.attempt}, {utc(entry.started_ms) or 'start unknown'}, {entry.ran_ms / 1000:g} s, "
             f"{entry.worker or 'the broker'}, {entry.error}: {entry.text}{again}"
         )
 

@@ -1,8 +1,8 @@
 """What stands in the queues and who works on it, as values. Pure: what the broker listed in, a ``Status`` out.
 
-Two sources tell of it. AMQP tells the ready messages and the number of consumers of each queue, exactly now, and
-nothing else. The management API tells what is unacked, rates and workers, and its numbers are up to ten seconds
-old. None stands for what nobody told.
+There are two sources. AMQP gives the ready messages and the number of consumers of each queue, exactly now, and
+nothing else. The management API gives what is unacked, rates and workers, and its numbers are up to ten seconds
+old. None stands for what is unknown.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class QueueStatus:
 class Status:
     """One look at an installation."""
 
-    #: How old unacked messages, rates and workers may be; None: the API, which tells them, was not there.
+    #: How old unacked messages, rates and workers may be; None: the API, which has them, did not answer.
     staleness_s: int | None
     work: tuple[QueueStatus, ...]
     #: Those of the configuration: results that wait to be collected.
@@ -53,7 +53,7 @@ class Status:
     delays: tuple[QueueStatus, ...]
     dead: tuple[QueueStatus, ...]
     obituaries: QueueStatus
-    #: None: nobody told of workers.
+    #: None: workers are unknown.
     workers: tuple[WorkerStatus, ...] | None
     notes: tuple[str, ...] = ()
     #: Queues that are there, and whose messages and consumers nobody knows.
@@ -69,7 +69,7 @@ class Status:
     def next_due_s(self) -> float | None:
         """The next delayed task falls due within so many seconds; None if none waits.
 
-        A queue tells how many wait in it and not since when. What waits in a level leaves it within the level's
+        A queue says how many wait in it, not since when. What waits in a level leaves it within the level's
         TTL, and passes at worst through every lower one.
         """
         waiting = [level for level, queue in enumerate(self.delays) if queue.waiting]
@@ -77,7 +77,7 @@ class Status:
 
 
 def queue_names(settings: Settings) -> list[str]:
-    """Every queue that a status tells of."""
+    """Every queue that a status shows."""
     dead = [dead_queue(name) for name in settings.queues]
     boxes = map(mailbox_queue, settings.mailboxes)
     return [*settings.queues, *boxes, *dead, LOST, OBITUARIES, *map(delay_level, range(LEVELS))]

@@ -31,7 +31,7 @@ class WorkerStatus:
     host: str
     pid: int
     queues: tuple[str, ...]
-    #: Tasks that it may hold, and how many of them it runs at a time as far as that can be told.
+    #: Tasks that it may hold, and how many of them it runs at a time as far as that is known.
     prefetch: int | None
     concurrency: int | None
     #: Deliveries that it holds: those that it runs, and those that wait in it.
@@ -124,7 +124,7 @@ def _worker(
 
 
 def _concurrency(settings: Settings, prefetches: Mapping[str, int | None]) -> int | None:
-    """No connection tells it. A queue without a prefetch of its own is consumed with concurrency + 2."""
+    """No connection says it. A queue without a prefetch of its own is consumed with concurrency + 2."""
     for queue, prefetch in prefetches.items():
         known = settings.queues.get(queue)
         if known is not None and known.prefetch is None and prefetch is not None and prefetch > _SPARE:

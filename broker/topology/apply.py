@@ -43,7 +43,7 @@ async def differences(
     Without it the broker itself is asked: then each line names the first differing argument only, and stale
     bindings stay unseen.
     """
-    LinkSettings.of(settings)  # a file of broker.tls that cannot be used is told before anyone is asked
+    LinkSettings.of(settings)  # a file of broker.tls that cannot be used is reported before anyone is asked
     until_s = time.monotonic() + timeout_s
     api = Management.of(settings.broker, API_SHARE * timeout_s)
     try:

@@ -147,8 +147,8 @@ async def ensure_mailbox(connection: Connection, mailbox: Mailbox) -> bool:
 
 
 def _in_order(topology: Topology) -> Iterator[Callable[[Channel], Awaitable[None]]]:
-    """Everything, and last the exchange of the mailboxes, which nothing else needs: it tells ``ensure`` that a
-    declaration has come to its end."""
+    """Everything, and last the exchange of the mailboxes, which nothing else needs: its presence says to
+    ``ensure`` that a declaration was completed."""
     yield from (_exchange_step(exchange) for exchange in topology.exchanges if exchange.name != REPLIES)
     yield from (_queue_step(queue) for queue in topology.queues)
     yield from (_binding_step(binding) for binding in topology.bindings if binding.source != REPLIES)

@@ -163,7 +163,7 @@ def _keeping_queues(queues: Iterable[str]) -> list[Queue]:
             _quorum(
                 UNLIMITED, x_message_ttl=OBITUARY_TTL_MS, x_max_length=OBITUARIES_KEPT, x_overflow="drop-head"
             ),
-            "callers still to be told",
+            "failures still to be reported to requesters",
         ),
     ]
 

@@ -150,18 +150,18 @@ def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[N
 
 def _wait_ready(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
-    told = []
+    said = []
     # A worker that does not get ready in time is ended, which ends its output as well.
     bound = threading.Timer(READY_TIMEOUT_S, process.kill)
     bound.start()
     try:
         for line in process.stderr:
-            told.append(line)
+            said.append(line)
             if "ready: " in line:
                 return line.partition("ready: ")[2].strip()
     finally:
         bound.cancel()
-    raise DemoFailed("a worker was not ready in time: " + " ".join(told).strip())
+    raise DemoFailed("a worker was not ready in time: " + " ".join(said).strip())
 
 
 async def _story(settings: Settings) -> None:
@@ -206,7 +206,7 @@ async def _take_letter(settings: Settings, failed: Reply) -> Letter:
 
 def _print_failure(failed: Reply, letter: Letter, limits: Limits) -> None:
     assert failed.failure is not None
-    click.echo(f"the caller was told: {failed.failure.code} ({failed.failure.text})")
+    click.echo(f"the caller got: {failed.failure.code} ({failed.failure.text})")
     click.echo(f"the letter in queue_a.dead: task {letter.id}, reason {letter.why.code}, arguments kept")
     rows: list[Sequence[Any]] = [
         (

@@ -11,9 +11,9 @@ from broker.console.options import (
     config_option,
     log_format_option,
     output_option,
+    reports_errors,
     timeout_option,
     together,
-    told,
 )
 from protocol.errors import ExitCode
 
@@ -49,7 +49,7 @@ _load = together(
 )
 _batch = click.option("--batch", type=BatchSize(), help="Tasks in one message: a number, or auto.")
 _timeout = timeout_option(60.0, "Seconds to wait for each task.")
-_around = together(_output, config_option, log_format_option, click.pass_context, told)
+_around = together(_output, config_option, log_format_option, click.pass_context, reports_errors)
 
 
 @click.group(invoke_without_command=True)
@@ -97,7 +97,7 @@ def load(context: click.Context, config: str | None, **options: Any) -> ExitCode
 )
 @_output
 @log_format_option
-@told
+@reports_errors
 def compare(files: tuple[str, ...], plot: str | None, output: str) -> ExitCode:
     """Show runs side by side, and draw them."""
     from dispatcher.load_test.compare import compare as command

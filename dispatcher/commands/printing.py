@@ -51,5 +51,5 @@ def _aligned(cells: Iterable[str]) -> str:
 def _cells(end: Mapping[str, Any]) -> tuple[str, ...]:
     times = (f"{end[key] / 1000:.2f} s" if key in end else "" for key in ("queued_ms", "ran_ms"))
     error = end.get("error")
-    told = f"{error['code']}: {with_type(**error)}" if error else dumps(end.get("result"))
-    return tuple(map(plain, (end["id"] or "", str(end.get("attempts", "")), *times, end.get("worker", ""), told)))
+    text = f"{error['code']}: {with_type(**error)}" if error else dumps(end.get("result"))
+    return tuple(map(plain, (end["id"] or "", str(end.get("attempts", "")), *times, end.get("worker", ""), text)))

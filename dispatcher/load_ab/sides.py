@@ -86,7 +86,7 @@ def side_of(
     try:
         settings = load(config, own)
     except ConfigError as error:
-        raise BadSetting("\n".join(_told(problem, option, variables) for problem in error.problems)) from error
+        raise BadSetting("\n".join(_reworded(problem, option, variables) for problem in error.problems)) from error
     shown = {row.key: row.text for row in rows(settings, {})}
     side = Side(name, settings, own, {key: shown[key] for key in given})
     if topology_of(settings) != topology_of(base):
@@ -126,7 +126,7 @@ def _variable(loc: Loc) -> str:
     return "GLASSRABBIT__" + "__".join(map(str, loc)).replace(".", "_").upper()
 
 
-def _told(problem: str, option: str, variables: Mapping[str, str]) -> str:
+def _reworded(problem: str, option: str, variables: Mapping[str, str]) -> str:
     """A problem of a variable as one of the option."""
     for variable, key in variables.items():
         for start in (f"{variable}: {key}: ", f"{variable}: "):

@@ -40,13 +40,13 @@ class Histogram:
         return 0.0
 
     def to_map(self) -> dict[str, float]:
-        """What a summary tells of them, in milliseconds."""
+        """A summary of them, in milliseconds."""
         least = self.least_ms if self.count else 0.0
         parts = {f"p{percent}": self.percentile(percent) for percent in (50, 75, 95, 99)}
         return {key: round(ms, 3) for key, ms in {"min": least, **parts, "max": self.greatest_ms}.items()}
 
     def bars(self, most: int = 12) -> list[tuple[float, int]]:
-        """At most so many equal steps on a logarithmic scale: the upper end in milliseconds, and how many."""
+        """At most ``most`` equal steps on a logarithmic scale: the upper end in milliseconds, and how many."""
         if not self.count:
             return []
         first, last = min(self.classes), max(self.classes)

@@ -14,7 +14,7 @@ from dispatcher.pending import Accepted, End
 from protocol.reply import Reply
 
 SCHEMA = 1
-#: Names of workers and errors that are told apart: they come from outside.
+#: Names of workers and errors that are counted apart: they come from outside.
 _NAMES = 1000
 _OTHERS = "(others)"
 
@@ -81,7 +81,7 @@ class Tally:
         _count(self.workers, run.worker)
 
     def live(self, after_s: float) -> str:
-        """One line for whoever looks on."""
+        """One line for a person who looks on."""
         now = self.seconds[int(after_s) - 1] if 0 < int(after_s) <= len(self.seconds) else 0
         return (
             f"{after_s:.0f} s: sent {self.sent} · done {self.done} · failed {self.failed} · lost {self.lost} · "

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from broker.console.options import told
+from broker.console.options import reports_errors
 from broker.console.tables import print_table
 from protocol.errors import ExitCode
 from tests.benchmarks import sections
@@ -65,7 +65,7 @@ _PACKAGES = ("pika", "celery", "aio-pika", "faststream", "taskiq", "taskiq-aio-p
 @click.option("--sleep-tasks", type=click.IntRange(min=1), default=100, help="Of section sleeping, a worker.")
 @click.option("--broker", type=click.Choice(list(IMAGES)), help="In a container, not that of BROKER_URL.")
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path), default=Path("bench.json"))
-@told
+@reports_errors
 def main(
     *,
     count: int,

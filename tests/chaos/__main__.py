@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from pika.exceptions import AMQPError
 
-from broker.console.options import told
+from broker.console.options import reports_errors
 from broker.console.tables import print_table
 from protocol.errors import ExitCode
 from tests.chaos import records, report
@@ -46,7 +46,7 @@ _CODES = {"pass": ExitCode.OK, "broken": ExitCode.FAILED, "unknown": ExitCode.TI
 @click.option(
     "--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Append the result to a file."
 )
-@told
+@reports_errors
 def main(
     minutes: float,
     seed: int | None,

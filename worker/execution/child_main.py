@@ -145,7 +145,7 @@ def _next(incoming: BinaryIO) -> Any:
 
 
 def _leave_stops_to_the_worker() -> None:
-    """What tells a worker to stop may reach its children as well, and the worker lets what runs finish.
+    """A signal that stops a worker may reach its children as well, and the worker lets what runs finish.
 
     They are heard and passed over, not ignored: what a handler starts would ignore them too.
     """
@@ -157,7 +157,7 @@ def _leave_stops_to_the_worker() -> None:
     forking = threading.local()
 
     def before_fork() -> None:
-        # Python forgets what a fork is told at once.
+        # Python forgets a signal that a fork gets at once.
         forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
 
     def after_fork() -> None:

@@ -263,7 +263,7 @@ class Child:
         self._pair.close()
 
     async def kill(self) -> int:
-        """End the child and whatever its handlers started; its return code. Nobody is told of its end."""
+        """End the child and whatever its handlers started; its return code. Nobody hears of its end."""
         # Before it has been waited for, its number cannot belong to another process.
         if self.process.returncode is None:
             _kill_group(self.process.pid)

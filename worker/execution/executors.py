@@ -52,16 +52,16 @@ class Executors:
         """Begin to get ready to run, if that was not begun before."""
         self._starts = self._starts or [asyncio.create_task(executor.start()) for executor in self._all]
 
-    async def started(self, told: asyncio.Task[Any]) -> bool:
-        """Return True once all are ready, False if ``told`` comes first. Raises ``ConfigError`` for a handler that
-        cannot be loaded."""
+    async def started(self, stopping: asyncio.Task[Any]) -> bool:
+        """Return True once all are ready, False if ``stopping`` ends first. Raises ``ConfigError`` for a handler
+        that cannot be loaded."""
         self.begin()
         started: asyncio.Future[Any] = asyncio.gather(*self._starts)
-        await asyncio.wait({told, started}, return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
+        await asyncio.wait({stopping, started}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
             started.result()
             return True
-        # What told this worker to stop may have reached a child that was about to start.
+        # The signal that stops this worker may have reached a child that was about to start.
         started.cancel()
         await asyncio.gather(started, *self._starts, return_exceptions=True)
         return False

@@ -198,21 +198,21 @@ class ProcessExecutor:
         task.add_done_callback(self._others.discard)
 
     async def _start_another(self) -> None:
-        """Start a child in the place of one that was lost, for as long as it takes; the reason is told once."""
-        backoff, told = Backoff(RESTART_WAIT_S, LONGEST_RESTART_WAIT_S), False
+        """Start a child in the place of one that was lost, for as long as it takes; the reason is logged once."""
+        backoff, is_logged = Backoff(RESTART_WAIT_S, LONGEST_RESTART_WAIT_S), False
         try:
             while not self._stopping:
                 try:
                     self._add(await self._start())
                     return
                 except (ConfigError, ChildLost, OSError) as error:
-                    if not told:
-                        told = True
+                    if not is_logged:
+                        is_logged = True
                         self._failing += 1
                         log.error("a child cannot be started, trying again until it can: %s", error or "it ended")
                 await asyncio.sleep(backoff.next_s())
         finally:
-            self._failing -= told
+            self._failing -= is_logged
 
 
 def _has_room(child: Child, expected_s: float) -> bool:

@@ -163,7 +163,7 @@ class ThreadExecutor:
         threading.Thread(target=self._serve, args=(seat,), name="handler", daemon=True).start()
 
     def _serve(self, seat: Seat) -> None:
-        """Run what comes until told to end, or until a task took so long that another thread took over."""
+        """Run what comes until the end, or until a task took so long that another thread took over."""
         with contextlib.closing(Place(self._limits)) as place:
             while (piece := self._queue.get()) is not None and self._run(seat, piece, place):
                 pass

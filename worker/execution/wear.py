@@ -22,7 +22,7 @@ class Wear:
 
 
 def resident_bytes() -> int:
-    """The memory of this process; where the kernel tells no more, the most that it ever had (macOS)."""
+    """The memory of this process; where the kernel says no more, the most that it ever had (macOS)."""
     try:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What a worker tells of itself over HTTP: whether it lives, whether it is ready, and its numbers.
+"""What a worker serves about itself over HTTP: whether it lives, whether it is ready, and its numbers.
 
-``/livez`` asks for nothing but an answer of the loop that owns AMQP: a broker that is away is no reason to start
-the worker anew. ``/readyz`` is ``Worker.problem``. That none of it can be served is a line in the log, and no
+``/livez`` asks for nothing but an answer of the loop that owns AMQP: a broker that is away is no reason to restart
+the worker. ``/readyz`` is ``Worker.problem``. That none of it can be served is a line in the log, and no
 reason for a worker not to work.
 """
 

@@ -17,7 +17,7 @@ from worker.intake.delivery import Delivery
 
 #: Of one task: packed, or decoded together with those of the others.
 Arguments = bytes | dict[str, Any]
-#: What tells a task from others: see ``keys_of``.
+#: What identifies a task: see ``keys_of``.
 Key = str
 
 

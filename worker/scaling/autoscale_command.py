@@ -1,4 +1,4 @@
-"""``python -m worker autoscale QUEUE…``: looks, decides, and tells why; the pool of ``up`` does it, or docker."""
+"""``python -m worker autoscale QUEUE…``: looks, decides, and says why; the pool of ``up`` does it, or docker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, configured, log_format_option, names_of, output_option, told
-from worker.scaling.up_command import until_told, worker_options
+from broker.console.options import (
+    config_option,
+    configured,
+    log_format_option,
+    names_of,
+    output_option,
+    reports_errors,
+)
+from worker.scaling.up_command import until_stopped, worker_options
 
 if TYPE_CHECKING:
     from broker.config.settings import Settings
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="One look and what would be done, and no more; changes nothing.")
 @output_option("text", "json")
 @log_format_option
-@told
+@reports_errors
 def autoscale(
     queues: tuple[str, ...],
     config: str | None,
@@ -75,7 +82,7 @@ def autoscale(
         watch = Watch(settings, queues)
         scaler = Scaler(settings, queues, watch, workers, partial(_show, output=output), is_dry=is_dry)
         try:
-            await until_told(workers, scaler.look if once else scaler.run)
+            await until_stopped(workers, scaler.look if once else scaler.run)
         finally:
             await watch.close()
 
@@ -102,7 +109,7 @@ def _local(settings: Settings, queues: tuple[str, ...], options: list[str], *, i
 
 
 class Scaler:
-    """Looks at the queues again and again, and gives each what it needs. Dry, it only tells."""
+    """Looks at the queues again and again, and gives each what it needs. Dry, it only reports."""
 
     def __init__(
         self,
@@ -122,7 +129,7 @@ class Scaler:
         self._show = show
         self._is_dry = is_dry
         self._memory: dict[str, Memory] = {queue: Memory() for queue in queues}
-        self._told: dict[str, tuple[int, str]] = {}
+        self._shown: dict[str, tuple[int, str]] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -161,8 +168,8 @@ class Scaler:
     def _is_news(self, queue: str, decision: Decision) -> bool:
         """A change; and a reason to stay, when it begins."""
         kind = (decision.after, "without numbers" if decision.sample is None else "")
-        is_first = self._told.get(queue) != kind
-        self._told[queue] = kind
+        is_first = self._shown.get(queue) != kind
+        self._shown[queue] = kind
         return is_first or decision.before != decision.after
 
 

@@ -46,7 +46,7 @@ _ADVICE = (
 
 
 class DockerError(GlassrabbitError):
-    """docker did not do what it was told. What it began stays as it is."""
+    """docker did not do what it was asked. What it began stays as it is."""
 
     retryable = True
     outcome_known = False
@@ -81,7 +81,8 @@ class Project:
         }
 
     def words(self, counts: Mapping[str, int]) -> list[str]:
-        """The command, after ``docker``, by which each queue has so many containers. The others are left alone."""
+        """The command, after ``docker``, by which each queue has its count of containers. The others are left
+        alone."""
         names = {self.services[queue].name: count for queue, count in counts.items()}
         scales = [word for name, count in names.items() for word in ("--scale", f"{name}={count}")]
         return ["compose", "up", "--detach", "--no-recreate", "--no-deps", *scales, *names]
@@ -106,7 +107,7 @@ async def project_of(settings: Settings, queues: Sequence[str]) -> Project:
         name, services = str(listed["name"]), dict(listed["services"])
     except (ValueError, KeyError, TypeError) as error:
         raise DockerError(
-            "`docker compose config --format json` tells no project. Use Docker Compose 2 or later."
+            "`docker compose config --format json` names no project. Use Docker Compose 2 or later."
         ) from error
     return Project(name, services_of(services, settings, queues))
 

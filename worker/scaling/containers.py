@@ -45,7 +45,7 @@ class Containers:
             self._tasks[queue] = asyncio.create_task(self._work(queue), name=f"docker for {queue}")
 
     async def refresh(self) -> None:
-        """See what runs now; whoever else scales or stops them may do so."""
+        """See what runs now; others may scale or stop them."""
         try:
             self._running = await self._project.containers()
         except DockerError as error:
@@ -63,7 +63,7 @@ class Containers:
             task.cancel()
 
     async def stop(self) -> None:
-        """Wait until docker has done what it was told."""
+        """Wait until docker has done what it was asked."""
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 

@@ -41,7 +41,7 @@ class Watch:
         self._settings = settings
         self._queues = tuple(queues)
         self._connection: Connection | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     async def look(self) -> Look:
         """What can be known now. What cannot is missing, and logged once."""
@@ -51,9 +51,9 @@ class Watch:
             await self._count(counts)
         except BrokerError as error:
             await self.close()
-            self._tell("no numbers", error)
+            self._log_once("no numbers", error)
         else:
-            self._told.discard("no numbers")
+            self._logged.discard("no numbers")
         known = {queue: found for queue, found in counts.items() if found is not None}
         return self._look(known, await listing)
 
@@ -68,7 +68,7 @@ class Watch:
         await count_all(self._connection, into)
         for queue in self._queues:
             if into.get(queue) is None:
-                self._tell(f"no numbers of {queue}", "it is missing, or not for this user to see")
+                self._log_once(f"no numbers of {queue}", "it is missing, or not for this user to see")
 
     def _listed(self) -> Listing | None:
         """Called in a thread."""
@@ -81,7 +81,7 @@ class Watch:
                 channels=api.channels(),
             )
         except (Unreachable, AccessRefused) as error:
-            self._tell("unacked tasks and rates are unknown", error)
+            self._log_once("unacked tasks and rates are unknown", error)
             return None
 
     def _look(self, inspected: dict[str, Count], listing: Listing | None) -> Look:
@@ -94,7 +94,7 @@ class Watch:
         held = {(one.host, one.pid): one.unacked or 0 for one in status.workers or ()}
         return Look(samples, {queue: consumers for queue, (_, consumers) in inspected.items()}, held)
 
-    def _tell(self, what: str, error: BrokerError | str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _log_once(self, what: str, error: BrokerError | str) -> None:
+        if what not in self._logged:
+            self._logged.add(what)
             log.warning("%s: %s", what, error)

@@ -25,18 +25,18 @@ LONGEST_BACKOFF_S = 30.0
 WELL_S = 10.0
 #: For a new worker to get ready, beside its imports, while an old one waits to be replaced.
 START_S = 30.0
-#: For a worker that was told twice to stop.
+#: For a worker to end after its second signal to stop.
 ABORT_S = 10.0
 
 
 class Slot:
-    """A place for one worker of a queue. ``run`` ends once it was told to ``leave`` and its worker has ended."""
+    """A place for one worker of a queue. ``run`` ends after ``leave``, once its worker has ended."""
 
     def __init__(self, name: str, make: Callable[[], WorkerProcess]) -> None:
         self.name = name
         self._make = make
         self._leaving = asyncio.Event()
-        self._told: tuple[int, str] | None = None
+        self._logged: tuple[int, str] | None = None
         #: The worker that runs, or ran last.
         self.worker = make()
         #: Started to take the place of another one, and not counted before it does.
@@ -73,7 +73,7 @@ class Slot:
                 backoff.reset()
             self.problem = None if end.was_ready else end
             wait_s = backoff.next_s()
-            self._say(end, wait_s)
+            self._log_end(end, wait_s)
             try:
                 await asyncio.wait_for(self._leaving.wait(), wait_s)
             except TimeoutError:
@@ -82,25 +82,25 @@ class Slot:
 
     async def _once(self) -> End:
         self.worker = worker = self._make()
-        running = asyncio.create_task(worker.run(quietly=self._told is not None))
+        running = asyncio.create_task(worker.run(quietly=self._logged is not None))
         ready = asyncio.create_task(worker.ready.wait())
         try:
             await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
             if worker.ready.is_set():
-                self.problem = self._told = None
+                self.problem = self._logged = None
                 log.info("%s: ready, pid %s", self.name, worker.pid)
             return await running
         finally:
             ready.cancel()
 
-    def _say(self, end: End, wait_s: float) -> None:
-        """Why a worker cannot start is told once, until the reason is another one."""
+    def _log_end(self, end: End, wait_s: float) -> None:
+        """Why a worker cannot start is logged once, until the reason is another one."""
         if end.was_ready:
             log.warning("%s: %s; the next one starts in %g s", self.name, end, wait_s)
-        elif end.kind != self._told:
-            self._told = end.kind
+        elif end.kind != self._logged:
+            self._logged = end.kind
             log.error(
-                "%s: %s; it is tried again, at last every %g s, and told again when that changes",
+                "%s: %s; it is tried again, at last every %g s, and logged again when that changes",
                 self.name,
                 end,
                 LONGEST_BACKOFF_S,

@@ -1,4 +1,4 @@
-"""One worker process of a pool: started, listened to, told to stop."""
+"""One worker process of a pool: started, listened to, stopped."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ class WorkerProcess:
         return None if self._process is None else self._process.pid
 
     async def run(self, *, quietly: bool) -> End:
-        """Start it, and wait for its end. ``quietly``: what it says is told only once it is ready, or lives on."""
-        # A group of its own: Ctrl-C is for the pool, which then tells its workers, once.
+        """Start it, and wait for its end. ``quietly``: what it says is shown only once it is ready, or lives
+        on."""
+        # A group of its own: Ctrl-C is for the pool, which then signals its workers, once.
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -77,7 +78,7 @@ class WorkerProcess:
         if self._unsent is not None:
             self.send(self._unsent)
         self._is_quiet = quietly
-        patience = asyncio.get_running_loop().call_later(LISTEN_S, self._tell)
+        patience = asyncio.get_running_loop().call_later(LISTEN_S, self._show_held)
         try:
             reading = asyncio.create_task(self._read(self._process.stderr))
             code = await self._process.wait()
@@ -96,7 +97,7 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    def _tell(self) -> None:
+    def _show_held(self) -> None:
         self._is_quiet = False
         held, self._held = self._held, []
         for line in held:
@@ -115,7 +116,7 @@ class WorkerProcess:
             self._last = line.strip() or self._last
             if "ready: " in line and "not ready: " not in line:
                 self.ready.set()
-                self._tell()
+                self._show_held()
             if self._is_quiet:
                 self._held = [*self._held[-_KEPT_LINES:], line]
             else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, configured, log_format_option, output_option, told
+from broker.console.options import config_option, configured, log_format_option, output_option, reports_errors
 from protocol.errors import ExitCode
 from worker.scaling.up_command import QueueCount
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only show the command and what it would change.")
 @output_option("text", "json")
 @log_format_option
-@told
+@reports_errors
 def scale(wanted: tuple[tuple[str, int], ...], config: str | None, dry_run: bool, output: str) -> ExitCode:
     """Have N containers of Docker Compose for each QUEUE.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.console.options import config_option, configured, log_format_option, told
+from broker.console.options import config_option, configured, log_format_option, reports_errors
 from worker.stops import Stop, Stops, has_terminal, heeded
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class QueueCount(click.ParamType[tuple[str, int]]):
 @config_option
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time of each worker.")
 @log_format_option
-@told
+@reports_errors
 def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int | None) -> None:
     """Keep N local workers of each QUEUE alive, until SIGTERM or Ctrl-C.
 
@@ -58,7 +58,7 @@ def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int
         pool = Pool(settings, worker_options(config, concurrency), os.environ)
         for queue, count in dict(wanted).items():
             pool.want(queue, count)
-        await until_told(pool, asyncio.Event().wait)
+        await until_stopped(pool, asyncio.Event().wait)
 
     asyncio.run(keep())
 
@@ -69,18 +69,18 @@ def worker_options(config: str | None, concurrency: int | None) -> list[str]:
     return [word for name, value in given if value is not None for word in (name, str(value))]
 
 
-async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def until_stopped(workers: Workers, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Do ``work`` until it ends, or until SIGTERM or SIGINT; then let the workers go. SIGHUP replaces them, unless
     it is the end of our terminal."""
     loop = asyncio.get_running_loop()
-    told, rolls, stops = asyncio.Event(), set[asyncio.Task[None]](), Stops()
+    stopping, rolls, stops = asyncio.Event(), set[asyncio.Task[None]](), Stops()
     minds_terminal = signal.SIGHUP in heeded() and has_terminal()
 
     def on_stop(number: signal.Signals) -> None:
         match stops.hear(number, loop.time()):
             case Stop.FINISH:
                 log.info("%s: %s", number.name, workers.at_stop)
-                told.set()
+                stopping.set()
             case Stop.AT_ONCE:
                 log.warning("%s again: stopping at once", number.name)
                 workers.abort()
@@ -88,7 +88,7 @@ async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, An
     def on_hangup() -> None:
         if minds_terminal and not has_terminal():
             on_stop(signal.SIGHUP)
-        elif not told.is_set() and not rolls:
+        elif not stopping.is_set() and not rolls:
             roll = asyncio.create_task(workers.roll())
             rolls.add(roll)
             roll.add_done_callback(rolls.discard)
@@ -96,7 +96,7 @@ async def until_told(workers: Workers, work: Callable[[], Coroutine[Any, Any, An
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    tasks = {asyncio.create_task(told.wait()), asyncio.create_task(work())}
+    tasks = {asyncio.create_task(stopping.wait()), asyncio.create_task(work())}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

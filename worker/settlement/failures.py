@@ -45,7 +45,7 @@ class Failures:
         self._meter = meter
 
     async def refuse(self, delivery: Delivery, refusal: Malformed) -> None:
-        """No task for this worker. Dead letter, confirmed → reply, if anyone can be told, confirmed → ack."""
+        """No task for this worker. Dead letter, confirmed → reply, if the requester is known, confirmed → ack."""
         if await self._publishing.bury_malformed(delivery, refusal):
             self._ack(delivery)
         delivery.over()

@@ -94,7 +94,7 @@ class Outbox:
         """Send a message once and call ``on_end`` with None as soon as it is accepted, or with why it was not.
         False if there is nothing to send it by at present: then nobody is called.
 
-        Whoever still wants it after an error goes on with ``send`` and that error.
+        A caller that still wants it after an error goes on with ``send`` and that error.
         """
         publisher = self._publisher
         if publisher is None or not publisher.is_open or self._suspects:
@@ -127,7 +127,7 @@ class Outbox:
         Raises what of ``gives_up`` came of it, such as ``Undeliverable`` for a reply that the broker answers by
         closing the connection (541), after that was seen with nothing else in flight.
         """
-        backoff, told, alone = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S), False, False
+        backoff, is_logged, alone = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S), False, False
         try:
             # Asked again after the wait for the link: meanwhile the delivery may have come again.
             while wanted() and await self._open_publisher(calm=False) and wanted():
@@ -144,8 +144,8 @@ class Outbox:
                     # made alone if this message, or one that was in flight beside it, was refused.
                     alone = end.code in REFUSALS
                     continue
-                if not told:
-                    told = True
+                if not is_logged:
+                    is_logged = True
                     self._refused[message.exchange] += 1
                     # One line for all that wait for the same: it is the exchange that somebody has to look at.
                     if self._refused[message.exchange] == 1:
@@ -153,7 +153,7 @@ class Outbox:
                 await asyncio.sleep(backoff.next_s())
             return False
         finally:
-            if told:
+            if is_logged:
                 self._refused[message.exchange] -= 1
                 if not self._refused[message.exchange]:
                     log.warning("no longer waiting for exchange '%s' to take messages", message.exchange)

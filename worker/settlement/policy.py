@@ -28,7 +28,7 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Write a dead letter, tell the requester, then ack."""
+    """Write a dead letter, reply to the requester, then ack."""
 
     code: ErrorCode
     error: str

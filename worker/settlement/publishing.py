@@ -1,7 +1,7 @@
-"""What a worker publishes about a task that did not go well, each confirmed before anybody acks.
+"""What a worker publishes about a task that did not go well, each confirmed before the ack.
 
-A retry copy, a task of a batch by itself, a dead letter, and what is told to a requester who cannot be answered in
-the usual way. Nothing is acked here: who calls does that, if True is returned.
+A retry copy, a task of a batch by itself, a dead letter, and the reply to a requester who cannot be answered in
+the usual way. Nothing is acked here: the caller does that, if True is returned.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Which nodes' requesters are answered directly: names of nodes are learned, and not without end.
 
-A direct reply address names the node that its requester is connected to. A worker cannot tell a name that somebody
-invented from one of a node that it has not heard of, and a broker pays for each invented one that is answered: 4.0
-never forgets it, 3.10 closes the connection (541).
+A direct reply address names the node that its requester is connected to. A worker cannot distinguish an invented
+name from that of a node it has not met, and a broker pays for each invented one that is answered: 4.0 never
+forgets it, 3.10 closes the connection (541).
 
 The broker itself vouches for the name of its cluster, which is that of its first node unless somebody changed it.
 Any other is learned when it comes first, and known from then on; there is room for 64 of them, and for one more
-every ten minutes. So whoever is connected to a node that was heard of is answered, whatever strangers send.
+every ten minutes. So a requester on a known node is answered, whatever strangers send.
 """
 
 from __future__ import annotations

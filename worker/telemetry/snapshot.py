@@ -41,7 +41,10 @@ def families(now: Snapshot) -> list[Family]:
         single(f"{_WORKER}_ready", "gauge", "1 if it consumes and can publish, else 0.", now.is_ready),
         *now.metered,
         single(
-            f"{_WORKER}_obituaries", "counter", "Requesters told of tasks that the broker buried.", now.obituaries
+            f"{_WORKER}_obituaries",
+            "counter",
+            "Requesters that got the failure of a buried task.",
+            now.obituaries,
         ),
         single(f"{_WORKER}_busy", "gauge", "Tasks that run now.", now.busy),
         single(f"{_WORKER}_concurrency", "gauge", "Tasks that may run at a time.", now.concurrency),
