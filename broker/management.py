@@ -135,7 +135,7 @@ class Management:
         return listed, Clock(before_s=before_s, theirs_s=theirs_s, after_s=after_s)
 
     def add_vhost(self, name: str) -> None:
-        """Make a vhost; whoever makes it has all permissions on it at once."""
+        """Make a vhost; the user who makes it has all permissions on it."""
         self._ask("PUT", f"/api/vhosts/{urllib.parse.quote(name, safe='')}")
 
     def remove_vhost(self, name: str) -> None:

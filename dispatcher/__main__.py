@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _timeout = timeout_option(60.0, "End after S seconds (and a delay), whatever the broker does.")
 _output = output_option(*FORMATS)
-#: Of what comes one by one.
+#: Of what comes one line after the other.
 _lines = output_option(*FORMATS, default="jsonl")
 _around = together(config_option, log_format_option, click.pass_context, reports_errors)
 _task_options = together(

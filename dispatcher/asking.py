@@ -40,11 +40,11 @@ from protocol.reply import Reply, Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
 
-#: How often deadlines are looked at: a call ends at most so much after its deadline.
+#: How often deadlines are looked at: a call ends at most this long after its deadline.
 SWEEP_S = 0.05
 #: A little longer than one attempt to connect may take, so that the caller gets the attempt's own error.
 MARGIN_S = 0.25
-#: A refused publish of a patient call is tried again after so long.
+#: The wait before a refused publish of a patient call is tried again.
 REFUSED_WAIT_S = 0.5
 
 

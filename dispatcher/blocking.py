@@ -47,7 +47,7 @@ class BlockingDispatcher:
     """``with BlockingDispatcher(settings) as dispatcher``, or ``open`` and ``close``: the methods of
     ``Dispatcher``, which say what they raise, as plain calls. May be used from several threads at once.
 
-    A fork of the process that opened it opens it anew by its first call, which waits for that until its deadline.
+    A fork of the process that opened it opens it again by its first call, which waits for that until its deadline.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -43,7 +43,7 @@ class Dispatcher:
     its deadline, whatever the broker does; closing takes two seconds at most.
 
     It is open in one process and on one event loop. Anywhere else, before and afterwards a call raises ``NotOpen``
-    at once; ``open`` opens it anew there. The connection of a process is not touched by its forks.
+    at once; ``open`` opens it again there. The connection of a process is not touched by its forks.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -89,7 +89,7 @@ class Dispatcher:
             await self._asking.open(within_s)
 
     def begin(self) -> None:
-        """The same without waiting: calls wait for the connection, until their own deadlines."""
+        """Open without waiting: calls wait for the connection, until their own deadlines."""
         self._asking = Asking(self._settings)
         self._asking.begin()
 
@@ -128,7 +128,8 @@ class Dispatcher:
         delay_s: float = 0.0,
         expires_s: float | None = None,
     ) -> Reply:
-        """The same as ``call``, but the whole reply; a task that failed is a reply too."""
+        """Have a task done and return its whole reply, which a task that failed has, too. Raises what ``call``
+        raises but for ``TaskFailed``."""
         request = self._request(task, arguments, DIRECT_REPLY_TO, delay_s, expires_s)
         end = await self._end_of(request, timeout_s)
         assert isinstance(end, Reply)
@@ -148,7 +149,7 @@ class Dispatcher:
         Yields, in order of completion, the number of each input (from 1) with its reply, or with the error
         that it ended with. ``timeout_s`` is for each of them, from when it was sent.
 
-        ``batch``: so many tasks travel in one message, or as many as workers do in about 0.1 s (``"auto"``), which
+        ``batch``: tasks that travel in one message, or as many as workers do in about 0.1 s (``"auto"``), which
         is for tasks of milliseconds and less. All else stays as it is for each of them. The window is 500, larger
         with batches. Raises ``BadRequest`` for a batch that workers would refuse.
         """
@@ -165,8 +166,8 @@ class Dispatcher:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         batch: Batch = None,
     ) -> AsyncGenerator[list[Ended], None]:
-        """The same for inputs that bring their own numbers, and that ``read`` turns into arguments; the ends come
-        as many at once as there are.
+        """``map`` for inputs that bring their own numbers, and that ``read`` turns into arguments; the ends come
+        in lists, each of what there is.
 
         An input that ``read`` refuses with an error of ours ends with that error.
         """

@@ -1,4 +1,4 @@
-"""Taking replies out of a mailbox: each is acked only after whoever asked has dealt with it."""
+"""Taking replies out of a mailbox: each is acked only after the caller has dealt with it."""
 
 from __future__ import annotations
 

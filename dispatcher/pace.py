@@ -1,7 +1,7 @@
-"""How many tasks go into one message, and how many messages are under way. Pure.
+"""How many tasks go into one message, and how many messages are in progress. Pure.
 
-The size is given, or learned from how long tasks run: so many in a batch that it holds a worker for about 0.1 s,
-and so few that enough messages are under way for the workers to share.
+The size is given, or learned from how long tasks run: enough for a batch to hold a worker for about 0.1 s, and few
+enough that there are messages in progress for all workers to share.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from protocol.limits import Limits
 
 Batch = int | Literal["auto"] | None
 
-#: Tasks under way where nobody says how many: one a message; and at most, in batches.
+#: Tasks in progress without ``window``: one a message; and at most, in batches.
 WINDOW, LARGEST_WINDOW = 500, 20_000
-#: With a window that nobody chose, so many batches of a given size are under way.
+#: Batches of a given size that are in progress without ``window``.
 _BATCHES = 128
 #: A batch is never so large that fewer messages than this fit into the window.
 _SHARED_BY = 16
-#: Messages under way; while the size still grows, fewer, so that each step is soon answered.
+#: Messages in progress; while the size still grows, fewer, so that each step is soon answered.
 _MESSAGES, _MESSAGES_GROWING = 500, 32
 #: How long a batch is meant to hold a worker.
 _HOLD_MS = 100.0
@@ -30,14 +30,14 @@ _WEIGHT = 0.25
 
 @dataclass(slots=True)
 class Pace:
-    """``size`` tasks a message, at most ``messages`` messages and ``window`` tasks under way."""
+    """``size`` tasks a message, at most ``messages`` messages and ``window`` tasks in progress."""
 
     window: int
     size: int
     messages: int
 
     def answered(self, tasks: int, mean_ms: float) -> None:
-        """A message of so many tasks was answered, which ran so long in the mean. A given size stays."""
+        """A message of ``tasks`` was answered, which ran ``mean_ms`` in the mean. A given size stays."""
 
 
 @dataclass(slots=True)
@@ -79,6 +79,6 @@ def fitting(mean_ms: float, largest: int) -> int:
 
 
 def following(size: int, answered: int, fit: int) -> int:
-    """The size after a message of so many tasks was answered: at once as small as fits, but never more than twice
+    """The size after a message of ``answered`` tasks: at once as small as fits, but never more than twice
     what was seen to fit."""
     return min(fit, max(size, 2 * answered))

@@ -76,7 +76,7 @@ class ReplyChannel:
         if not self.address:
             log.warning(
                 "what no queue is bound for does not come back from exchange %s, so that no reply address can be "
-                "learned: tasks that want replies are sent one by one. Check it for an alternate exchange.",
+                "learned: tasks that want replies are sent one at a time. Check it for an alternate exchange.",
                 TASKS,
             )
             publisher.traffic = self._connection.traffic

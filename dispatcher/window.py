@@ -1,4 +1,4 @@
-"""A bounded number of tasks under way, from a stream of inputs of any length."""
+"""A bounded number of tasks in progress, from a stream of inputs of any length."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class _Sent:
     tasks: int
     answered: int = 0
     ran_ms: int = 0
-    is_under_way: bool = True
+    is_in_progress: bool = True
 
 
 class Window(Generic[T]):
-    """The tasks under way for one stream of inputs: see ``chunks_of_ends``."""
+    """The tasks in progress for one stream of inputs: see ``chunks_of_ends``."""
 
     def __init__(
         self, pack: Callable[[T], bytes], ids: Iterator[str], launch: Launch, pace: Pace, batch_bytes: int
@@ -62,7 +62,7 @@ class Window(Generic[T]):
         self._ended: list[Ended] = []
         self._has_ended = asyncio.Event()
         self._has_changed = asyncio.Event()
-        self._under_way: set[_Sent] = set()
+        self._in_progress: set[_Sent] = set()
         #: Inputs that were taken, and whose ends were not.
         self._held = 0
         self._messages = 0
@@ -76,7 +76,7 @@ class Window(Generic[T]):
         feeding = asyncio.create_task(self._feed(inputs))
         feeding.add_done_callback(self._on_fed)
         try:
-            while self._under_way or self._ended or self._tasks or not feeding.done():
+            while self._in_progress or self._ended or self._tasks or not feeding.done():
                 await self._has_ended.wait()
                 self._has_ended.clear()
                 if self._ended:
@@ -89,9 +89,9 @@ class Window(Generic[T]):
             self._tasks = {}
             feeding.cancel()
 
-    def under_way(self) -> list[str]:
+    def in_progress(self) -> list[str]:
         """The ids of all that was launched and has not ended."""
-        return [task_id for sent in self._under_way for task_id in sent.lines]
+        return [task_id for sent in self._in_progress for task_id in sent.lines]
 
     async def _feed(self, inputs: AsyncIterator[tuple[int, T]]) -> None:
         async for line, value in inputs:
@@ -141,7 +141,7 @@ class Window(Generic[T]):
             return
         tasks, sent = self._tasks, _Sent(self._lines, len(self._tasks))
         self._tasks, self._lines, self._bytes = {}, {}, 0
-        self._under_way.add(sent)
+        self._in_progress.add(sent)
         self._messages += 1
         self._launch(tasks, partial(self._on_end, sent))
 
@@ -149,8 +149,8 @@ class Window(Generic[T]):
         lines = sent.lines
         ended = [Ended(lines.pop(task_id), task_id, end) for task_id, end in ends.items()]
         if not lines:
-            self._under_way.discard(sent)
-        if sent.is_under_way:
+            self._in_progress.discard(sent)
+        if sent.is_in_progress:
             self._observe(sent, ends.values())
         self._give(ended)
 
@@ -161,7 +161,7 @@ class Window(Generic[T]):
         sent.ran_ms += sum(ran_ms)
         if 2 * sent.answered < sent.tasks and sent.lines:
             return
-        sent.is_under_way = False
+        sent.is_in_progress = False
         self._messages -= 1
         self._has_changed.set()
         if sent.answered:
@@ -187,7 +187,7 @@ async def chunks_of_ends(
 
     An input is taken only when there is room for it, so memory does not grow with their number. An input that
     ``pack`` refuses ends with that error and the others are not disturbed. A slow stream of inputs holds up
-    neither the ends of those that are under way nor, for more than 2 ms, the rest of a batch; if it fails, they
+    neither the ends of those in progress nor, for more than 2 ms, the rest of a batch; if it fails, they
     still end before its error is raised. A caller that leaves early gets no further end; the rest is forgotten.
     """
     window = Window(pack, ids, launch, pace, batch_bytes)
@@ -197,7 +197,7 @@ async def chunks_of_ends(
             yield chunk
     finally:
         await chunks.aclose()
-        for task_id in window.under_way():
+        for task_id in window.in_progress():
             forget(task_id)
 
 

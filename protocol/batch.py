@@ -2,7 +2,7 @@
 
 A batch is one message on its way and many tasks at its ends. Its body is an array of ``[id, arguments]``. What
 is checked here is the frame around the tasks: the arguments of each stay bytes, and are decoded and held to the
-limits by whoever runs it, as those of a single task are, so that one that breaks the rules fails alone.
+limits by the worker that runs it, as those of a single task are, so that one that breaks the rules fails alone.
 """
 
 from __future__ import annotations

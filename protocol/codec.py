@@ -155,8 +155,8 @@ def _is_harmless(body: bytes, limits: Limits) -> bool:
     """Whether a body is so small and plain that msgpack itself refuses whatever in it ``scan`` would refuse.
 
     A value takes a byte at least and a nesting one head, so few bytes are few values and few heads are no depth;
-    so many arrays of so many claimed elements are 1 MiB at most; and what msgpack would let pass (extension types,
-    keys of bytes) needs a head that is not there. Of text, ASCII looks like no head; other text is scanned.
+    ``depth`` arrays of ``nodes`` claimed elements are 1 MiB at most; and what msgpack would let pass (extension
+    types, keys of bytes) needs a head that is not there. Of text, ASCII looks like no head; other text is scanned.
     """
     if len(body) > min(_HARMLESS_BYTES, limits.body_bytes, limits.nodes):
         return False
@@ -254,7 +254,7 @@ class Encoder:
         return body
 
     def arguments(self, arguments: Mapping[str, Any]) -> bytes:
-        """The same for the arguments of a task, of which most are flat: a copy that nobody else has is soon
+        """``encode`` for the arguments of a task, of which most are flat: a copy that nobody else has is soon
         judged."""
         table = dict(arguments)
         if is_plain(table, self.limits):

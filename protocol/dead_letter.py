@@ -29,7 +29,7 @@ class Why:
 
 
 def why(exchange: str, routing_key: str, headers: dict[str, Any] | None) -> Why:
-    """Read the reason off a dead letter or an obituary, whoever made it.
+    """Read the reason off a dead letter or an obituary, made by a worker or the broker.
 
     The exchange says who did: a worker publishes to ``tasks.dead``, the broker to ``tasks.killed``, and what
     fell off the end of the delay line comes by ``tasks.due``. Headers of the wrong maker are not believed.

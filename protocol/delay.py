@@ -50,6 +50,6 @@ def level_key(level: int, bit: int) -> str:
 
 
 def due_key(task: str) -> str:
-    """The end of the line for one task. Exactly so many words, since ``#.daily`` would also match
+    """The end of the line for one task. Exactly this number of words, since ``#.daily`` would also match
     ``reports.daily``."""
     return "*." * LEVELS + task

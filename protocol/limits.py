@@ -9,7 +9,7 @@ from functools import cached_property
 LONGEST_EXPIRATION_MS = 315_360_000_000
 
 
-#: Replies that leave together are at most so many bytes, and no more than a body may have.
+#: Bytes of replies that leave together, at most; and no more than a body may have.
 JOINED_BYTES = 256 * 1024
 
 

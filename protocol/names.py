@@ -37,7 +37,7 @@ def new_id() -> str:
 
 
 def new_ids() -> Iterator[str]:
-    """As many of them as are wanted, each in a third of the time."""
+    """Ids without end, each in a third of the time of ``new_id``."""
     while True:
         digits = os.urandom(16 * 256).hex()
         yield from [digits[at : at + 32] for at in range(0, len(digits), 32)]

@@ -20,7 +20,7 @@ from protocol.names import DIRECT_REPLY_TO, mailbox_of
 _PREFIX = DIRECT_REPLY_TO + "."
 #: External term format: version 131, NEW_PID_EXT, ATOM_UTF8_EXT with a two-byte length.
 _PID = re.compile(rb"\x83\x58\x76(?P<length>\x00[\x07-\x10])(?P<node>reply@[0-9]{1,10}).{12}", re.DOTALL)
-#: Erlang's ``phash2`` has so many values.
+#: The number of values of Erlang's ``phash2``.
 _HASHES = 1 << 27
 _KEY_BYTES = 16
 _LONGEST = 200

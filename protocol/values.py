@@ -1,7 +1,7 @@
 """What becomes of values that msgpack does not know: plain data that every language reads. One way: nothing comes
 back as what it was.
 
-The same for arguments and results. Only what is not plain already comes by here.
+One rule for arguments and results. Only what is not plain already comes by here.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Lifecycle:
                     self.ended_alone(batch.single_out(position, self._limits), outcome, ran_s)
 
     def ended_alone(self, solo: Solo, outcome: Outcome, ran_s: float) -> None:
-        """The same for a task by itself."""
+        """A task by itself ran: it is answered if it is done, else it goes to ``failures``."""
         facts = self._note_runs(solo.home, solo.task, [ran_s])
         if isinstance(outcome, Done):
             bodies = done_bodies([solo.task.id], [outcome.result], facts.runs)
@@ -210,7 +210,7 @@ class Lifecycle:
         self.spawn(self._failures.postpone(solo, delay_s))
 
     def give_back(self, work: Batch | Solo) -> None:
-        """It has not begun, or has to begin anew. A task of a batch goes by itself: the others of its batch may
+        """It has not begun, or has to begin again. A task of a batch goes by itself: the others of its batch may
         have ended."""
         for key in work.keys if isinstance(work, Batch) else (work.key,):
             self._ledger.forget(key, work if isinstance(work, Batch) else work.home)

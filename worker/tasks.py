@@ -40,7 +40,7 @@ def task_a(
 
 
 def task_b(seconds: float = 0.2, **options: Any) -> dict[str, Any]:
-    """The same as ``task_a``, twice as slow, and in a queue of its own."""
+    """``task_a``, twice as slow, and in a queue of its own."""
     return task_a(seconds, **options)
 
 

@@ -119,7 +119,7 @@ class CarefulPublisher:
         return self._kept(await Publisher.open(self._connection))
 
     def _kept(self, publisher: Publisher) -> Publisher:
-        """A channel that ends for another reason takes the connection with it, and both are made anew."""
+        """A channel that ends for another reason takes the connection with it, and both are made again."""
 
         def on_closed(closed: asyncio.Future[ConnectionLost]) -> None:
             if closed.result().code not in REFUSALS:

@@ -22,11 +22,11 @@ from protocol.properties import Properties
 
 T = TypeVar("T")
 
-#: So long an ack waits for others at most: as long as a few calls take, one after the other.
+#: How long an ack waits for others at most: as long as a few calls take, one after the other.
 ACK_WAIT_S = 0.005
-#: So long the broker may take for one answer; and so long at least, where its time is over.
+#: How long the broker may take for one answer; and how long at least, where its time is over.
 ANSWER_S, LEAST_S = 30.0, 0.5
-#: So long a close waits to be answered. What it gives back is given back without an answer as well.
+#: How long a close waits to be answered. What it gives back is given back without an answer as well.
 CLOSE_S = 1.0
 #: RabbitMQ's own limit of a prefetch.
 _MOST_UNACKED = 65_535
@@ -219,9 +219,9 @@ class Channel:
 
         Acks wait for each other, and are written in one frame as far as they leave no gap: to the end of this turn
         of the loop, or, where there is room (see ``consume``), at most ``ACK_WAIT_S``. A quorum queue writes its
-        log for an ack as it does for a message, so an ack that leaves at once holds up the next task of whoever
-        asks for one after the other. They never overtake anything; a publish may overtake them, which is never
-        less safe, and nothing else does.
+        log for an ack as it does for a message, so an ack that leaves at once holds up the next task of a
+        requester that asks for one after the other. They never overtake anything; a publish may overtake them,
+        which is never less safe, and nothing else does.
         """
         if not self.is_open:
             return False

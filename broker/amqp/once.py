@@ -21,7 +21,7 @@ from broker.errors import BrokerError, ConnectionLost, NoMajority, Starting, Tim
 
 T = TypeVar("T")
 
-#: What does not wait for an answer is ended so long after the deadline.
+#: How long after the deadline what does not wait for an answer is ended.
 _SPARE_S = 0.1
 #: A look, after that, at what the broker is like.
 _LOOK_S = 0.5

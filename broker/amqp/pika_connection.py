@@ -117,7 +117,7 @@ class Wire(AsyncioConnection):
 
     def write_late(self, frames: Callable[[], Sequence[bytes]], within_s: float = 0.0) -> None:
         """Ask for frames, once, that may wait while others are published by ``write``: when this turn of the loop
-        ends, or after so many seconds; before that with whatever else is written, and before any frame of
+        ends, or after ``within_s`` seconds; before that with whatever else is written, and before any frame of
         pika's."""
         self._late.append(frames)
         if within_s:
@@ -160,7 +160,7 @@ class Wire(AsyncioConnection):
         super()._on_stream_terminated(error)
 
     def _on_data_available(self, data_in: bytes) -> None:
-        # Whoever is called from here may raise, or close the connection: the position is moved on before that.
+        # What is called from here may raise, or close the connection: the position is moved on before that.
         buffer = self._received = self._received[self._at :] + data_in
         self._at = 0
         self.bytes_received += len(data_in)

@@ -2,8 +2,8 @@
 
 Such a list is cut into what varies (ids, the timestamp, 64-bit numbers among the headers: all of a fixed size) and
 the rest. One with the same rest as a list that was read before has the same fields in the same places, since their
-sizes are in the rest. So it is read only where somebody asks for its fields, and whoever knows what to make of the
-one knows what to make of the other.
+sizes are in the rest. So it is read only where somebody asks for its fields, and a caller that knows what to make
+of the one knows what to make of the other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from broker.amqp.decoding import read_properties, varying
 from broker.amqp.pika_errors import fields_by_pika
 
-#: How many kinds are kept, of lists of so many bytes that differ in so many places: a peer that makes up its own
+#: How many kinds are kept, and the bytes and varying places of a list, at most: a peer that makes up its own
 #: cannot fill memory.
 KEPT, LONGEST, MOST_PLACES = 512, 1024, 8
-#: Where every list is of a new kind, only so many of them cost the time to learn it.
+#: Where every list is of a new kind, only this number of them cost the time to learn it.
 LEARNT_EACH = 8
 
 

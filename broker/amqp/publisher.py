@@ -117,7 +117,7 @@ class Publisher:
         self._unconfirmed[self._sequence] = (message, on_end, self._loop.time())
 
     def publish(self, message: Message) -> asyncio.Future[None]:
-        """The same as a future, which ends with None or with the error."""
+        """Send a message; the future ends with None once it is accepted, or with the error of ``send``."""
         accepted: asyncio.Future[None] = self._loop.create_future()
         self.send(message, partial(_end, accepted))
         return accepted

@@ -129,7 +129,7 @@ def export(output: str, **which: Any) -> None:
     type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
-    help="Letters under way: as many may run twice if this command is killed.",
+    help="Letters in progress: as many may run twice if this command is killed.",
 )
 @_formats
 @reports_errors

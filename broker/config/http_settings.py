@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from broker.config.section import Section
 
-#: Workers of one machine take one port after the other, up to so many; then any that is free.
+#: Workers of one machine take one port after the other, up to this number; then any that is free.
 PORTS = 10
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
 

@@ -58,7 +58,7 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
 def with_places(
     path: str | Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> tuple[Settings, dict[Loc, str]]:
-    """The same, and where each value was written: ``file:line:column``, or the name of a variable.
+    """What ``load`` returns, and where each value was written: ``file:line:column``, or the name of a variable.
 
     Null is no value: it leaves what it stands for at its default.
     """

@@ -67,12 +67,12 @@ MEANINGS: dict[str, dict[str, str]] = {
     "BreakerSettings": {
         "failure_share": "It opens when such a part of the latest runs failed; 0.5 is half of them.",
         "runs": "How many are the latest; with fewer it does not open.",
-        "open_s": "One task is tried after so long, again and again until one goes well.",
+        "open_s": "Wait before one task is tried, again and again until one goes well.",
     },
     "WorkerSettings": {
         "concurrency": "Tasks that one worker runs at a time.",
-        "grace_s": "What runs after SIGTERM may run so much longer; then it is given back.",
-        "import_timeout_s": "A child of a worker may take so long to import its handlers.",
+        "grace_s": "How much longer what runs at SIGTERM may run; then it is given back.",
+        "import_timeout_s": "How long a child of a worker may take to import its handlers.",
         "handlers_get_login": "Whether handlers in processes find BROKER_URL, as those need that send tasks.",
         "max_tasks_per_child": "Tasks after which a child process is replaced; null: never.",
         "max_memory_per_child_mb": "A child that has more MiB after a task is replaced; null: never.",
@@ -93,12 +93,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_replica_count": "Never more workers of one queue.",
         "polling_interval_s": "Between two looks.",
         "tolerance": "No change while the load is so near to the target; 0.1 is 10 %.",
-        "stabilization_window_s": "Fewer workers only after fewer were enough for so long.",
+        "stabilization_window_s": "Fewer workers only after fewer were enough for this time.",
         "fallback": "What happens while there are no numbers.",
     },
     "FallbackSettings": {
-        "failure_threshold": "So many looks in a row without numbers change nothing yet.",
-        "replicas": "So many workers after that; null: as many as there are.",
+        "failure_threshold": "Looks in a row without numbers until replicas counts.",
+        "replicas": "Workers after that; null: as many as there are.",
     },
     "WorkItem": {
         "task": "One of tasks.",

@@ -65,7 +65,7 @@ class Chosen:
         return self.limit is None or self.passed <= self.limit
 
     def again(self, limit: int) -> Chosen:
-        """The same for another look, with a limit of its own."""
+        """These filters for another look, with a limit of its own."""
         return replace(self, limit=limit, passed=0)
 
     @property

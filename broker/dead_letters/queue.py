@@ -33,9 +33,9 @@ from protocol.task import Task, read_task
 
 #: Letters of one queue that can be held at a time: AMQP counts a prefetch in 16 bits.
 MOST = 65_535
-#: With no letter for so long the broker is asked whether there are any left.
+#: After this time without a letter the broker is asked whether there are any left.
 QUIET_S = 1.0
-#: With letters left and none coming for so long the look is given up.
+#: After this time with letters left and none coming the look is given up.
 STALLED_S = 30.0
 _LATEST_MS = 10**13
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.dead)?")

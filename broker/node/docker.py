@@ -1,4 +1,4 @@
-"""The same private broker in a container, for a machine that has Docker and no RabbitMQ.
+"""A private broker in a container, for a machine that has Docker and no RabbitMQ.
 
 The container has a name of its own and publishes on loopback only; AMQP on ``bind`` if one is given.
 It is not run with ``--rm``, which would throw the data away at the first ``kill``; a guard removes it.
@@ -22,12 +22,12 @@ _PROBE_S = 5.0
 _CALL_S = 30.0
 _PULL_S = 600.0
 _LOG_LINES = 15
-# The second time for a container whose creation was under way when we were killed.
+# The second time for a container that was being created when we were killed.
 _CLEAN_UP = 'docker rm --force --volumes "$1"; sleep 3; docker rm --force --volumes "$1"'
 
 
 class DockerNode:
-    """See ``broker.node.Node``. ``folder`` and ``pid`` of its info are None."""
+    """A ``PrivateNode`` in a container. ``folder`` and ``pid`` of its info are None."""
 
     def __init__(self, *, port: int | None = None, bind: str | None = None, config: Sequence[str] = ()) -> None:
         self._port = port
@@ -44,7 +44,8 @@ class DockerNode:
         return self._info
 
     def start(self, timeout_s: float = 60) -> NodeInfo:
-        """As ``Node.start``. An image that is not here yet is pulled first, outside ``timeout_s``."""
+        """Start it and wait until it is ready. An image that is not here yet is pulled first, outside
+        ``timeout_s``."""
         pull_if_missing()
         ports = node_files.pick_ports(self._port, self._bind)
         login = node_files.login_for(self._bind)

@@ -143,7 +143,7 @@ def write_secret(path: Path, text: str, mode: int) -> None:
 
 
 def find_server() -> Path | None:
-    """A ``rabbitmq-server`` that runs as whoever calls it.
+    """A ``rabbitmq-server`` that runs as the user who calls it.
 
     Packages put a wrapper on PATH that changes to the user ``rabbitmq`` and to the system's folders; the
     real script is known by the ``rabbitmq-env`` beside it.

@@ -67,7 +67,7 @@ class Status:
 
     @property
     def next_due_s(self) -> float | None:
-        """The next delayed task falls due within so many seconds; None if none waits.
+        """Seconds within which the next delayed task falls due; None if none waits.
 
         A queue says how many wait in it, not since when. What waits in a level leaves it within the level's
         TTL, and passes at worst through every lower one.

@@ -1,7 +1,7 @@
 """The workers of an installation, from what the management API lists. Pure.
 
 A worker has two connections, whose names say host, process and role, and a consumer on each of its queues. Nothing
-of that is checked by the broker: it is the word of whoever connected.
+of that is checked by the broker: it is the client's word.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from broker.config.settings import Settings
 from protocol.names import OBITUARIES
 
 _WORKER = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) (?P<role>consume|publish)", re.DOTALL)
-#: A worker of a queue without a prefetch in the configuration holds so many tasks beyond those that it runs.
+#: A worker of a queue without a prefetch in the configuration holds this number of tasks beyond those that it
+#: runs.
 _SPARE = 2
 #: Of a worker with one of its two connections.
 HALF = "half"

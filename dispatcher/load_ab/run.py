@@ -25,7 +25,7 @@ Run = Mapping[str, Any]
 
 #: Of the tasks of a turn, before it; bounded so that it is there with few of them, and short with many.
 _WARM_PART, _LEAST_WARM, _MOST_WARM = 5, 20, 1000
-#: After Ctrl-C, for what is in progress: so long its workers go on, so that nothing stays in the queues.
+#: After Ctrl-C, how long workers go on with what is in progress, so that nothing stays in the queues.
 _PATIENCE_S = 10.0
 #: For the broker to say what stands in the queues.
 _COUNT_S = 10.0

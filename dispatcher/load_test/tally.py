@@ -85,7 +85,7 @@ class Tally:
         now = self.seconds[int(after_s) - 1] if 0 < int(after_s) <= len(self.seconds) else 0
         return (
             f"{after_s:.0f} s: sent {self.sent} · done {self.done} · failed {self.failed} · lost {self.lost} · "
-            f"under way {self.sent - self.ended} · {now}/s · p95 {self.latencies.percentile(95):.1f} ms"
+            f"in progress {self.sent - self.ended} · {now}/s · p95 {self.latencies.percentile(95):.1f} ms"
         )
 
     def to_map(self, plan: Plan, metrics: Metrics, wall_s: float, memory_mib: float | None) -> dict[str, Any]:

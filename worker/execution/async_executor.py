@@ -110,7 +110,7 @@ class AsyncExecutor:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
     def _serve(self) -> None:
-        """Run the loop, whatever what a handler left behind on it raises, and whoever stops it."""
+        """Run the loop, whatever is raised by what a handler left behind on it, and also if that stops it."""
         while not self._stopping:
             try:
                 self._theirs.run_forever()

@@ -34,7 +34,7 @@ from worker.telemetry.log_fields import of_worker
 
 READY = "ready"
 BROKEN = "broken"
-#: Outcomes of a batch wait here for each other, at most so long.
+#: How long outcomes of a batch wait here for each other, at most.
 FLUSH_S = 0.005
 _BUFFER_BYTES = 4096
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

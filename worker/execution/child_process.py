@@ -169,7 +169,7 @@ class Child:
         return held, outcome, ran_s
 
     def send(self, run: Run, positions: range, expected_s: float) -> None:
-        """Hand over tasks of a run, each expected to take so long. They leave in this turn of the loop."""
+        """Hand over tasks of a run, each expected to take ``expected_s``. They leave in this turn of the loop."""
         if not self.in_hand:
             self.since_s, self.expected_s = time.monotonic(), 0.0
         number = self._permits.number

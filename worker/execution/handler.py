@@ -106,7 +106,7 @@ def run(
 async def run_async(
     handler: Handler, arguments: bytes | dict[str, Any], expires_at: int, context: Current, encoder: Encoder
 ) -> Outcome:
-    """The same for an ``async def`` on the loop that runs already, in an ``asyncio.Task`` of its own."""
+    """Run an ``async def`` on the loop that runs already, in an ``asyncio.Task`` of its own."""
     accepted = _accepted(handler, arguments, expires_at, encoder.limits)
     if isinstance(accepted, Rejected):
         return accepted

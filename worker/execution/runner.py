@@ -119,7 +119,7 @@ class Runner:
         self._gates.withdraw()
 
     def take_back(self) -> None:
-        """A breaker has opened: what has not begun is submitted anew."""
+        """A breaker has opened: what has not begun is submitted again."""
         # Not now: an executor may be in the middle of reporting results.
         asyncio.get_running_loop().call_soon(self._take_back)
 

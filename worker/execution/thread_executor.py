@@ -27,7 +27,7 @@ from worker.execution.place import Place
 
 #: How often it is looked whether a task is over its time limit.
 SWEEP_S = 0.05
-#: Outcomes of a run wait for each other, so long at most if its tasks are short.
+#: How long outcomes of a run wait for each other at most, if its tasks are short.
 HOLD_S = 0.002
 _GOES_ON = "its thread cannot be stopped and goes on"
 
@@ -217,7 +217,7 @@ class Outcomes(Generic[T]):
 
     def take_over(self) -> None:
         """Take what is there."""
-        # First the flag: whoever appends from now on wakes the loop again.
+        # First the flag: a thread that appends from now on wakes the loop again.
         self._woken = False
         ended = self._ended
         self._take([ended.popleft() for _ in range(len(ended))])

@@ -60,7 +60,7 @@ class HttpServer:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def close(self) -> None:
-        """Serve no more; requests under way are cut off."""
+        """Serve no more; requests in progress are cut off."""
         if self._server is None:
             return
         self._server.close()

@@ -6,7 +6,7 @@ generation, and the link builds a new one. So *alive, connected and not consumin
 Nor can *consuming, and served by nobody*: a node that is cut off from the majority keeps its clients, hands them
 nothing, and does not tell them (RabbitMQ 4.3; 4.0 if its partition handling is ``ignore``). So a worker that holds
 nothing and was given nothing for a while asks its queues for a message, and they have to answer. To make its
-consumers anew would ask as well, but pika rejects what arrives for a consumer that is being cancelled, and the
+consumers again would ask as well, but pika rejects what arrives for a consumer that is being cancelled, and the
 broker counts that against the delivery limit.
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger("glassrabbit.worker")
 OBITUARY_PREFETCH = 20
 #: Between two looks at least, at most twice as long. A worker that was idle from one to the next asks its queues.
 LOOK_S = 10.0
-#: What was published while a queue was asked may arrive so much after its answer.
+#: How long after a queue's answer that may arrive which was published while it was asked.
 LATE_S = 1.0
 
 OnDelivery = Callable[[Delivery], None]
@@ -52,8 +52,8 @@ class Consumer:
         on_obituary: OnDelivery,
         granted_s: Callable[[str], int],
     ) -> None:
-        """``queues`` maps each work queue to its prefetch; so many tasks run at a time. ``granted_s``: how long a
-        task may be held, by the broker's version; what it raises ends ``run``."""
+        """``queues`` maps each work queue to its prefetch; ``concurrency`` tasks run at a time. ``granted_s``: how
+        long a task may be held, by the broker's version; what it raises ends ``run``."""
         self.link = Link(settings, f"{name} consume", self._set_up)
         self._name = name
         self._queues = queues
@@ -110,7 +110,7 @@ class Consumer:
             await asyncio.sleep(LATE_S)
             method, properties, body = got
             if channel.last_tag > before + 1 and self.is_consuming:
-                # So many came at this very moment that one more had to wait.
+                # As many came at this very moment as the prefetch allows, and one more had to wait.
                 self._deliver(channel, queue, handle)(method, properties, body)
                 continue
             channel.nack(method.delivery_tag)

@@ -13,7 +13,7 @@ from typing import Any
 
 from broker.config.scaling_settings import ScalingSettings
 
-#: At most so many times as many workers after one decision.
+#: By this factor at most workers grow with one decision.
 STEP_UP = 2
 
 
@@ -83,7 +83,7 @@ def decide(
     raw = math.ceil(sample.load / one)
     is_near = before > 0 and abs(sample.load / (one * before) - 1) <= settings.tolerance
     wanted = min(max(before if is_near else raw, low), high)
-    # How it begins counts as wanted: whoever was started by somebody is not stopped at the first look.
+    # How it begins counts as wanted: a worker that somebody started is not stopped at the first look.
     known = memory.wanted or ((now_s, before),)
     recent = (*(at for at in known if at[0] > now_s - settings.stabilization_window_s), (now_s, wanted))
     most = max(count for _, count in recent)

@@ -1,4 +1,4 @@
-"""A pool: so many local worker processes for each queue, whatever happens to them.
+"""A pool: N local worker processes for each queue, whatever happens to them.
 
 A slot is one of these places. Its worker is started again when it ends by itself, each time later if that happens
 again and again; a slot that leaves lets its worker finish what runs, for as long as a task may take.
@@ -21,7 +21,7 @@ log = logging.getLogger("glassrabbit.pool")
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
-#: A worker that was ready and lived so long had no trouble at its start.
+#: A worker that was ready and lived this long had no trouble at its start.
 WELL_S = 10.0
 #: For a new worker to get ready, beside its imports, while an old one waits to be replaced.
 START_S = 30.0

@@ -33,7 +33,7 @@ class End:
 
     @property
     def kind(self) -> tuple[int, str]:
-        """The same for all that ended for the same reason."""
+        """Equal for all that ended for one reason."""
         return self.code, _NUMBERS.sub("#", self.reason)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""``python -m worker scale QUEUE=N…``: so many containers for a queue, by Docker Compose."""
+"""``python -m worker scale QUEUE=N…``: the number of containers of a queue, by Docker Compose."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Held = Mapping[tuple[str, int], int]
 
 
 class Workers(Protocol):
-    """So many workers for each queue: processes (``Pool``) or ``Containers``."""
+    """The workers of each queue: processes (``Pool``) or ``Containers``."""
 
     @property
     def at_stop(self) -> str:

@@ -43,9 +43,9 @@ class QueueCount(click.ParamType[tuple[str, int]]):
 def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int | None) -> None:
     """Keep N local workers of each QUEUE alive, until SIGTERM or Ctrl-C.
 
-    A worker that ends is started again, later each time. SIGHUP replaces all of them, one by one, each when its
-    successor is ready; but the end of the terminal is a stop. The first signal to stop lets what runs finish
-    within worker.grace_s; a second one stops at once, and what is unfinished goes back.
+    A worker that ends is started again, later each time. SIGHUP replaces all of them, one after the other, each
+    when its successor is ready; but the end of the terminal is a stop. The first signal to stop lets what runs
+    finish within worker.grace_s; a second one stops at once, and what is unfinished goes back.
     """
     import os
 

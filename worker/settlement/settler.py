@@ -36,7 +36,7 @@ class Settler:
         self._in_progress.end(len(keys))
 
     def close_solo(self, solo: Solo, kind: str, body: bytes) -> None:
-        """The same for a task by itself, and every delivery of it."""
+        """Its requester was sent the reply, confirmed: remember → ack every delivery of this task."""
         self._ledger.finish((solo.key,), kind, (body,), time.monotonic())
         if _after_remember:
             _after_remember(1)
