@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -42,9 +43,13 @@ def command(
     *arguments: str,
     stdin: str | bytes = b"",
     within_s: float = _WITHIN_S,
+    cwd: Path = ROOT,
 ) -> Ended:
-    """Run ``python -m MODULE ARGUMENT…`` to its end. Raises ``TimeoutExpired``, after a SIGKILL."""
-    return _run([sys.executable, "-m", module, *arguments], environment, stdin, within_s)
+    """Run ``python -m MODULE ARGUMENT…`` to its end, with the code of ``cwd``.
+
+    Raises ``TimeoutExpired``, after a SIGKILL.
+    """
+    return _run([sys.executable, "-m", module, *arguments], environment, stdin, within_s, cwd)
 
 
 def piped(environment: Mapping[str, str], line: str, within_s: float = _WITHIN_S) -> Ended:
@@ -53,11 +58,13 @@ def piped(environment: Mapping[str, str], line: str, within_s: float = _WITHIN_S
     return _run(["bash", "-c", script], environment, b"", within_s)
 
 
-def _run(words: list[str], environment: Mapping[str, str], stdin: str | bytes, within_s: float) -> Ended:
+def _run(
+    words: list[str], environment: Mapping[str, str], stdin: str | bytes, within_s: float, cwd: Path = ROOT
+) -> Ended:
     started_s = time.monotonic()
     process = subprocess.Popen(
         words,
-        cwd=ROOT,
+        cwd=cwd,
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -87,11 +94,11 @@ class Running:
     It is ended by SIGKILL at the end of the block if it still runs then.
     """
 
-    def __init__(self, environment: Mapping[str, str], module: str, *arguments: str) -> None:
+    def __init__(self, environment: Mapping[str, str], module: str, *arguments: str, cwd: Path = ROOT) -> None:
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -79,9 +79,16 @@ class Installation:
 
         ``further`` is added to its environment.
         """
-        process = WorkerProcess(queues or ("queue_a",), {**self.environment, **further})
-        self._cleanup.callback(process.stop)
+        process = self._kept(WorkerProcess(queues or ("queue_a",), {**self.environment, **further}))
         return process.wait_ready() if ready else process
+
+    def worker_of(self, code: Path, *queues: str) -> WorkerProcess:
+        """The same with the code of another folder than this checkout."""
+        return self._kept(WorkerProcess(queues or ("queue_a",), self.environment, cwd=code)).wait_ready()
+
+    def _kept(self, process: WorkerProcess) -> WorkerProcess:
+        self._cleanup.callback(process.stop)
+        return process
 
     def caller(self) -> Caller:
         """A dispatcher, connected."""

@@ -13,6 +13,8 @@ from broker.node.files import find_server
 from tests.support.brokers import engine_answers
 
 ROOT = Path(__file__).parents[2]
+#: The last commit of the release before this one, which today's is held against.
+YESTERDAY = "4c3585c0ddc56b7527679a32659636980e162eab"
 
 
 def _has_ipv6() -> bool:
@@ -24,10 +26,10 @@ def _has_ipv6() -> bool:
 
 
 def _has_history() -> bool:
-    """Whether this is a checkout whose parent commits are there: neither an archive nor a shallow clone."""
+    """Whether this is a checkout with the release before in it: neither an archive nor a shallow clone."""
     if shutil.which("git") is None:
         return False
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD~1"]
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{YESTERDAY}^{{commit}}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
 
 

@@ -30,12 +30,13 @@ class WorkerProcess:
         environment: Mapping[str, str],
         stdout: int | IO[str] = subprocess.DEVNULL,
         before: Sequence[str] = (),
+        cwd: Path = ROOT,
     ) -> None:
-        """``before``: a program that starts it, and its words."""
+        """``before``: a program that starts it, and its words. ``cwd``: the folder whose code it runs."""
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
             [*before, sys.executable, "-m", "worker", *queues],
-            cwd=ROOT,
+            cwd=cwd,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
