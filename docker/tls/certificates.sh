@@ -55,7 +55,7 @@ openssl x509 -req -in "$work/server.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key
 
 chmod 644 "$work/ca.pem" "$work/server.pem"
 chmod go+rx "$folder"
-# The certificate last: it is what tells the next run that all is there.
+# The certificate last: from it the next run knows that all is there.
 cp -p "$work/ca.pem" "$work/server.key" "$folder/"
 cp -p "$work/server.pem" "$folder/"
 echo "issued for $*: $folder/ca.pem for clients, server.pem and server.key for the broker" >&2

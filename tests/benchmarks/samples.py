@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run is. A round is single calls, then so many seconds of load with ``window`` tasks under way."""
+    """What one run is. A round is single calls, then so many seconds of load with ``window`` tasks in progress."""
 
     rounds: int
     seconds: float

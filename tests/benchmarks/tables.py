@@ -130,7 +130,7 @@ def _about(figures: Figures) -> Table:
         ("machine", f"{about.system}, {about.machine}, {about.cores} cores"),
         (
             "plan",
-            f"{about.plan.rounds} rounds, {about.plan.seconds:g} s each, {about.plan.window} tasks under way",
+            f"{about.plan.rounds} rounds, {about.plan.seconds:g} s each, {about.plan.window} tasks in progress",
         ),
         ("all other processes took", _NONE if figures.elsewhere_cores is None else _cores(figures)),
         *((f"`{name}`", version) for name, version in about.versions.items()),
