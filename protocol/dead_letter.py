@@ -1,4 +1,4 @@
-"""Dead letters: the headers that a worker writes on one, and why any of them died."""
+"""Dead letters: the headers that a worker writes on one, and the reason why it died."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
+class Reason:
     """Why a letter died, in which queue. ``code`` is an ``ErrorCode`` or ``unknown``."""
 
     code: str
@@ -28,7 +28,7 @@ class Why:
     queue: str
 
 
-def why(exchange: str, routing_key: str, headers: dict[str, Any] | None) -> Why:
+def reason_of(exchange: str, routing_key: str, headers: dict[str, Any] | None) -> Reason:
     """Read the reason off a dead letter or an obituary, made by a worker or the broker.
 
     The exchange says who did: a worker publishes to ``tasks.dead``, the broker to ``tasks.killed``, and what
@@ -36,18 +36,18 @@ def why(exchange: str, routing_key: str, headers: dict[str, Any] | None) -> Why:
     """
     headers = headers or {}
     if exchange == DEAD:
-        return Why(
+        return Reason(
             code=_text(headers.get("reason"), _UNKNOWN) or _UNKNOWN,
             text=_text(headers.get("text"), ""),
             queue=_text(headers.get("queue"), routing_key),
         )
     if exchange in (DUE, LOST):
-        return Why(code=ErrorCode.UNKNOWN_TASK, text="no queue is bound for this task", queue=LOST)
+        return Reason(code=ErrorCode.UNKNOWN_TASK, text="no queue is bound for this task", queue=LOST)
     if exchange == KILLED:
         reason = _death(headers.get("x-death"), routing_key)
         code = _BROKER_REASONS.get(reason, _UNKNOWN)
-        return Why(code=code, text=_TEXTS.get(reason, f"the broker's reason is {reason!r}"), queue=routing_key)
-    return Why(code=_UNKNOWN, text="not made by a worker or a work queue", queue=routing_key)
+        return Reason(code=code, text=_TEXTS.get(reason, f"the broker's reason is {reason!r}"), queue=routing_key)
+    return Reason(code=_UNKNOWN, text="not made by a worker or a work queue", queue=routing_key)
 
 
 _TEXTS = {

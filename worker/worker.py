@@ -48,7 +48,7 @@ class Worker:
             self.identity,
             executors.of_task,
             self._outbox,
-            executors.slots,
+            executors.concurrency_limit,
             self._on_defect,
         )
         self._prefetch = {

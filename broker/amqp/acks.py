@@ -9,7 +9,7 @@ from __future__ import annotations
 from broker.amqp.encoding import ack_frames
 
 
-class Unsettled:
+class Acks:
     """Tags as the broker counts them. ``ack`` collects; what ``frames`` returns has to be written at once."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pika import exceptions as pika_errors
 from pika import spec
 
-from broker.amqp.acks import Unsettled
+from broker.amqp.acks import Acks
 from broker.amqp.encoding import publish_frames
 from broker.amqp.pika_connection import OnConfirm, OnDelivery, Wire
 from broker.amqp.pika_errors import lost_error, mapped, undone
@@ -45,7 +45,7 @@ class Channel:
         self._channel = channel
         self._wire: Wire = channel.connection
         self._number: int = channel.channel_number
-        self._unsettled = Unsettled()
+        self._acks = Acks()
         #: Acks may wait for each other while no more deliveries than this are held: the least of its consumers'.
         self._room = _MOST_UNACKED
         self.closed: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
@@ -146,11 +146,11 @@ class Channel:
     @property
     def unsettled(self) -> int:
         """Messages that were handed over to be settled, and are not."""
-        return self._unsettled.outstanding
+        return self._acks.outstanding
 
     def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
         self.last_tag = method.delivery_tag
-        self._unsettled.add(method.delivery_tag)
+        self._acks.add(method.delivery_tag)
         on_delivery(method, properties, body)
 
     def _leave_to_pika(self, tag: str) -> None:
@@ -225,11 +225,11 @@ class Channel:
         """
         if not self.is_open:
             return False
-        if not self._unsettled.ack(tag):
+        if not self._acks.ack(tag):
             return self._settle(self._channel.basic_ack, tag)
-        has_room = self._unsettled.held <= self._room
-        if self._unsettled.collected == 1:
-            self._wire.write_late(partial(self._unsettled.frames, self._number), ACK_WAIT_S if has_room else 0.0)
+        has_room = self._acks.held <= self._room
+        if self._acks.collected == 1:
+            self._wire.write_late(partial(self._acks.frames, self._number), ACK_WAIT_S if has_room else 0.0)
         elif not has_room:
             self._wire.flush_soon()
         return True
@@ -238,7 +238,7 @@ class Channel:
         """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
         settled = self._settle(self._channel.basic_nack, tag, requeue=True)
         if settled:
-            self._unsettled.remove(tag)
+            self._acks.remove(tag)
         return settled
 
     def _settle(self, method: Callable[..., None], tag: int, **options: bool) -> bool:

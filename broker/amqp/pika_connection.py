@@ -40,7 +40,7 @@ from broker.amqp.decoding import (
     read_properties,
 )
 from broker.amqp.pika_transport import Services
-from broker.amqp.property_cache import Alike, Kinds
+from broker.amqp.property_cache import Shaped, Shapes
 
 #: Method, properties and body as pika hands them over.
 OnDelivery = Callable[[Any, Any, bytes], None]
@@ -79,7 +79,7 @@ class Wire(AsyncioConnection):
         self._late: list[Callable[[], Sequence[bytes]]] = []
         self._is_flush_due = False
         self._received = b""
-        self._kinds = Kinds()
+        self._shapes = Shapes()
         self._at = 0
         super().__init__(*arguments, **options)
 
@@ -219,13 +219,13 @@ class Wire(AsyncioConnection):
 
     def _read_properties(self, flags: int, raw: bytes) -> Any:
         """None if it is for pika to read them, or to say what is wrong with them."""
-        kind = self._kinds.find(flags, raw)
-        if kind is not None:
-            return Alike(kind, flags, raw)
+        shape = self._shapes.find(flags, raw)
+        if shape is not None:
+            return Shaped(shape, flags, raw)
         fields = read_properties(raw, 0, len(raw), flags)
         if fields is None:
             return None
-        self._kinds.learn(flags, raw)
+        self._shapes.learn(flags, raw)
         properties = spec.BasicProperties.__new__(spec.BasicProperties)
         properties.__dict__ = fields
         return properties

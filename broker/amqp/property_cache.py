@@ -15,14 +15,14 @@ from typing import Any
 from broker.amqp.decoding import read_properties, varying
 from broker.amqp.pika_errors import fields_by_pika
 
-#: How many kinds are kept, and the bytes and varying places of a list, at most: a peer that makes up its own
+#: How many shapes are kept, and the bytes and varying places of a list, at most: a peer that makes up its own
 #: cannot fill memory.
 KEPT, LONGEST, MOST_PLACES = 512, 1024, 8
-#: Where every list is of a new kind, only this number of them cost the time to learn it.
+#: Where every list is of a new shape, only this number of them cost the time to learn it.
 LEARNT_EACH = 8
 
 
-class Kind:
+class Shape:
     """What is common to lists that are alike."""
 
     __slots__ = ("values", "varying")
@@ -30,18 +30,18 @@ class Kind:
     def __init__(self, varying: tuple[str, ...], values: Callable[[bytes], Any]) -> None:
         #: Names of what varies, in order; a header is ``headers.`` and its key.
         self.varying = varying
-        #: The bytes of that in a list of this kind: a tuple, if there is more than one.
+        #: The bytes of that in a list of this shape: a tuple, if there is more than one.
         self.values = values
 
 
-class Alike:
-    """The properties of a message whose list is of a known kind, by their names as in pika.
+class Shaped:
+    """The properties of a message whose list is of a known shape, by their names as in pika.
 
     They may be copied, and those of a copy changed, as with pika's: ``raw`` is what was received.
     """
 
-    def __init__(self, kind: Kind, flags: int, raw: bytes) -> None:
-        self.kind = kind
+    def __init__(self, shape: Shape, flags: int, raw: bytes) -> None:
+        self.shape = shape
         self.raw = raw
         self._flags = flags
         self._is_read = False
@@ -59,21 +59,21 @@ class Alike:
         return getattr(self, name)
 
 
-class Kinds:
-    """The kinds of lists that one connection has received."""
+class Shapes:
+    """The shapes of lists that one connection has received."""
 
     def __init__(self) -> None:
         self._rests: dict[tuple[int, int], Callable[[bytes], Hashable]] = {}
-        self._kinds: dict[tuple[int, int, Hashable], Kind] = {}
+        self._shapes: dict[tuple[int, int, Hashable], Shape] = {}
         self._misses = 0
 
-    def find(self, flags: int, raw: bytes) -> Kind | None:
-        """The kind of a list, if it is known: then the list can be read."""
+    def find(self, flags: int, raw: bytes) -> Shape | None:
+        """The shape of a list, if it is known: then the list can be read."""
         rest = self._rests.get((flags, len(raw)))
-        return None if rest is None else self._kinds.get((flags, len(raw), rest(raw)))
+        return None if rest is None else self._shapes.get((flags, len(raw), rest(raw)))
 
     def learn(self, flags: int, raw: bytes) -> None:
-        """A list could be read that is of no known kind."""
+        """A list could be read that is of no known shape."""
         self._misses += 1
         if self._misses % LEARNT_EACH or len(raw) > LONGEST:
             return
@@ -83,13 +83,13 @@ class Kinds:
             return
         if not 0 < len(places) <= MOST_PLACES:
             return
-        if len(self._kinds) >= KEPT:
+        if len(self._shapes) >= KEPT:
             self._rests.clear()
-            self._kinds.clear()
+            self._shapes.clear()
         rest = itemgetter(*_between([(start, end) for _, start, end in places], len(raw)))
         values = itemgetter(*[slice(start, end) for _, start, end in places])
         self._rests[flags, len(raw)] = rest
-        self._kinds[flags, len(raw), rest(raw)] = Kind(tuple(name for name, _, _ in places), values)
+        self._shapes[flags, len(raw), rest(raw)] = Shape(tuple(name for name, _, _ in places), values)
 
 
 def _between(places: list[tuple[int, int]], size: int) -> Iterator[slice]:

@@ -28,7 +28,7 @@ class Filter:
 
     def passes(self, letter: Letter, limits: Limits) -> bool:
         return (
-            (not self.reasons or letter.why.code in self.reasons)
+            (not self.reasons or letter.reason.code in self.reasons)
             and (not self.tasks or letter.task in self.tasks)
             and (not self.ids or letter.id in self.ids)
             and letter.died_ms >= self.since_ms
@@ -37,7 +37,7 @@ class Filter:
 
     def _has_error(self, letter: Letter, limits: Limits) -> bool:
         wanted = self.error.casefold()
-        return any(wanted in text.casefold() for text in (letter.why.text, *_last_error(letter, limits)))
+        return any(wanted in text.casefold() for text in (letter.reason.text, *_last_error(letter, limits)))
 
 
 def _last_error(letter: Letter, limits: Limits) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from broker.amqp.counting import count
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, BrokerError, ConnectionLost
-from protocol.dead_letter import Why, why
+from protocol.dead_letter import Reason, reason_of
 from protocol.errors import ExitCode
 from protocol.limits import Limits
 from protocol.names import LOST, dead_queue, mailbox_of
@@ -65,8 +65,8 @@ class Letter:
         return headers if isinstance(headers, dict) else {}
 
     @property
-    def why(self) -> Why:
-        return why(self.exchange, self.routing_key, self.headers)
+    def reason(self) -> Reason:
+        return reason_of(self.exchange, self.routing_key, self.headers)
 
     @property
     def id(self) -> str:

@@ -26,7 +26,7 @@ from broker.dead_letters.queue import Held, Letter, held, read_letter
 from broker.dead_letters.spool import Spool
 from broker.errors import ConfirmLost, PublishError, Refused, TooLarge, Unroutable, Unsendable
 from protocol.codec import NotEncodable, decode_arguments, encode
-from protocol.dead_letter import Why
+from protocol.dead_letter import Reason
 from protocol.errors import ExitCode, Malformed, worst
 from protocol.limits import LONGEST_EXPIRATION_MS, Limits
 from protocol.names import DEAD, TASKS, new_id
@@ -89,13 +89,13 @@ def replayed(letter: Letter, limits: Limits, now_ms: int, edit: Edit) -> tuple[T
         task = replace(task, expires_at=0)
         without.append(NO_EXPIRY)
     if letter.exchange != DEAD or not task.history:
-        task = replace(task, history=task.history_with(_death(task, letter.why, letter.died_ms), limits))
+        task = replace(task, history=task.history_with(_death(task, letter.reason, letter.died_ms), limits))
     if edit:
         task = replace(task, body=_edited(task, limits, edit))
     return replace(task, attempt=1, replay=task.replay + 1, resent=0), without
 
 
-def _death(task: Task, verdict: Why, died_ms: int) -> Attempt:
+def _death(task: Task, verdict: Reason, died_ms: int) -> Attempt:
     return Attempt(
         attempt=task.attempt, error=verdict.code, text=verdict.text, worker="", started_ms=died_ms, ran_ms=0
     )

@@ -54,7 +54,7 @@ def cell(text: str, width: int = CELL) -> str:
 
 def row(letter: Letter, width: int = CELL) -> list[str]:
     """The cells under ``HEAD``."""
-    verdict = letter.why
+    verdict = letter.reason
     cells = (
         utc(letter.died_ms),
         letter.queue,
@@ -84,20 +84,20 @@ def _error(letter: Letter) -> str | None:
     """The type of the exception that it died of: its last attempt has that, if a worker wrote the letter."""
     history = letter.headers.get("history")
     match history[-1:] if isinstance(history, list) else None:
-        case [{"error": str(error), "text": text}] if error and text == letter.why.text:
+        case [{"error": str(error), "text": text}] if error and text == letter.reason.text:
             return text_of(error)
     return None
 
 
 def _text(letter: Letter) -> str:
     """Its text, after the type of the exception."""
-    why = letter.why
+    why = letter.reason
     return with_type(why.code, error, why.text) if (error := _error(letter)) else why.text
 
 
 def summary(letter: Letter) -> dict[str, Any]:
     """One letter of a list."""
-    verdict = letter.why
+    verdict = letter.reason
     return {
         "queue": letter.queue,
         "id": letter.id,
@@ -161,7 +161,7 @@ def description(letter: Letter, limits: Limits) -> str:
 
 
 def _lines(letter: Letter, limits: Limits) -> Iterator[str]:
-    verdict, properties = letter.why, letter.properties
+    verdict, properties = letter.reason, letter.properties
     task, problem = _read(letter, limits)
     yield f"{cell(letter.id) or 'a letter without an id'}  in {letter.queue}"
     for name, text in (

@@ -207,7 +207,7 @@ async def _take_letter(settings: Settings, failed: Reply) -> Letter:
 def _print_failure(failed: Reply, letter: Letter, limits: Limits) -> None:
     assert failed.failure is not None
     click.echo(f"the caller got: {failed.failure.code} ({failed.failure.text})")
-    click.echo(f"the letter in queue_a.dead: task {letter.id}, reason {letter.why.code}, arguments kept")
+    click.echo(f"the letter in queue_a.dead: task {letter.id}, reason {letter.reason.code}, arguments kept")
     rows: list[Sequence[Any]] = [
         (
             entry.attempt,

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.explain import backoff_s, is_last, settled
+from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Run, Story
 from tests.chaos.records import Letter, Promise
-from tests.chaos.story import BY_BROKER, UNDELIVERED, Campaign, Run, Story
 from tests.chaos.trouble import Faults, covered_s
 
 #: The broker counts whole milliseconds, at each of up to twenty hops, and its clock is not ours.

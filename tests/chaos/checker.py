@@ -12,8 +12,8 @@ from typing import Literal
 
 from tests.chaos import attempts, ends, explain, flow
 from tests.chaos.counts import Counts, count
+from tests.chaos.history import Campaign, gather
 from tests.chaos.records import Record
-from tests.chaos.story import Campaign, gather
 from tests.chaos.trouble import faults_of
 
 #: The names of all invariants.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.explain import Surplus
+from tests.chaos.history import Campaign, Run, Story
 from tests.chaos.records import FaultBegan, FaultHealed, Finished, Record
-from tests.chaos.story import Campaign, Run, Story
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
 
 from tests.chaos.explain import settled
-from tests.chaos.story import BY_BROKER, UNDELIVERED, Campaign, Story
+from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Story
 from tests.chaos.trouble import Fault, Faults
 
 #: A call ends so much after its deadline at most, and so much later on a loaded machine.

@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Run, Story
 from tests.chaos.records import Promise
-from tests.chaos.story import BY_BROKER, UNDELIVERED, Campaign, Run, Story
 from tests.chaos.trouble import Fault, Faults
 
 #: From the end of a handler until the broker has the ack: reply, confirm, ack, on a loaded machine. The ack itself

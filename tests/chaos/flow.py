@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from tests.chaos.explain import Surplus
+from tests.chaos.history import Campaign, Story
 from tests.chaos.records import Ended, Finished, LeftOver, Queue, Told, Violation
-from tests.chaos.story import Campaign, Story
 from tests.chaos.trouble import Faults
 
 

@@ -65,7 +65,7 @@ def letters(place: Vhost, queue: str) -> Iterator[Letter]:
                 queue=queue,
                 id=task_id,
                 key=key,
-                reason=letter.why.code,
+                reason=letter.reason.code,
                 attempts=_attempts(letter),
                 body=digest(letter.body),
             )

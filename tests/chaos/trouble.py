@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from tests.chaos.history import Campaign
 from tests.chaos.records import FaultBegan, FaultHealed
-from tests.chaos.story import Campaign
 
 #: A dead process is found, and written down, so much later at most.
 FIND_S = 2.0

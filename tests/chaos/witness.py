@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.chaos.reading import Held
 from tests.chaos.records import Ledger, Rule, Violation
+from tests.support.ack_auditor import UNWRITTEN, Judge
 from tests.support.answered import Answered
 from tests.support.frames import Event
-from tests.support.honest import UNWRITTEN, Judge
 from tests.support.link import Link
 
 

@@ -14,7 +14,7 @@ from pika import frame, spec
 from broker.config.settings import TaskSettings
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import Encoder, decode, decode_arguments, encode
-from protocol.dead_letter import letter_properties, salvage, why
+from protocol.dead_letter import letter_properties, reason_of, salvage
 from protocol.delay import enter, level_key, ttl_ms
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS
@@ -205,7 +205,7 @@ def refused_reply(vector: Vector) -> None:
 
 def letter(vector: Vector) -> None:
     """Whoever made the dead letter, its reason is read the same way."""
-    assert asdict(why(vector["exchange"], vector["routing_key"], vector["headers"])) == vector["why"]
+    assert asdict(reason_of(vector["exchange"], vector["routing_key"], vector["headers"])) == vector["why"]
 
 
 def direct_address(vector: Vector) -> None:

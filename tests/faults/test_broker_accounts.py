@@ -14,9 +14,9 @@ import pytest
 from dispatcher.errors import NoReply
 from tests.support.brokers import Broker
 from tests.support.distant import Distant
+from tests.support.idle import finish
 from tests.support.installation import Installation
 from tests.support.proxy import Proxy
-from tests.support.quiet import finish
 from tests.support.side_by_side import installed, side_by_side
 from tests.support.waiting import eventually
 

@@ -10,9 +10,9 @@ import pytest
 
 from dispatcher.errors import NoReply
 from tests.support.brokers import Broker
+from tests.support.idle import finish
 from tests.support.installation import Install
 from tests.support.patience import consumers_decide, wait_until_taken_back
-from tests.support.quiet import finish
 from tests.support.waiting import eventually
 
 PREFETCH = 4

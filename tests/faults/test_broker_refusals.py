@@ -15,9 +15,9 @@ import pytest
 from protocol.delay import enter
 from tests.support.administrator import limit_length
 from tests.support.brokers import Broker
+from tests.support.idle import finish
 from tests.support.installation import Installation
 from tests.support.proxy import Proxy
-from tests.support.quiet import finish
 from tests.support.side_by_side import installed, side_by_side
 from tests.support.vhost import Vhost, body
 from tests.support.waiting import eventually

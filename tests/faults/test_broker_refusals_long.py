@@ -10,8 +10,8 @@ import pika.exceptions
 import pytest
 
 from tests.faults.test_broker_refusals import full_delay_line, unbound_letters
+from tests.support.idle import finish
 from tests.support.installation import Install, Installation
-from tests.support.quiet import finish
 from tests.support.vhost import body
 from tests.support.waiting import eventually
 

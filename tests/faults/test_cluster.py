@@ -14,8 +14,8 @@ from dispatcher.errors import NoReply
 from tests.support.brokers import DEFAULT
 from tests.support.caller import Caller
 from tests.support.cluster import Cluster
+from tests.support.dead_node_reply import answer_a_dead_node
 from tests.support.journal import Journal
-from tests.support.orphan import answer_a_dead_node
 from tests.support.spread import Spread, installed, longest_gap, running
 from tests.support.waiting import eventually
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import command
-from tests.support.orphan import answer_a_dead_node
+from tests.support.dead_node_reply import answer_a_dead_node
 from tests.support.spread import Spread, installed, longest_gap, running
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess

@@ -10,10 +10,10 @@ from pika import frame, spec
 
 from dispatcher.errors import NoReply, Overdue, UnknownTask
 from protocol.names import DIRECT_REPLY_TO
+from tests.support.ack_auditor import audit
 from tests.support.acked import acked
 from tests.support.distant import Distant
 from tests.support.frames import Event
-from tests.support.honest import honest
 from tests.support.link import SILENT, Link
 from tests.support.vhost import body, task
 from tests.support.waiting import eventually
@@ -62,7 +62,7 @@ def test_what_ends_after_its_connection_is_not_acked_on_the_next_one(distant: Ca
     worker.sigterm()
     assert worker.wait(20) == 0
     assert Counter(journal.ids) == Counter(set(journal.ids))
-    assert honest(site.workers.log) == []
+    assert audit(site.workers.log) == []
     assert {event.connection for event in acked(site.workers.log)} == {site.workers.links[-1].number}
     assert no_channel_was_closed_by_the_broker(site)
     assert site.vhost.ready("queue_a") == 0
@@ -127,7 +127,7 @@ def test_when_confirms_of_tasks_are_lost_the_same_ids_are_sent_again(distant: Ca
     assert worker.wait(20) == 0
     print(f"submitted {WINDOW}, sent {sum(sent.values())}, run {len(journal.ids)}")
     assert Counter(journal.ids) == Counter(ids)
-    assert honest(site.workers.log) == []
+    assert audit(site.workers.log) == []
     assert site.vhost.ready("queue_a") == site.vhost.ready("queue_a.dead") == 0
 
 
@@ -238,7 +238,7 @@ def test_a_retry_that_waits_for_its_connection_is_given_up_when_its_delivery_com
     print(f"runs by attempt {Counter(entry['attempt'] for entry in journal.entries)}, retries {len(retries)}")
     assert len(retries) == 1
     assert Counter(entry["attempt"] for entry in journal.entries) == {1: 2, 2: 1}
-    assert honest(site.workers.log) == []
+    assert audit(site.workers.log) == []
 
 
 def no_channel_was_closed_by_the_broker(site: Distant) -> bool:

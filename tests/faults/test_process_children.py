@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.distant import Distant
+from tests.support.idle import finish
 from tests.support.installation import Install
-from tests.support.quiet import finish
 from tests.support.waiting import eventually
 
 KILLS = 20

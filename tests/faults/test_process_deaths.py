@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.distant import Distant
+from tests.support.idle import finish
 from tests.support.installation import Install
-from tests.support.quiet import finish
 
 KILLS = 3
 PREFETCH = 4

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.commands import Running, command
 from tests.support.distant import Distant
+from tests.support.idle import finish
 from tests.support.installation import Install
-from tests.support.quiet import finish
 from tests.support.submitter import WINDOW
 
 BATCH = 2000

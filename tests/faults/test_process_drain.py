@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.commands import Running, command
 from tests.support.distant import Distant
+from tests.support.idle import finish
 from tests.support.installation import Install
-from tests.support.quiet import finish
 
 STOPS = 3
 PREFETCH = 4

@@ -14,8 +14,8 @@ import pytest
 
 from protocol.names import new_id
 from tests.support.commands import command
+from tests.support.idle import finish
 from tests.support.installation import Install, Installation
-from tests.support.quiet import finish
 from tests.support.vhost import task
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
@@ -100,7 +100,7 @@ def test_a_crash_between_two_effects_loses_nothing_and_copies_only_what_it_must(
     assert all(starts[attempt] in allowed for attempt, allowed in crash.starts.items()), starts
     assert vhost.ready("queue_a.dead") == crash.letters
     letters = vhost.read_dead("queue_a", crash.letters) if crash.letters else []
-    assert {(letter.properties.message_id, letter.why.code) for letter in letters} <= {(reply.id, crash.code)}
+    assert {(letter.properties.message_id, letter.reason.code) for letter in letters} <= {(reply.id, crash.code)}
     # The last reply is on its way when the worker acks; the dispatcher counts it when it arrives.
     eventually(lambda: caller.dispatcher.duplicates in crash.dropped, f"{crash.dropped} dropped replies", 5)
     assert caller.dispatcher.strangers == 0
@@ -134,7 +134,7 @@ def test_a_message_that_is_refused_is_not_lost_by_a_crash(
     assert first.wait(20) == CRASHED
     assert finish(vhost, installation.worker()) == 0
     assert vhost.ready("queue_a.dead") == letters
-    assert {letter.why.code for letter in vhost.read_dead("queue_a", letters)} == {"undecodable"}
+    assert {letter.reason.code for letter in vhost.read_dead("queue_a", letters)} == {"undecodable"}
     assert vhost.ready("mailbox.box") == posted
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from tests.support.idle import finish
 from tests.support.installation import Install
-from tests.support.quiet import finish
 from tests.support.supervisor import Supervisor
 
 GOOD = 1000
@@ -43,7 +43,7 @@ def test_a_poison_among_1000_tasks_is_buried_at_its_delivery_limit_and_nobody_el
     assert failure.code == "delivery_limit"
     assert [reply.failure for reply in replies] == [None] * GOOD
     (letter,) = vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.properties.message_id) == ("delivery_limit", poison.result().id)
+    assert (letter.reason.code, letter.properties.message_id) == ("delivery_limit", poison.result().id)
     assert (vhost.ready("queue_a.dead"), stuck) == (0, 0)
     assert supervisor.deaths == len(poisoned.entries) == LIMIT + 1
     assert len(starts) == GOOD

@@ -200,7 +200,7 @@ def test_a_result_that_the_broker_does_not_take_fails_alone(
     assert [one.failure and one.failure.code for one in replies] == [ErrorCode.RESULT_TOO_LARGE] * len(large)
     assert [one.result(15).result for one in notes] == [1] * len(notes)
     letters = vhost.read_dead("queue_a", len(large))
-    assert {letter.why.code for letter in letters} == {ErrorCode.RESULT_TOO_LARGE}
+    assert {letter.reason.code for letter in letters} == {ErrorCode.RESULT_TOO_LARGE}
     assert {letter.headers["history"][0]["error"] for letter in letters} == {"TooLarge"}
     assert len(journal.ids) == len(set(journal.ids)) == len(large) + len(notes)
     assert not [line for worker in workers for line in worker.lines("link down") + worker.lines("not ready")]

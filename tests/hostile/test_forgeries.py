@@ -54,7 +54,7 @@ def test_nothing_forged_reaches_a_copy_or_changes_how_often_a_task_is_tried(inst
     vhost.publish("tasks", "fail", body(journal=str(journal)), forged)
 
     letter = vhost.read_dead("queue_a")[0]
-    assert (letter.why.code, letter.why.queue) == ("retries_exhausted", "queue_a")
+    assert (letter.reason.code, letter.reason.queue) == ("retries_exhausted", "queue_a")
     assert letter.headers["text"] != "forged"
     assert set(letter.headers) == LETTER
     assert [entry["attempt"] for entry in journal.entries] == [1, 2, 3]
@@ -72,7 +72,7 @@ def test_nothing_forged_reaches_the_letter_of_a_message_that_is_refused(installa
     vhost.publish("tasks", "echo", b"\xc1", task("echo", headers=FORGED))
     vhost.publish("tasks", "echo", body(), task("echo", headers={**FORGED, "v": 2}))
     letters = vhost.read_dead("queue_a", 2)
-    assert {(letter.why.code, letter.why.queue) for letter in letters} == {
+    assert {(letter.reason.code, letter.reason.queue) for letter in letters} == {
         ("undecodable", "queue_a"),
         ("unsupported_version", "queue_a"),
     }
@@ -92,7 +92,7 @@ def test_a_forged_death_does_not_hide_the_broker_s_own_verdict(installation: Ins
     forged = task("note", headers={"v": 1, "x-death": deaths}, expiration="100")
     vhost.publish("tasks", "note", body(), forged)
     letter = vhost.read_dead("queue_a")[0]
-    assert letter.why.code == "expired"
+    assert letter.reason.code == "expired"
 
 
 def test_a_forged_attempt_does_not_buy_more_of_them(installation: Installation) -> None:
@@ -101,7 +101,7 @@ def test_a_forged_attempt_does_not_buy_more_of_them(installation: Installation) 
     for attempt in (4, 5, 1_000_000):
         forged = task("fail", headers={"v": 1, "attempt": attempt})
         vhost.publish("tasks", "fail", body(journal=str(journal), times=attempt), forged)
-        assert vhost.read_dead("queue_a")[0].why.code == "retries_exhausted"
+        assert vhost.read_dead("queue_a")[0].reason.code == "retries_exhausted"
     assert len(journal.entries) == 3
 
 
@@ -121,7 +121,7 @@ def test_a_true_user_id_is_no_reason_for_the_broker_to_refuse_a_copy(install: In
     finally:
         vhost.broker.management.remove_user(name)
     assert {letter.properties.user_id for letter in letters} == {None}
-    assert {letter.why.code for letter in letters} == {"retries_exhausted", "unknown_task"}
+    assert {letter.reason.code for letter in letters} == {"retries_exhausted", "unknown_task"}
     assert not worker.lines("link down")
 
 
@@ -134,7 +134,7 @@ def test_a_copy_of_the_largest_headers_of_all_is_as_small_as_any(install: Instal
     raw.publish("tasks", "fail", body(), task_fields("fail", **change))
     raw.publish("tasks", "fail", b"\xc1", task_fields("fail", **change))
     letters = vhost.read_dead("queue_a", 2)
-    assert sorted(letter.why.code for letter in letters) == ["retries_exhausted", "undecodable"]
+    assert sorted(letter.reason.code for letter in letters) == ["retries_exhausted", "undecodable"]
     assert all(_header_bytes(letter) < 5_000 for letter in letters)
     assert vhost.connection_names() == connections
     assert not worker.lines("link down")
@@ -149,7 +149,7 @@ def test_the_longest_history_and_trace_that_may_come_make_no_copy_over_the_limit
     headers = {"v": 1, "attempt": 100, "history": history, "traceparent": text * 4, "tracestate": text * 4}
     vhost.publish("tasks", "fail", body(), task("fail", headers=headers))
     letter = vhost.read_dead("queue_a")[0]
-    assert letter.why.code == "retries_exhausted"
+    assert letter.reason.code == "retries_exhausted"
     assert _header_bytes(letter) <= installation.settings.limits.messages.header_bytes
 
 

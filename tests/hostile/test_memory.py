@@ -79,7 +79,7 @@ def test_of_keys_that_come_once_and_never_again_nothing_is_left(lonely: Installa
         # An argument that echo does not have: it is refused after it was decoded.
         raw.publish("", "queue_a", b"\x82\xa1x\x01" + unique_keys(30_000, salt)[1:], task_fields("echo"))
         letter = lonely.vhost.read_dead("queue_a")[0]
-        assert letter.why.code == "bad_arguments"
+        assert letter.reason.code == "bad_arguments"
         sizes.append(sum(map(resident, family(worker.pid))))
     assert sizes[-1] - sizes[7] < 2 * MIB, sizes
 

@@ -42,9 +42,9 @@ def test_a_message_that_is_wrong_is_buried_at_once_with_its_code_and_its_bytes(i
         vhost.publish("", "queue_a", content, properties)
 
     letters = vhost.read_dead("queue_a", len(wrong))
-    found = {letter.properties.message_id: (letter.why.code, letter.body) for letter in letters}
+    found = {letter.properties.message_id: (letter.reason.code, letter.body) for letter in letters}
     assert found == {properties.message_id: (code, content) for code, content, properties in wrong}
-    assert all(letter.why.queue == "queue_a" for letter in letters)
+    assert all(letter.reason.queue == "queue_a" for letter in letters)
     assert vhost.ready(VICTIM) == 0
     assert journal.entries == []
     _is_unharmed(worker)
@@ -69,7 +69,7 @@ def test_properties_that_cannot_be_decoded_never_cost_the_connection(installatio
         vhost.publish("", "queue_a", content, properties)
 
     letters = vhost.read_dead("queue_a", len(broken))
-    assert {letter.body: letter.why.code for letter in letters} == dict.fromkeys(contents, "bad_properties")
+    assert {letter.body: letter.reason.code for letter in letters} == dict.fromkeys(contents, "bad_properties")
     assert caller.ask("echo", {"value": 1}).result == 1
     _is_unharmed(worker)
     assert vhost.connection_names() == connections

@@ -66,7 +66,7 @@ def test_a_task_with_an_address_that_is_none_is_refused_before_it_runs_and_nothi
     raw.wait()
 
     letters = vhost.read_dead("queue_a", len(sent), within_s=30)
-    assert {letter.body: letter.why.code for letter in letters} == sent
+    assert {letter.body: letter.reason.code for letter in letters} == sent
     assert journal.entries == []
     assert [vhost.ready(queue) for queue in (VICTIM, "queue_a", "queue_b.dead", OBITUARIES)] == [0, 0, 0, 0]
     assert caller.ask("echo", {"value": 1}).result == 1

@@ -49,7 +49,7 @@ def withstand(installation: Installation, raw: Socket, journal: Journal, message
 
     refused = {message.body: message.code for message in messages if message.code is not None}
     letters = vhost.read_dead("queue_a", len(refused), within_s=60)
-    assert {letter.body: letter.why.code for letter in letters} == refused
+    assert {letter.body: letter.reason.code for letter in letters} == refused
     done = sorted(message.body for message in messages if message.code is None)
     entries = journal.wait(len(done), within_s=30) if done else []
     assert sorted(body(journal=str(journal), case=entry["case"]) for entry in entries) == done

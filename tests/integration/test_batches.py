@@ -79,7 +79,7 @@ def test_one_that_fails_goes_its_own_way_and_the_others_do_not_wait_for_it(boxed
     assert codes == [None, None, "timed_out", gone, "rejected", "bad_arguments", None]
     assert [ends[one]["attempts"] for one in ids] == [1, 2, 2, 2, 1, 1, 1]
     letters = {letter.properties.message_id: letter for letter in vhost.read_dead("queue_a", 4)}
-    assert {letter.why.code for letter in letters.values()} == {"timed_out", gone, "rejected", "bad_arguments"}
+    assert {letter.reason.code for letter in letters.values()} == {"timed_out", gone, "rejected", "bad_arguments"}
     assert sorted(letters) == sorted(ids[2:6])
     assert "batch" not in letters[ids[2]].headers
     assert letters[ids[2]].value == {"seconds": 30}
@@ -134,7 +134,7 @@ def test_a_batch_that_cannot_be_read_is_one_dead_letter_and_its_requester_hears_
     content = msgpack.packb([[new_id(), {}]])
     vhost.publish("tasks", "note", content, properties)
     (letter,) = vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.body) == ("bad_properties", content)
+    assert (letter.reason.code, letter.body) == ("bad_properties", content)
     assert replies(vhost, 1)[properties.message_id]["error"]["code"] == "bad_properties"
 
 
@@ -147,7 +147,7 @@ def test_of_a_batch_that_the_broker_buried_each_task_is_told_of(install: Install
     properties.headers = {**properties.headers, "batch": 3}
     vhost.publish("tasks", "note", pack_batch([(one, body()) for one in ids]), properties)
     (letter,) = vhost.read_dead("queue_a")
-    assert letter.why.code == "expired"
+    assert letter.reason.code == "expired"
     installation.worker("queue_b")
     ends = replies(vhost, 3)
     assert {one: end["error"]["code"] for one, end in ends.items()} == dict.fromkeys(ids, "expired")

@@ -133,7 +133,7 @@ def test_a_reply_to_a_mailbox_that_is_gone_becomes_a_dead_letter_with_the_reply_
     properties = task("note", reply_to="mailbox.nowhere")
     vhost.publish("tasks", "note", body(journal=str(journal)), properties)
     (letter,) = vhost.read_dead("queue_a")
-    assert letter.why.code == "no_mailbox"
+    assert letter.reason.code == "no_mailbox"
     assert letter.properties.correlation_id == properties.message_id
     assert (letter.value["id"], letter.value["result"]) == (properties.message_id, 1)
     assert len(journal.entries) == 1

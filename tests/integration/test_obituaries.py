@@ -25,7 +25,7 @@ def test_the_caller_of_a_task_that_expired_in_its_queue_is_told_by_a_worker_of_a
     assert reply.failure.code == "expired"
     assert in_time(time.monotonic() - started_s, 4)
     (letter,) = installation.vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.properties.message_id) == ("expired", reply.id)
+    assert (letter.reason.code, letter.properties.message_id) == ("expired", reply.id)
     _nothing_is_left(installation.vhost)
 
 
@@ -42,7 +42,7 @@ def test_the_caller_of_a_task_over_its_delivery_limit_is_told(install: Install) 
     assert reply.failure is not None
     assert reply.failure.code == "delivery_limit"
     (letter,) = vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.properties.message_id) == ("delivery_limit", reply.id)
+    assert (letter.reason.code, letter.properties.message_id) == ("delivery_limit", reply.id)
     assert letter.value == {"value": "poison"}
     _nothing_is_left(vhost)
 
@@ -64,7 +64,7 @@ def test_delayed_tasks_that_nothing_is_bound_for_when_due_are_told_and_hold_up_n
     failures = [asking.result(10).failure for asking in lost]
     assert {failure and failure.code for failure in failures} == {"unknown_task"}
     letters = vhost.messages(LOST, 100)
-    assert {letter.why.code for letter in letters} == {"unknown_task"}
+    assert {letter.reason.code for letter in letters} == {"unknown_task"}
     assert {letter.properties.message_id for letter in letters} == {asking.result().id for asking in lost}
 
 

@@ -37,7 +37,7 @@ def test_a_task_that_always_fails_ends_after_four_attempts_as_one_letter_with_it
     assert reply.failure is not None
     assert (reply.failure.code, reply.run.attempts) == ("retries_exhausted", 4)
     (letter,) = installation.vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.properties.message_id) == ("retries_exhausted", reply.id)
+    assert (letter.reason.code, letter.properties.message_id) == ("retries_exhausted", reply.id)
     assert letter.body == body(times=9)
     history = letter.headers["history"]
     assert [entry["attempt"] for entry in history] == [1, 2, 3, 4]
@@ -62,7 +62,7 @@ def test_a_rejected_task_is_not_tried_again(installation: Installation) -> None:
     assert reply.failure is not None
     assert (reply.failure.code, reply.failure.text, reply.run.attempts) == ("rejected", "not mine", 1)
     (letter,) = installation.vhost.read_dead("queue_a")
-    assert (letter.why.code, letter.why.text) == ("rejected", "not mine")
+    assert (letter.reason.code, letter.reason.text) == ("rejected", "not mine")
     assert len(journal.entries) == 1
 
 
@@ -73,7 +73,7 @@ def test_a_retry_leaves_behind_what_the_message_carried_beside_the_task(installa
         "tasks", "fail", body(), task("fail", headers=foreign, priority=9, expiration="60000")
     )
     (letter,) = installation.vhost.read_dead("queue_a")
-    assert letter.why.code == "retries_exhausted"
+    assert letter.reason.code == "retries_exhausted"
     assert letter.headers.keys() & {*foreign} == {"v", "traceparent"}
     assert (letter.properties.priority, letter.properties.expiration) == (None, None)
 

@@ -147,7 +147,7 @@ def test_replies_that_nobody_can_take_become_dead_letters_one_by_one(threaded: I
     properties.headers = {**properties.headers, "batch": 3}
     vhost.publish("tasks", "echo", pack_batch([(one, body(value=1)) for one in ids]), properties)
     letters = vhost.read_dead("queue_a", 3)
-    assert {letter.why.code for letter in letters} == {"no_mailbox"}
+    assert {letter.reason.code for letter in letters} == {"no_mailbox"}
     assert sorted(letter.value["id"] for letter in letters) == sorted(ids)
     worker.sigterm()
     assert worker.wait() == 0
@@ -160,7 +160,7 @@ def test_a_batch_that_is_too_late_is_not_run_and_each_of_its_tasks_is_buried(thr
     past_ms = round(time.time() * 1000) - 10_000
     ids = publish_batch(vhost, "note", [{"journal": str(journal)} for _ in range(3)], expires_at=past_ms)
     letters = vhost.read_dead("queue_a", 3)
-    assert {letter.why.code for letter in letters} == {"expired"}
+    assert {letter.reason.code for letter in letters} == {"expired"}
     assert sorted(letter.properties.message_id for letter in letters) == sorted(ids)
     assert {end["error"]["code"] for end in replies(vhost, 3).values()} == {"expired"}
     assert journal.entries == []

@@ -42,7 +42,7 @@ def test_each_way_to_fail_has_its_code_and_disturbs_no_other_task(install: Insta
     }
     assert [other.result(30).result for other in others] == list(range(20))
     letters = installation.vhost.read_dead("queue_a", len(CODES))
-    assert {letter.properties.type: letter.why.code for letter in letters} == CODES
+    assert {letter.properties.type: letter.reason.code for letter in letters} == CODES
     assert installation.vhost.connection_names() == connections
     assert not worker.lines("link down")
 

@@ -71,7 +71,7 @@ def test_a_task_that_comes_after_its_time_is_buried_and_not_run(install: Install
     past_ms = round(time.time() * 1000) - 10_000
     vhost.publish("tasks", "note", body(journal=str(journal)), task(headers={"v": 1, "expires_at": past_ms}))
     (letter,) = vhost.read_dead("queue_a")
-    assert (letter.why.code, journal.entries) == ("expired", [])
+    assert (letter.reason.code, journal.entries) == ("expired", [])
 
 
 def test_a_dead_letter_that_nobody_takes_keeps_its_task_until_somebody_does(install: Install) -> None:
@@ -88,4 +88,4 @@ def test_a_dead_letter_that_nobody_takes_keeps_its_task_until_somebody_does(inst
     failure = asking.result(10).failure
     assert failure is not None
     assert failure.code == "rejected"
-    assert [letter.why.code for letter in vhost.read_dead("queue_a")] == ["rejected"]
+    assert [letter.reason.code for letter in vhost.read_dead("queue_a")] == ["rejected"]

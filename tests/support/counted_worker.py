@@ -14,7 +14,7 @@ from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
-from broker.amqp.acks import Unsettled
+from broker.amqp.acks import Acks
 from broker.amqp.pika_transport import Stream
 from tests.support.workers import ROOT
 from worker.__main__ import main
@@ -23,7 +23,7 @@ from worker.lifecycle import Lifecycle
 #: A worker writes nothing to standard output, and so nothing of its own comes between.
 OUT = os.fdopen(os.dup(1), "w")
 PACKAGES = tuple(str(ROOT / package) + "/" for package in ("worker", "broker", "protocol"))
-_READ, _TAKEN, _ACK = Stream.data_received.__code__, Lifecycle.taken.__code__, Unsettled.frames.__code__
+_READ, _TAKEN, _ACK = Stream.data_received.__code__, Lifecycle.taken.__code__, Acks.frames.__code__
 
 
 class Count:

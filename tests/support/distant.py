@@ -14,13 +14,13 @@ from broker.config import loader as config
 from broker.config.settings import Settings
 from dispatcher.window import Ended
 from protocol.reply import Reply
+from tests.support.ack_auditor import audit
 from tests.support.caller import Caller
 from tests.support.frames import Event
-from tests.support.honest import honest
+from tests.support.idle import until_quiet
 from tests.support.installation import Installation
 from tests.support.journal import Journal
 from tests.support.proxy import Proxy
-from tests.support.quiet import until_quiet
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
@@ -169,7 +169,7 @@ class Distant:
             left=self.vhost.ready("queue_a"),
             dead=self.vhost.ready("queue_a.dead"),
             delivered_again=sent_again(self.workers.log),
-            dishonest=tuple(honest(self.workers.log)),
+            dishonest=tuple(audit(self.workers.log)),
             **ends_of(load),
         )
         print(verdict)

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.config import loader as config
+from tests.support.ack_auditor import audit
 from tests.support.brokers import why_not
 from tests.support.caller import Caller
 from tests.support.cluster import Cluster, Member
 from tests.support.distant import Load, Verdict, ends_of, sent_again
 from tests.support.frames import Event
-from tests.support.honest import honest
+from tests.support.idle import finish
 from tests.support.installation import Installation
 from tests.support.management import ManagementError
 from tests.support.proxy import Proxy
-from tests.support.quiet import finish
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess
@@ -94,7 +94,7 @@ class Spread:
             left=left,
             dead=self.vhost.ready("queue_a.dead"),
             delivered_again=sent_again(log),
-            dishonest=tuple(honest(log)),
+            dishonest=tuple(audit(log)),
             **ends_of(load),
         )
         print(verdict)

@@ -14,7 +14,7 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from protocol.dead_letter import Why, why
+from protocol.dead_letter import Reason, reason_of
 from protocol.names import APP_ID, CONTENT_TYPE, dead_queue, new_id
 from tests.support.brokers import Broker
 from tests.support.waiting import patiently
@@ -34,8 +34,8 @@ class Letter:
         return self.properties.headers or {}
 
     @property
-    def why(self) -> Why:
-        return why(self.exchange, self.routing_key, self.headers)
+    def reason(self) -> Reason:
+        return reason_of(self.exchange, self.routing_key, self.headers)
 
     @property
     def value(self) -> Any:

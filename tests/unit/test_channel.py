@@ -13,8 +13,8 @@ from broker.amqp.channel import ACK_WAIT_S, Channel
 from broker.amqp.pika_connection import Wire
 from broker.errors import ConnectionLost
 from protocol.properties import Properties
+from tests.support.differential import ACKING, Twin, method
 from tests.support.frames import Decoder, Event
-from tests.support.twins import ACKING, Twin, method
 
 #: Without room for acks that wait, and with.
 ROOMS = (0, 10)

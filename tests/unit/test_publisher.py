@@ -15,7 +15,7 @@ from broker.amqp.pika_connection import Wire
 from broker.amqp.publisher import Message, Publisher
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from protocol.properties import Properties
-from tests.support.twins import Twin, method
+from tests.support.differential import Twin, method
 
 
 @dataclass

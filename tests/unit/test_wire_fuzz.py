@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pika import frame, spec
 
 from broker.amqp.pika_connection import Wire
-from tests.support.twins import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
+from tests.support.differential import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
 fuzzed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

@@ -10,7 +10,7 @@ import pytest
 from pika import frame, spec
 
 from broker.amqp.pika_connection import Wire
-from tests.support.twins import ACKING, RAISE, Twin, compare, delivery, framed, frames_of, method
+from tests.support.differential import ACKING, RAISE, Twin, compare, delivery, framed, frames_of, method
 
 
 def test_a_delivery_is_handed_over_with_its_last_byte_and_not_before() -> None:

@@ -1,8 +1,8 @@
 """A child of a worker: a fresh interpreter that runs handlers, one task at a time, and knows no AMQP.
 
-Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for permits →
-gets the handlers → says that it is ready, or why not → a permit, the task that it is for, its outcome → ends when
-the permits do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
+Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for tokens →
+gets the handlers → says that it is ready, or why not → a token, the task that it is for, its outcome → ends when
+the tokens do. Its standard input is a pipe that only the worker holds: when the worker dies, even by SIGKILL, the
 pipe ends, and so does this process with all of its group, where what its handlers start belongs.
 """
 
@@ -41,14 +41,14 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(descriptors: Sequence[str]) -> None:
-    """Run the tasks that come by the first of these descriptors, each with a permit that comes by the second."""
+    """Run the tasks that come by the first of these descriptors, each with a token that comes by the second."""
     _leave_stops_to_the_worker()
     make_safe(threaded=False)
     print_to_stderr()
     configure(fields=of_worker(os.getppid()))
     _end_with_parent()
-    pair, permits = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
-    with pair, permits, pair.makefile("rb") as incoming:
+    pair, tokens = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
+    with pair, tokens, pair.makefile("rb") as incoming:
         setup = _next(incoming)
         if setup is None:
             return
@@ -61,11 +61,11 @@ def main(descriptors: Sequence[str]) -> None:
             return
         pair.sendall(msgpack.packb([READY]))
         with closing(Place(Limits(**limit_values))) as place:
-            _serve(permits, incoming, Answers(pair), handlers, place, Wear(*bounds) if any(bounds) else None)
+            _serve(tokens, incoming, Answers(pair), handlers, place, Wear(*bounds) if any(bounds) else None)
 
 
 def _serve(
-    permits: socket.socket,
+    tokens: socket.socket,
     incoming: BinaryIO,
     answers: Answers,
     handlers: Mapping[str, Handler],
@@ -73,8 +73,8 @@ def _serve(
     wear: Wear | None,
 ) -> None:
     waiting: deque[frames.Work] = deque()
-    while permit := permits.recv(frames.PERMIT.size):
-        (permitted,) = frames.PERMIT.unpack(permit)
+    while token := tokens.recv(frames.TOKEN.size):
+        (claimed,) = frames.TOKEN.unpack(token)
         while True:
             if not waiting:
                 fields = _next(incoming)
@@ -82,8 +82,8 @@ def _serve(
                     return
                 waiting.extend(frames.to_work(fields))
             work = waiting.popleft()
-            # A task without a permit was taken back before it began.
-            if work.number == permitted:
+            # A task without a token was taken back before it began.
+            if work.number == claimed:
                 break
         began_s = time.monotonic()
         outcome = run(handlers[work.handler], work.arguments, work.expires_at, work.context, place)

@@ -1,7 +1,7 @@
 """The worker's side of one child: starting it, what it has in hand, and how it ended.
 
 A child may have several short tasks in hand, so that it need not wait for the loop between two of them. Each has
-a permit (``worker.execution.permits``), so that what the child has not begun can be taken back.
+a token (``worker.execution.claim_tokens``), so that what the child has not begun can be taken back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from broker.console.start import command
 from broker.errors import ConfigError
 from worker.execution import child_protocol as frames
 from worker.execution.child_main import READY
+from worker.execution.claim_tokens import ClaimTokens
 from worker.execution.executor import Result, Run
 from worker.execution.outcome import Outcome
-from worker.execution.permits import Permits
 
 #: A new interpreter that takes longer than this to import the handlers is given up.
 STOP_TIMEOUT_S = 2.0
@@ -41,7 +41,7 @@ class ChildLost(Exception):
 
 
 class InHand(NamedTuple):
-    """A task of a run, the seconds that it is expected to take, and the number of its permit."""
+    """A task of a run, the seconds that it is expected to take, and the number of its token."""
 
     run: Run
     position: int
@@ -53,12 +53,12 @@ class Child:
     """One child process. Replaced, never repaired."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, lifeline: int, pair: socket.socket, permits: Permits
+        self, process: asyncio.subprocess.Process, lifeline: int, pair: socket.socket, tokens: ClaimTokens
     ) -> None:
         self.process = process
         self._lifeline = lifeline
         self._pair = pair
-        self._permits = permits
+        self._tokens = tokens
         self._loop = asyncio.get_running_loop()
         # Nothing is allocated for what a few bytes merely claim.
         self._unpacker = msgpack.Unpacker(max_buffer_size=0, max_array_len=_MOST, max_map_len=0, max_ext_len=0)
@@ -87,13 +87,13 @@ class Child:
         Raises ``ChildLost``, or ``ConfigError``, also if the handlers are not imported in time.
         """
         ours, theirs = socket.socketpair()
-        permits = Permits()
+        tokens = ClaimTokens()
         lifeline_end, lifeline = os.pipe()
         with theirs, os.fdopen(lifeline_end), contextlib.ExitStack() as unless_started:
             unless_started.callback(ours.close)
-            unless_started.callback(permits.close)
+            unless_started.callback(tokens.close)
             unless_started.callback(os.close, lifeline)
-            passed = (theirs.fileno(), permits.theirs.fileno())
+            passed = (theirs.fileno(), tokens.theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 *command("worker.execution.child_main", *map(str, passed)),
                 stdin=lifeline_end,
@@ -104,7 +104,7 @@ class Child:
                 process_group=0,
             )
             unless_started.pop_all()
-        child = cls(process, lifeline, ours, permits)
+        child = cls(process, lifeline, ours, tokens)
         try:
             async with asyncio.timeout(import_timeout_s):
                 state, *problems = await child._ask(frames.pack(setup))
@@ -172,9 +172,9 @@ class Child:
         """Hand over tasks of a run, each expected to take ``expected_s``. They leave in this turn of the loop."""
         if not self.in_hand:
             self.since_s, self.expected_s = time.monotonic(), 0.0
-        number = self._permits.number
+        number = self._tokens.number
         self._out += frames.pack(frames.from_run(number, run, positions))
-        self._permits.grant(len(positions))
+        self._tokens.grant(len(positions))
         self.in_hand.extend(
             [
                 InHand(run, position, expected_s, (number + place) % frames.NUMBERS)
@@ -191,15 +191,15 @@ class Child:
         back = self.take_back()
         begun = list(self.in_hand)
         self.in_hand.clear()
-        self._permits.close()
+        self._tokens.close()
         return begun, back
 
     def take_back(self, *, all_but_one: bool = False) -> list[InHand]:
         """What it has not begun, in its order; it will not run that. ``all_but_one``: if it has begun nothing, it
         keeps the first."""
-        count = self._permits.take_back()
+        count = self._tokens.take_back()
         if all_but_one and count == len(self.in_hand) > 0:
-            self._permits.renew(self.in_hand[0].number)
+            self._tokens.renew(self.in_hand[0].number)
             count -= 1
         taken = [self.in_hand.pop() for _ in range(count)]
         self.expected_s -= sum(held.expected_s for held in taken)
@@ -210,7 +210,7 @@ class Child:
         # It may have been lost in the turn in which it was handed something.
         if not self.is_lost:
             self._write()
-            self._permits.send()
+            self._tokens.send()
 
     def _write(self) -> None:
         """Send what is there; what the socket does not take follows when it can."""
@@ -279,7 +279,7 @@ class Child:
         if not self.is_lost:
             self.is_lost = True
             self._hang_up()
-        self._permits.close()
+        self._tokens.close()
 
     async def fate(self) -> str:
         """What became of a child that was lost, in words."""

@@ -2,7 +2,7 @@
 
 To the child: a length of four bytes, then tasks of one run as ``[number, handler, task, queue, max_attempts,
 attempt, expires_at, ids, arguments]``; ``number`` is that of the first of them, the others follow. Beside it, on a
-socket of its own, the number of each task as a *permit* of four bytes: the child takes the permit of a task before
+socket of its own, the number of each task as a *token* of four bytes: the child takes the token of a task before
 it begins it, and what the worker takes back of them was not begun and never will be. Back come arrays of outcomes,
 each with the number of its task behind it, in the order in which the tasks were begun.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.execution.executor import Run
 
 HEAD = struct.Struct(">I")
-PERMIT = struct.Struct(">I")
+TOKEN = struct.Struct(">I")
 #: Numbers start again from 0 after this many.
 NUMBERS = 1 << 32
 

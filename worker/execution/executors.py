@@ -31,7 +31,7 @@ class Executors:
             name: kinds[task.executor] for name, task in settings.tasks.items() if task.queue in queues
         }
         #: How many may run at once; None: the one executor that there is, of threads or children, bounds that.
-        self.slots = None if _bounds_itself(self._all) else settings.worker.concurrency
+        self.concurrency_limit = None if _bounds_itself(self._all) else settings.worker.concurrency
 
     @property
     def problem(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from broker.amqp.pika_connection import BrokenProperties
-from broker.amqp.property_cache import Alike, Kind
+from broker.amqp.property_cache import Shape, Shaped
 from broker.config.settings import TaskSettings
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
@@ -28,23 +28,23 @@ class Admission:
         self._tasks = tasks
         self._limits = limits
         self._replies = replies
-        self._patterns: dict[Kind, tuple[Task, str]] = {}
+        self._patterns: dict[Shape, tuple[Task, str]] = {}
 
     def admit(self, properties: ReceivedProperties, body: bytes, queue: str) -> Task:
         """The task of a delivery from ``queue``. Raises ``Malformed``."""
-        if type(properties) is not Alike:
+        if type(properties) is not Shaped:
             return admit(properties, body, queue, self._tasks, self._limits, self._replies)
-        kind = properties.kind
-        pattern = self._patterns.get(kind)
+        shape = properties.shape
+        pattern = self._patterns.get(shape)
         if pattern is not None and queue == pattern[1] and len(body) <= self._limits.body_bytes:
-            again = same_again(pattern[0], body, *kind.values(properties.raw))
+            again = same_again(pattern[0], body, *shape.values(properties.raw))
             if again is not None:
                 return again
         task = admit(properties, body, queue, self._tasks, self._limits, self._replies)
-        if kind.varying == PLACES:
+        if shape.varying == PLACES:
             if len(self._patterns) >= KEPT:
                 self._patterns.clear()
-            self._patterns[kind] = replace(task, body=b""), queue
+            self._patterns[shape] = replace(task, body=b""), queue
         return task
 
 

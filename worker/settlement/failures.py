@@ -14,7 +14,7 @@ from typing import assert_never
 
 from broker.config.settings import Settings
 from broker.errors import PublishError, Unsendable
-from protocol.dead_letter import why
+from protocol.dead_letter import reason_of
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
 from protocol.reply import FAILED, Failure, PackedReply, Run, pack_failed, run_of
@@ -52,7 +52,7 @@ class Failures:
 
     async def obituary(self, obituary: Delivery) -> None:
         """The broker buried a task: its letter is in a dead queue already. Failure reply, confirmed → ack."""
-        reason = why(obituary.exchange, obituary.routing_key, obituary.headers)
+        reason = reason_of(obituary.exchange, obituary.routing_key, obituary.headers)
         failure = Failure(code=reason.code, type=reason.code, text=reason.text)
         await self._publishing.report(obituary, failure, None)
         self._meter.count("obituaries")

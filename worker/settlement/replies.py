@@ -104,7 +104,7 @@ class Replies:
         try:
             await self._outbox.send(_direct(address, reply), gives_up=(Unsendable,), problem=problem)
         except Undeliverable as error:
-            self._nodes.choked(reply_node(address) or "")
+            self._nodes.penalise(reply_node(address) or "")
             log.warning("task %s: %s", reply.id, error, extra={"task_id": reply.id})
 
     async def _answer_mailbox(

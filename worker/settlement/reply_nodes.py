@@ -16,7 +16,7 @@ from protocol.reply_address import node_part
 MOST = 64
 REFILL_S = 600.0
 #: What a name uses up over which the broker closed the connection.
-CHOKED = 16
+PENALTY = 16
 
 
 class Nodes:
@@ -24,7 +24,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
-        self._choked: set[str] = set()
+        self._penalised: set[str] = set()
         self._room = float(MOST)
         self._counted_s: float | None = None
 
@@ -41,8 +41,8 @@ class Nodes:
         self._known.add(node)
         return True
 
-    def choked(self, node: str) -> None:
+    def penalise(self, node: str) -> None:
         """The broker closed the connection over an address of this node: be slower to learn others."""
-        if node not in self._choked:
-            self._choked.add(node)
-            self._room -= CHOKED - 1
+        if node not in self._penalised:
+            self._penalised.add(node)
+            self._room -= PENALTY - 1

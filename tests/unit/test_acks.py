@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.amqp.acks import Unsettled
+from broker.amqp.acks import Acks
 
 
 class Broker:
@@ -33,8 +33,8 @@ def read(frames: list[bytes]) -> list[tuple[int, bool]]:
     return [(ack.delivery_tag, ack.multiple) for ack in acks]
 
 
-def delivered(*tags: int) -> Unsettled:
-    unsettled = Unsettled()
+def delivered(*tags: int) -> Acks:
+    unsettled = Acks()
     for tag in tags:
         unsettled.add(tag)
     return unsettled
@@ -42,7 +42,7 @@ def delivered(*tags: int) -> Unsettled:
 
 @given(st.data())
 def test_a_broker_ends_up_with_what_was_not_settled_and_never_complains(data: st.DataObject) -> None:
-    broker, unsettled, held, last = Broker(), Unsettled(), set[int](), 0
+    broker, unsettled, held, last = Broker(), Acks(), set[int](), 0
     for step in data.draw(st.lists(st.sampled_from(["deliver", "deliver", "ack", "nack", "write"]), max_size=60)):
         if step == "deliver":
             # Tags that are left out went to a consumer that does not ack.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from protocol.reply_address import node_part
-from worker.settlement.reply_nodes import CHOKED, MOST, REFILL_S, Nodes
+from worker.settlement.reply_nodes import MOST, PENALTY, REFILL_S, Nodes
 
 CLUSTER = "rabbit@first"
 
@@ -39,6 +39,6 @@ def test_names_over_which_the_broker_chokes_end_the_learning_soon() -> None:
     for name in names(200):
         if nodes.admits(name, CLUSTER, 0.0):
             learned.append(name)
-            nodes.choked(name)
-            nodes.choked(name)
-    assert len(learned) == MOST // CHOKED
+            nodes.penalise(name)
+            nodes.penalise(name)
+    assert len(learned) == MOST // PENALTY

@@ -25,7 +25,7 @@ _INTERNAL_ERROR = 541
 _ID = re.compile("[0-9a-f]{32}")
 
 
-def honest(log: Iterable[Event]) -> list[str]:
+def audit(log: Iterable[Event]) -> list[str]:
     """The violations in a wire log, in order; empty if there are none.
 
     An ack, by a consumer that acks, of a message that wants a reply must follow the confirm of that reply (to its

@@ -13,7 +13,7 @@ from pika import spec
 
 from broker.amqp.decoding import read_properties
 from broker.amqp.pika_errors import fields_by_pika
-from broker.amqp.property_cache import LEARNT_EACH, MOST_PLACES, Alike, Kind, Kinds
+from broker.amqp.property_cache import LEARNT_EACH, MOST_PLACES, Shape, Shaped, Shapes
 from broker.config.settings import TaskSettings
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS
@@ -40,33 +40,33 @@ def request(task_id: str = ID, sent_at: int = 1764000000123, **changed: Any) -> 
     return task_properties(task)
 
 
-def knowing(*lists: Properties) -> Kinds:
-    """Kinds that were taught these."""
-    kinds = Kinds()
+def knowing(*lists: Properties) -> Shapes:
+    """Shapes that were taught these."""
+    shapes = Shapes()
     for properties in lists:
         for _ in range(LEARNT_EACH):
-            kinds.learn(*encoded(properties))
-    return kinds
+            shapes.learn(*encoded(properties))
+    return shapes
 
 
-def found(kinds: Kinds, properties: Properties) -> Kind | None:
-    return kinds.find(*encoded(properties))
+def found(shapes: Shapes, properties: Properties) -> Shape | None:
+    return shapes.find(*encoded(properties))
 
 
-def alike(properties: Properties) -> Alike:
+def alike(properties: Properties) -> Shaped:
     """As a connection hands it over that has had its like before."""
     flags, raw = encoded(properties)
-    kind = knowing(properties).find(flags, raw)
-    assert kind is not None
-    return Alike(kind, flags, raw)
+    shape = knowing(properties).find(flags, raw)
+    assert shape is not None
+    return Shaped(shape, flags, raw)
 
 
 def test_requests_that_differ_in_ids_and_times_are_alike() -> None:
-    kinds = knowing(request())
-    kind = found(kinds, request(OTHER_ID, 1764000000999, timestamp=6))
-    assert kind is found(kinds, request())
-    assert kind is not None
-    assert kind.varying == ("headers.sent_at", "correlation_id", "message_id", "timestamp")
+    shapes = knowing(request())
+    shape = found(shapes, request(OTHER_ID, 1764000000999, timestamp=6))
+    assert shape is found(shapes, request())
+    assert shape is not None
+    assert shape.varying == ("headers.sent_at", "correlation_id", "message_id", "timestamp")
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_requests_that_differ_in_anything_else_are_not_alike(other: Properties) 
 
 
 def test_not_every_new_kind_costs_the_time_to_learn_it() -> None:
-    kinds = Kinds()
+    shapes = Shapes()
     for _ in range(LEARNT_EACH - 1):
-        kinds.learn(*encoded(request()))
-    assert found(kinds, request()) is None
-    kinds.learn(*encoded(request()))
-    assert found(kinds, request()) is not None
+        shapes.learn(*encoded(request()))
+    assert found(shapes, request()) is None
+    shapes.learn(*encoded(request()))
+    assert found(shapes, request()) is not None
 
 
 def table(*fields: tuple[bytes, int]) -> tuple[int, bytes]:
@@ -113,11 +113,11 @@ def table(*fields: tuple[bytes, int]) -> tuple[int, bytes]:
     ids=["a header twice", "many places", "long"],
 )
 def test_lists_that_nobody_sends_again_and_again_are_not_learnt(fields: list[tuple[bytes, int]]) -> None:
-    kinds, (flags, raw) = Kinds(), table(*fields)
+    shapes, (flags, raw) = Shapes(), table(*fields)
     assert read_properties(raw, 0, len(raw), flags) is not None
     for _ in range(LEARNT_EACH):
-        kinds.learn(flags, raw)
-    assert kinds.find(flags, raw) is None
+        shapes.learn(flags, raw)
+    assert shapes.find(flags, raw) is None
 
 
 def test_fields_are_read_when_they_are_asked_for() -> None:
@@ -144,11 +144,11 @@ def test_a_copy_can_be_changed_before_and_after_its_fields_are_read() -> None:
 def test_an_id_that_is_not_utf8_is_bytes_as_it_is_to_pika() -> None:
     flags, raw = encoded(request())
     odd = raw.replace(ID.encode(), b"\xff" * 32)
-    kind = knowing(request()).find(flags, odd)
-    assert kind is not None
-    assert Alike(kind, flags, odd).message_id == b"\xff" * 32
+    shape = knowing(request()).find(flags, odd)
+    assert shape is not None
+    assert Shaped(shape, flags, odd).message_id == b"\xff" * 32
     with pytest.raises(Malformed, match="message_id"):
-        Admission(TASKS, DEFAULT_LIMITS, "direct").admit(Alike(kind, flags, odd), b"\x80", "queue_a")
+        Admission(TASKS, DEFAULT_LIMITS, "direct").admit(Shaped(shape, flags, odd), b"\x80", "queue_a")
 
 
 values = st.none() | st.text(max_size=8) | st.sampled_from([ID, OTHER_ID])
@@ -169,14 +169,14 @@ lists = st.builds(
 
 @given(st.lists(lists, min_size=1, max_size=8))
 def test_whatever_was_seen_before_each_list_is_read_as_pika_reads_it(several: list[Properties]) -> None:
-    kinds = knowing(*several)
+    shapes = knowing(*several)
     for properties in several:
         flags, raw = encoded(properties)
-        kind = kinds.find(flags, raw)
-        if kind is None:
+        shape = shapes.find(flags, raw)
+        if shape is None:
             continue  # Another of its size was learnt after it.
         by_pika = fields_by_pika(flags, raw)
-        assert {name: getattr(Alike(kind, flags, raw), name) for name in by_pika} == by_pika
+        assert {name: getattr(Shaped(shape, flags, raw), name) for name in by_pika} == by_pika
 
 
 ids = st.sampled_from([ID, OTHER_ID, "F" * 32, "0" * 31 + "g"])
@@ -196,13 +196,13 @@ def test_a_task_is_admitted_or_refused_the_same_with_its_like_before_it_and_with
         .replace(struct.pack(">q", 1764000000123), struct.pack(">q", sent_at))
         .replace(struct.pack(">Q", 5), struct.pack(">Q", timestamp))
     )
-    kind = knowing(request()).find(flags, raw)
-    assert kind is not None
+    shape = knowing(request()).find(flags, raw)
+    assert shape is not None
     admission = Admission(TASKS, DEFAULT_LIMITS, "direct")
-    admission.admit(Alike(kind, flags, first), b"\x80", "queue_a")
+    admission.admit(Shaped(shape, flags, first), b"\x80", "queue_a")
     alone = spec.BasicProperties()
     vars(alone).update(read_properties(raw, 0, len(raw), flags) or {})
-    assert _verdict(lambda: admission.admit(Alike(kind, flags, raw), b"\x81", queue)) == _verdict(
+    assert _verdict(lambda: admission.admit(Shaped(shape, flags, raw), b"\x81", queue)) == _verdict(
         lambda: admit(alone, b"\x81", queue, TASKS, DEFAULT_LIMITS)
     )
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.ack_auditor import audit
 from tests.support.frames import By, Event
-from tests.support.honest import honest
 
 ID = "0123456789abcdef" * 2
 OTHER = "f" * 32
@@ -299,7 +299,7 @@ HONEST: dict[str, list[Event]] = {
 
 @pytest.mark.parametrize("log", HONEST.values(), ids=HONEST)
 def test_an_honest_worker_is_believed(log: list[Event]) -> None:
-    assert honest([*started(), *log]) == []
+    assert audit([*started(), *log]) == []
 
 
 DISHONEST: dict[str, tuple[str, list[Event]]] = {
@@ -429,14 +429,14 @@ DISHONEST: dict[str, tuple[str, list[Event]]] = {
 
 @pytest.mark.parametrize(("expected", "log"), DISHONEST.values(), ids=DISHONEST)
 def test_a_dishonest_worker_is_found(expected: str, log: list[Event]) -> None:
-    (violation, *further) = honest([*started(), *log])
+    (violation, *further) = audit([*started(), *log])
     assert expected in violation
     assert further == []
 
 
 def test_a_connection_that_cannot_be_read_is_no_honest_one() -> None:
-    assert honest([event("garbage")]) == []
-    assert len(honest([*started(), event("garbage", "broker", PUBLISH)])) == 1
+    assert audit([event("garbage")]) == []
+    assert len(audit([*started(), event("garbage", "broker", PUBLISH)])) == 1
 
 
 def test_what_another_worker_has_confirmed_is_no_excuse() -> None:
@@ -446,7 +446,7 @@ def test_what_another_worker_has_confirmed_is_no_excuse() -> None:
         event("publish", connection=9, tag=1, routing_key=DIRECT, id=ID),
         event("confirm", "broker", 9, tag=1),
     ]
-    assert len(honest([*started(), deliver(), *other, ack()])) == 1
+    assert len(audit([*started(), deliver(), *other, ack()])) == 1
 
 
 def test_a_prefetch_holds_for_each_consumer_by_itself() -> None:
@@ -457,5 +457,5 @@ def test_a_prefetch_holds_for_each_consumer_by_itself() -> None:
         deliver(2),
         event("deliver", "broker", tag=3, name="second", id=OTHER),
     ]
-    assert honest([*started(), *more]) == []
-    assert len(honest([*started(), *more, event("deliver", "broker", tag=4, name="second", id=OTHER)])) == 1
+    assert audit([*started(), *more]) == []
+    assert len(audit([*started(), *more, event("deliver", "broker", tag=4, name="second", id=OTHER)])) == 1

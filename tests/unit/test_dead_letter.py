@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.dead_letter import letter_properties, salvage, why
+from protocol.dead_letter import letter_properties, reason_of, salvage
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
 from protocol.properties import Properties
@@ -23,7 +23,7 @@ EXCHANGES = ["tasks", "tasks.dead", "tasks.killed", "tasks.due", "tasks.lost", "
     st.none() | st.dictionaries(st.sampled_from(["reason", "text", "queue", "x-death"]), fields),
 )
 def test_any_letter_has_a_reason(exchange: str, key: str, headers: dict[str, Any] | None) -> None:
-    verdict = why(exchange, key, headers)
+    verdict = reason_of(exchange, key, headers)
     assert all(isinstance(part, str) for part in (verdict.code, verdict.text, verdict.queue))
     assert verdict.code
 
@@ -38,19 +38,19 @@ def test_the_death_in_the_letter_s_own_queue_counts_wherever_it_stands(
 ) -> None:
     deaths = [{"queue": queue, "reason": "maxlen"} for queue in others]
     deaths.insert(at, {"queue": "queue_a", "reason": reason})
-    assert why("tasks.killed", "queue_a", {"x-death": deaths}).code == ErrorCode(reason)
+    assert reason_of("tasks.killed", "queue_a", {"x-death": deaths}).code == ErrorCode(reason)
 
 
 def test_of_two_deaths_in_the_same_queue_the_newer_one_counts() -> None:
     deaths = [{"queue": "queue_a", "reason": "expired"}, {"queue": "queue_a", "reason": "delivery_limit"}]
-    assert why("tasks.killed", "queue_a", {"x-death": deaths}).code == ErrorCode.EXPIRED
+    assert reason_of("tasks.killed", "queue_a", {"x-death": deaths}).code == ErrorCode.EXPIRED
 
 
 def test_a_worker_s_reason_on_a_letter_of_the_broker_is_not_believed() -> None:
     forged = {"reason": "rejected", "text": "forged", "queue": "queue_z"}
-    assert why("tasks.killed", "queue_a", forged).code == "unknown"
-    assert why("tasks.killed", "queue_a", forged).queue == "queue_a"
-    assert why("tasks.due", "0.1.task_a", forged).code == ErrorCode.UNKNOWN_TASK
+    assert reason_of("tasks.killed", "queue_a", forged).code == "unknown"
+    assert reason_of("tasks.killed", "queue_a", forged).queue == "queue_a"
+    assert reason_of("tasks.due", "0.1.task_a", forged).code == ErrorCode.UNKNOWN_TASK
 
 
 def test_a_letter_says_who_buried_it_where_when_and_why() -> None:
