@@ -6,8 +6,11 @@ PYTHON ?= python3
 ARGS ?=
 # What `make test` needs: private (a broker of its own), or server (one that is no container).
 NEED ?= private
-# Tests side by side, by file; 0: one after the other. More of them than processors make each other late.
-JOBS ?= 2
+# Tests side by side, by file; 0: one after the other. They wait for brokers about as long as they compute: three for
+# two processors; many more make each other late.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(6, 3 * (os.cpu_count() or 2) // 2))')
+# The processes that tests start do not compile the same source again, whatever PYTHONDONTWRITEBYTECODE says.
+COMPILED = $(RUN) -m compileall -q broker dispatcher protocol worker tests
 
 # A test that failed beside others, on a machine that is busy with them, has to pass alone: the run says which did.
 AGAIN = { [ $$? = 1 ] && echo 'what failed beside other tests is run again, one after the other' >&2 && \
@@ -30,6 +33,7 @@ demo: $(VENV)/.runtime ## the whole system on a private broker, cleaned up after
 	@$(RUN) -m dispatcher demo
 
 test: $(VENV)/.dev ## the tests that everybody runs, on real brokers; ARGS='-k name' picks some
+	@$(COMPILED)
 	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m pytest -n $(JOBS) $(ARGS) || $(AGAIN)
 
@@ -37,6 +41,7 @@ test-quick: $(VENV)/.dev ## those that need no broker, in half a minute
 	@$(RUN) -m pytest -n $(JOBS) --quick tests/unit tests/contract $(ARGS)
 
 test-long: $(VENV)/.dev ## all tests: clusters, machines and load for an hour or so as well
+	@$(COMPILED)
 	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m pytest -n $(JOBS) --long $(ARGS) || $(AGAIN)
 

@@ -45,7 +45,7 @@ def bind_victim(installation: Installation) -> None:
             channel.queue_bind(VICTIM, exchange, VICTIM)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_nothing_forged_reaches_a_copy_or_changes_how_often_a_task_is_tried(install: Install) -> None:
     installation = install(defaults={"retry": {"max_retries": 2, "backoff_s": [0.1]}})
     worker, vhost, journal = installation.worker(), installation.vhost, installation.journal()

@@ -46,7 +46,7 @@ def test_dispatcher_and_worker_do_all_their_work_with_these_rights(declared: Use
         assert failure.code == "expired"
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_mailbox_that_is_missing_and_may_not_be_made_ends_with_4(declared: Users) -> None:
     vhost, environment = declared.installation.vhost, declared.environment("dispatcher")
     with vhost.channel() as channel:
@@ -58,7 +58,7 @@ def test_a_mailbox_that_is_missing_and_may_not_be_made_ends_with_4(declared: Use
     assert vhost.ready("queue_a") == 0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_mailbox_that_may_not_be_read_is_told(declared: Users) -> None:
     with declared.installation.vhost.channel() as channel:
         channel.queue_declare("mailbox.private", durable=True, arguments={"x-queue-type": "quorum"})
@@ -69,7 +69,7 @@ def test_a_mailbox_that_may_not_be_read_is_told(declared: Users) -> None:
         assert "mailbox" in ended.err
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_without_a_topology_those_who_may_not_declare_say_so(users: Users) -> None:
     ended = command(users.environment("dispatcher"), "dispatcher", "call", "echo", within_s=15)
     assert (ended.code, ended.out) == (69, "")

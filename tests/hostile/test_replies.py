@@ -129,7 +129,7 @@ def test_a_reply_for_others_leaves_a_call_alone(duel: Duel) -> None:
     duel.unharmed()
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_whatever_its_properties_are_a_sound_reply_is_one(duel: Duel) -> None:
     """Its body alone says whose it is. What cannot be decoded costs no connection."""
     changes = {**HEADERS, **SHORT_STRINGS}

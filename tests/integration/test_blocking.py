@@ -21,7 +21,7 @@ from tests.support.workers import ROOT
 TIMEOUT_S = 15.0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_every_method_works_without_an_event_loop(installation: Installation) -> None:
     installation.worker()
     before = _dispatcher_threads()

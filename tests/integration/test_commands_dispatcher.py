@@ -54,7 +54,7 @@ def test_a_task_that_failed_is_told_on_standard_error_with_exit_1(installation: 
     assert (ended.code, json.loads(ended.out)["error"]["code"]) == (1, "rejected")
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_an_unknown_task_ends_with_4_and_the_known_ones(installation: Installation) -> None:
     for words in (["call", "task_c"], ["submit", "task_c"], ["call", "task_c", "--delay", "60"]):
         ended = dispatch(installation, *words)
@@ -128,7 +128,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(installation: Installati
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_map_answers_each_line_with_its_number_and_goes_on_after_bad_ones(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -205,7 +205,7 @@ def test_ctrl_c_ends_a_command_promptly_with_130(install: Install, words: list[s
 
 
 @pytest.mark.alone
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_the_workload_runs_side_by_side_and_the_table_shows_both_workers(install: Install) -> None:
     # Each takes long enough for the start of a process to be of no account.
     workload = [{"task": task, "count": 2, "arguments": {"seconds": 1.0}} for task in ("task_a", "task_b")]

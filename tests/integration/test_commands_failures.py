@@ -114,7 +114,7 @@ def test_a_server_that_is_no_rabbitmq_is_told_apart(
     assert in_time(ended.wall_s, CONNECT_S + 3)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.parametrize("case", [COMMANDS[1], COMMANDS[5]], ids=words_of)
 def test_a_refused_login_and_a_missing_vhost_are_told_at_once(
     impatient: Installation, case: tuple[str, list[str]]

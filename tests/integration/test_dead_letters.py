@@ -61,7 +61,7 @@ def settled(vhost: Vhost, queue: str, count: int) -> bool:
     return bool(eventually(lambda: vhost.ready(queue) == count, f"{count} letters in {queue}"))
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_looking_changes_neither_order_nor_number_of_ten_thousand_letters(installation: Installation) -> None:
     installation.declare()
     buried = bury(installation.settings, [dead_task() for _ in range(10_000)])
@@ -115,7 +115,7 @@ def hostile_letters(vhost: Vhost) -> int:
     return len(letters)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_hostile_letters_are_shown_escaped_and_cut_and_stay(installation: Installation) -> None:
     installation.declare()
     count = hostile_letters(installation.vhost)
@@ -442,7 +442,7 @@ def test_reading_dead_queues_and_writing_tasks_is_all_that_it_needs(installation
     assert (installation.vhost.ready("queue_a"), installation.vhost.ready("queue_a.dead")) == (1, 0)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.parametrize(
     ("rights", "words", "code", "error"),
     [

@@ -66,7 +66,7 @@ def echoes(letter: Letter) -> list[bytes]:
     return [reply(task_id, arguments["value"]) for task_id, arguments in tasks_of(letter).items()]
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_tasks_travel_together_and_each_gets_its_own_reply_from_whichever_message(
     installation: Installation,
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_batch_that_the_queue_has_no_room_for_is_sent_again_until_it_has(insta
     assert mapping.results() == {number + 1: number for number in range(4)}
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_after_a_reconnect_what_is_unanswered_of_a_batch_is_asked_again_under_the_same_ids(
     installation: Installation,
 ) -> None:

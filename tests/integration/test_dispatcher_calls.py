@@ -59,7 +59,7 @@ def test_a_task_that_fails_raises_from_call_and_is_a_reply_to_ask(installation: 
     run(scenario())
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_without_a_worker_a_call_ends_at_its_timeout_and_its_late_reply_is_a_duplicate(
     installation: Installation,
 ) -> None:
@@ -147,7 +147,7 @@ def test_what_the_broker_could_not_keep_is_refused_before_anything_is_sent(insta
 
 
 @pytest.mark.alone
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_delayed_call_is_never_early_and_hardly_late(installation: Installation) -> None:
     installation.worker()
     caller, delays = installation.caller(), [0.05, 0.3, 1.25, 1.8]

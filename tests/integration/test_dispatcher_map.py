@@ -31,7 +31,7 @@ def results(ends: list[Ended]) -> dict[int, Any]:
     return found
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_each_input_gets_its_own_reply_in_order_of_completion(installation: Installation) -> None:
     installation.worker()
 
@@ -46,7 +46,7 @@ def test_each_input_gets_its_own_reply_in_order_of_completion(installation: Inst
     run(scenario())
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_never_more_than_the_window_is_under_way(installation: Installation) -> None:
     vhost, caller, window, total = installation.vhost, installation.caller(), 7, 25
     taken: list[int] = []

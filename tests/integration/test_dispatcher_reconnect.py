@@ -74,7 +74,7 @@ def test_what_is_asked_again_has_the_same_id_and_body_and_says_how_often_it_was_
     assert asking.result(10).result == "heard"
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_with_a_mailbox_only_what_was_never_confirmed_is_sent_again(
     installation: Installation, proxy: Proxy
 ) -> None:

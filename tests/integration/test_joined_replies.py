@@ -51,7 +51,7 @@ def replies_to(installation: Installation, headers: dict[str, Any]) -> list[Any]
     return messages
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_who_reads_joined_replies_gets_fewer_messages_and_each_reply_once(
     install: Callable[..., Installation],
 ) -> None:

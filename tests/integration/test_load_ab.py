@@ -35,6 +35,7 @@ def test_prefetch_1_against_50_is_shown_to_be_slower_as_on_the_page(vhost: Vhost
     assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_the_same_configuration_twice_shows_no_difference(installation: Installation) -> None:
     """One test in ten may show one by chance: once in three it must not."""

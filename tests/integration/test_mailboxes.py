@@ -56,7 +56,7 @@ def test_collect_without_a_count_takes_what_is_there(installation: Installation)
     assert command(installation.environment, "dispatcher", "collect", "box").out == ""
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_collect_waits_for_its_count_and_says_so_if_they_do_not_come(installation: Installation) -> None:
     vhost, first, second, third = installation.vhost, new_id(), new_id(), new_id()
     _declare_box(installation)

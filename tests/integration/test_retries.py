@@ -27,7 +27,7 @@ def test_a_task_that_fails_twice_and_then_works_has_three_attempts_at_the_right_
     assert all(NOMINAL_S <= gap <= NOMINAL_S * (1 + JITTER) + LATE_S for gap in gaps), gaps
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_task_that_always_fails_ends_after_four_attempts_as_one_letter_with_its_history(
     installation: Installation,
 ) -> None:

@@ -43,7 +43,7 @@ def test_sigterm_finishes_what_runs_and_gives_back_what_was_prefetched(install: 
     assert sorted(journal.ids) == sorted([running.result().id, *(one.message_id for one in waiting)])
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_second_sigterm_stops_at_once_and_gives_everything_back(install: Install) -> None:
     installation = install(worker={"concurrency": 1})
     worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost

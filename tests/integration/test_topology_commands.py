@@ -100,7 +100,7 @@ def test_drift_is_told_argument_by_argument_and_never_as_a_raw_406(install: Inst
         assert "Traceback" not in ended.err
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_task_that_moved_leaves_bindings_that_diff_finds_and_prune_removes(
     install: Install, vhost: Vhost
 ) -> None:

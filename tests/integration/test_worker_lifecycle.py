@@ -15,7 +15,7 @@ START_S = 1.0
 
 
 @pytest.mark.alone
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_worker_consumes_within_a_second_of_its_start(installation: Installation) -> None:
     """The best of three starts: what else the machine does can only make one slower."""
     installation.declare()
