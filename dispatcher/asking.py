@@ -12,10 +12,10 @@ import logging
 import os
 import time
 from functools import partial
-from typing import Any
 
 from broker.amqp.careful import CarefulPublisher
 from broker.amqp.connection import Connection
+from broker.amqp.handed_over import Delivered
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
 from broker.config.settings import Settings
@@ -36,6 +36,7 @@ from dispatcher.pending import Accepted, End, OnEnd, Pending, PendingCalls
 from dispatcher.reply_channel import ReplyChannel
 from dispatcher.request import Request
 from protocol.names import DIRECT_REPLY_TO
+from protocol.properties import ReceivedProperties
 from protocol.reply import Reply, Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
@@ -202,7 +203,7 @@ class Asking:
         for call in self.pending.to_ask_again():
             self._publish(call)
 
-    def _on_reply(self, _method: Any, properties: Any, body: bytes) -> None:
+    def _on_reply(self, _method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
         replies = read_replies(body, self._limits)
         self.pending.end_all([reply for reply in replies if isinstance(reply, Reply)])
         for reply in replies:

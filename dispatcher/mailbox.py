@@ -7,14 +7,15 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
+from broker.amqp.handed_over import Delivered
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, ConnectionLost
 from dispatcher.errors import NoMailbox
 from protocol.limits import Limits
 from protocol.names import mailbox_queue
+from protocol.properties import ReceivedProperties
 from protocol.reply import Reply, Unreadable, read_replies
 
 log = logging.getLogger("glassrabbit.dispatcher")
@@ -24,7 +25,7 @@ PREFETCH = 100
 #: Ids that are remembered to give a reply that came twice once.
 REMEMBERED = 100_000
 
-Message = tuple[Any, Any, bytes]
+Message = tuple[Delivered, ReceivedProperties, bytes]
 
 
 class Mailbox:

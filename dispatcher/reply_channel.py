@@ -13,7 +13,7 @@ import logging
 
 from broker.amqp.careful import CarefulPublisher
 from broker.amqp.connection import Connection
-from broker.amqp.pika_connection import OnDelivery
+from broker.amqp.handed_over import OnDelivery
 from broker.amqp.publisher import Message, OnEnd, Publisher
 from broker.amqp.traffic import Traffic
 from broker.errors import BrokerError, MayNotPublish, NoExchange, Unroutable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 #: Exchanges.
 TASKS = "tasks"
@@ -43,7 +44,7 @@ def new_ids() -> Iterator[str]:
         yield from [digits[at : at + 32] for at in range(0, len(digits), 32)]
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
@@ -56,7 +57,7 @@ def are_ids(values: Sequence[object]) -> bool:
         return False
 
 
-def is_task_name(value: object) -> bool:
+def is_task_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= TASK_NAME_LENGTH and _TASK.fullmatch(value) is not None
 
 

@@ -31,14 +31,14 @@ class Properties:
 class ReceivedProperties(Protocol):
     """Properties of a message that we got. Any attribute may hold anything: read them by ``Reader``."""
 
-    content_type: Any
-    content_encoding: Any
-    type: Any
-    message_id: Any
-    correlation_id: Any
-    reply_to: Any
-    timestamp: Any
-    headers: Any
+    content_type: object
+    content_encoding: object
+    type: object
+    message_id: object
+    correlation_id: object
+    reply_to: object
+    timestamp: object
+    headers: object
 
 
 class Reader:

@@ -7,7 +7,6 @@ A copy is built from these fields alone. Whatever else a message carried (``x-de
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from protocol.errors import ErrorCode, Malformed
@@ -231,9 +230,9 @@ def _read_attempt(table: object, limits: Limits) -> Attempt:
     )
 
 
-def _read_trace(headers: Mapping[str, object] | None) -> dict[str, str]:
+def _read_trace(headers: object) -> dict[str, str]:
     """Trace headers are passed through where they are sound; a task is not refused over one that is not."""
-    found = {key: (headers or {}).get(key) for key in _TRACE_HEADERS}
+    found = {key: headers.get(key) if isinstance(headers, dict) else None for key in _TRACE_HEADERS}
     return {
         key: value
         for key, value in found.items()

@@ -15,10 +15,11 @@ from pika import spec
 
 from broker.amqp.acks import Acks
 from broker.amqp.encoding import publish_frames
-from broker.amqp.pika_connection import OnConfirm, OnDelivery, Wire
+from broker.amqp.handed_over import Delivered, Got, OnConfirm, OnDelivery, OnReturn
+from broker.amqp.pika_connection import Wire
 from broker.amqp.pika_errors import lost_error, mapped, undone
 from broker.errors import ConnectionLost
-from protocol.properties import Properties
+from protocol.properties import Properties, ReceivedProperties
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Channel:
         channel.add_on_close_callback(self._on_closed)
         #: Of the latest message that was handed over.
         self.last_tag = 0
-        self._got: asyncio.Future[tuple[Any, Any, bytes] | None] | None = None
+        self._got: asyncio.Future[tuple[Got, ReceivedProperties, bytes] | None] | None = None
         channel.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
         channel.add_on_cancel_callback(lambda frame: self._leave_to_pika(str(frame.method.consumer_tag)))
 
@@ -87,7 +88,7 @@ class Channel:
             call(*arguments, **options, callback=on_frame)
         return await answer(answered, self.closed, self._deadline_s)
 
-    async def confirm_select(self, on_confirm: OnConfirm, on_return: Callable[[Any, Any], None]) -> None:
+    async def confirm_select(self, on_confirm: OnConfirm, on_return: OnReturn) -> None:
         """Put the channel into confirm mode. Returns are called back before the confirm that covers them.
 
         Neither callback may raise: that would end the connection.
@@ -148,9 +149,14 @@ class Channel:
         """Messages that were handed over to be settled, and are not."""
         return self._acks.outstanding
 
-    def _deliver(self, on_delivery: OnDelivery, method: Any, properties: Any, body: bytes) -> None:
-        self.last_tag = method.delivery_tag
-        self._acks.add(method.delivery_tag)
+    def _took(self, tag: int) -> None:
+        self.last_tag = tag
+        self._acks.add(tag)
+
+    def _deliver(
+        self, on_delivery: OnDelivery, method: Delivered, properties: ReceivedProperties, body: bytes
+    ) -> None:
+        self._took(method.delivery_tag)
         on_delivery(method, properties, body)
 
     def _leave_to_pika(self, tag: str) -> None:
@@ -166,19 +172,17 @@ class Channel:
         self._leave_to_pika(tag)
         await self._rpc(self._channel.basic_cancel, tag)
 
-    async def get(self, queue: str) -> tuple[Any, Any, bytes] | None:
+    async def get(self, queue: str) -> tuple[Got, ReceivedProperties, bytes] | None:
         """Fetch one message to be acked, or None if the queue is empty. One at a time on a channel."""
         self._got = asyncio.get_running_loop().create_future()
         got = self._got
 
-        def on_got(method: Any, properties: Any, body: bytes) -> None:
+        def on_got(_channel: object, method: Got, properties: ReceivedProperties, body: bytes) -> None:
+            self._took(method.delivery_tag)
             resolve(got, (method, properties, body))
 
         with mapped("the channel"):
-            self._channel.basic_get(
-                queue,
-                lambda _channel, method, properties, body: self._deliver(on_got, method, properties, body),
-            )
+            self._channel.basic_get(queue, on_got)
         return await answer(got, self.closed, self._deadline_s)
 
     def _on_get_empty(self, _frame: Any) -> None:

@@ -39,13 +39,9 @@ from broker.amqp.decoding import (
     read_deliver,
     read_properties,
 )
+from broker.amqp.handed_over import OnConfirm, OnDelivery
 from broker.amqp.pika_transport import Services
 from broker.amqp.property_cache import Shaped, Shapes
-
-#: Method, properties and body as pika hands them over.
-OnDelivery = Callable[[Any, Any, bytes], None]
-#: Tag, whether all before it are meant as well, and whether they were refused.
-OnConfirm = Callable[[int, bool, bool], None]
 
 #: Everything that pika's decoder raises over bytes that are framed well and make no sense.
 _DECODE_ERRORS = (

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
+from broker.amqp.handed_over import Returned
 from broker.amqp.traffic import Traffic
 from broker.errors import (
     ACCESS_REFUSED,
@@ -31,7 +31,7 @@ from broker.errors import (
     Unroutable,
     Unsendable,
 )
-from protocol.properties import Properties
+from protocol.properties import Properties, ReceivedProperties
 
 #: What a broker closes a channel with over a single publish.
 REFUSALS = frozenset((ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED))
@@ -122,7 +122,7 @@ class Publisher:
         self.send(message, partial(_end, accepted))
         return accepted
 
-    def _on_return(self, method: Any, properties: Any) -> None:
+    def _on_return(self, method: Returned, properties: ReceivedProperties) -> None:
         key = (method.exchange, method.routing_key)
         for sequence, (message, _on_end, _since_s) in self._unconfirmed.items():
             if (
@@ -131,7 +131,8 @@ class Publisher:
                 and properties.correlation_id == message.properties.correlation_id
                 and sequence not in self._returned
             ):
-                self._returned[sequence] = properties.reply_to
+                reply_to = properties.reply_to
+                self._returned[sequence] = reply_to if isinstance(reply_to, str) else None
                 return
 
     def _on_confirm(self, tag: int, multiple: bool, nacked: bool) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from broker.amqp.channel import Channel, resolve
 from broker.amqp.connection import Connection
 from broker.amqp.counting import count
+from broker.amqp.handed_over import Delivered
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, BrokerError, ConnectionLost
@@ -28,7 +29,7 @@ from protocol.dead_letter import Reason, reason_of
 from protocol.errors import ExitCode
 from protocol.limits import Limits
 from protocol.names import LOST, dead_queue, mailbox_of
-from protocol.properties import bad
+from protocol.properties import ReceivedProperties, bad
 from protocol.task import Task, read_task
 
 #: Letters of one queue that can be held at a time: AMQP counts a prefetch in 16 bits.
@@ -56,7 +57,7 @@ class Letter:
     tag: int
     exchange: str
     routing_key: str
-    properties: Any
+    properties: ReceivedProperties
     body: bytes
 
     @property
@@ -176,7 +177,7 @@ async def _look(channel: Channel, queue: str, see: Callable[[Letter], None]) -> 
     wanted, seen = min(ready, MOST), 0
     all_seen: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
-    def on_delivery(method: Any, properties: Any, body: bytes) -> None:
+    def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
         nonlocal seen
         if all_seen.done():
             return

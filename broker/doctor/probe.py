@@ -43,7 +43,7 @@ async def _asked(connection: Connection, settings: Settings, name: str) -> tuple
     replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     channel = await connection.channel()
 
-    def on_reply(_method: Any, _properties: Any, body: bytes) -> None:
+    def on_reply(_method: object, _properties: object, body: bytes) -> None:
         resolve(replied, body)
 
     await channel.consume(DIRECT_REPLY_TO, on_reply, auto_ack=True)

@@ -21,6 +21,7 @@ from broker.errors import AccessRefused, BrokerError, ConnectionLost, TimedOut, 
 from broker.management import SEES_ALL, Management, tags_of
 from broker.status.counts import counted, with_counts
 from broker.status.summary import Listing, Status, queue_names, status_of
+from protocol.properties import ReceivedProperties
 
 #: A command waits no longer for the management API, and does without.
 API_TIMEOUT_S = 3.0
@@ -97,7 +98,7 @@ async def _oldest_s(connection: Connection, queue: str) -> float | None:
     return None
 
 
-def _age_s(properties: Any) -> float | None:
+def _age_s(properties: ReceivedProperties) -> float | None:
     headers = properties.headers
     sent_ms = headers.get("sent_at") if isinstance(headers, dict) else None
     if isinstance(sent_ms, bool) or not isinstance(sent_ms, int) or sent_ms <= 0:

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import msgpack
+import pika
 import pytest
 
 from dispatcher.client import Dispatcher
@@ -213,7 +214,7 @@ def test_a_reply_in_the_very_moment_in_which_its_caller_gives_up_costs_no_connec
             asking.cancel()
             # What the connection does when a reply arrives before the loop has come round to the caller.
             content = reply(letter.properties.message_id, "late")
-            dispatcher._asking._on_reply(None, letter.properties, content)
+            dispatcher._asking._on_reply(pika.spec.Basic.Deliver(), letter.properties, content)
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert dispatcher.generation == 1

@@ -60,7 +60,7 @@ def test_the_culprit_is_buried_alone(innocents: set[str], culprit: str, limit: i
         if chosen.properties.message_id != culprit:
             held.remove(chosen)
             continue
-        held = [delivery(one.properties.message_id, one.returned + 1) for one in held]
+        held = [delivery(str(one.properties.message_id), one.returned + 1) for one in held]
     assert [one.properties.message_id for one in held] == [culprit]
 
 

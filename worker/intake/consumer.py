@@ -16,15 +16,17 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any
 
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
+from broker.amqp.handed_over import Delivered
+from broker.amqp.handed_over import OnDelivery as Handed
 from broker.amqp.link import Link, LinkSettings
 from broker.errors import NOT_FOUND, AccessRefused, ConnectionLost
 from broker.topology.declare import declare
 from broker.topology.model import Topology
 from protocol.names import OBITUARIES
+from protocol.properties import ReceivedProperties
 from worker.intake.delivery import Delivery
 
 log = logging.getLogger("glassrabbit.worker")
@@ -160,8 +162,8 @@ class Consumer:
         tasks = [(queue, prefetch, self._on_task) for queue, prefetch in self._queues.items()]
         return [*tasks, (OBITUARIES, OBITUARY_PREFETCH, self._on_obituary)]
 
-    def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Callable[[Any, Any, bytes], None]:
-        def on_delivery(method: Any, properties: Any, body: bytes) -> None:
+    def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Handed:
+        def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
             handle(
                 Delivery(
                     channel=channel,
