@@ -6,7 +6,7 @@ What is begun while a broker starts, or while a queue has no leader, goes on and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -18,7 +18,7 @@ from tests.support.frames import Event
 from tests.support.installation import Install, Installation
 from tests.support.link import SILENT, Link
 from tests.support.proxy import Proxy
-from tests.support.slowness import in_time
+from tests.support.slowness import in_time, limits
 from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
 
@@ -40,12 +40,23 @@ def installed(install: Install) -> Installation:
     return made
 
 
-def late(ended: dict[str, Ended], limit_s: float = TIMEOUT_S + GRACE_S + START_S) -> dict[str, float]:
+def late(ended: dict[str, Ended], limit_s: float) -> dict[str, float]:
     return {name: one.wall_s for name, one in ended.items() if not in_time(one.wall_s, limit_s)}
 
 
 def codes(ended: dict[str, Ended]) -> dict[str, int]:
     return {name: one.code for name, one in ended.items()}
+
+
+def ask(environment: Mapping[str, str], code: int, names: Iterable[str] = tuple(ASKING)) -> dict[str, Ended]:
+    """How they end, all with one exit code and in time. On a busy machine a command may need more time to get to
+    where it is to wait."""
+    for timeout_s in limits(TIMEOUT_S):
+        ended = ask_all(environment, timeout_s, names)
+        assert not late(ended, timeout_s + GRACE_S + START_S)
+        if set(codes(ended).values()) == {code}:
+            return ended
+    pytest.fail(f"not all ended with {code}: {ended}")
 
 
 def test_the_table_names_every_command() -> None:
@@ -57,22 +68,18 @@ def test_a_port_that_takes_connections_and_says_nothing_is_told_as_such_in_time(
     with Proxy(broker.host, broker.port) as proxy:
         proxy.welcome("hang")
         url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
-        ended = ask_all({**installed.environment, "BROKER_URL": url}, TIMEOUT_S)
-    assert codes(ended) == dict.fromkeys(ASKING, 69)
+        ended = ask({**installed.environment, "BROKER_URL": url}, 69)
     assert not [name for name, one in ended.items() if "and did not answer: it hangs" not in one.err + one.out]
-    assert not late(ended)
 
 
 @pytest.mark.own_broker
 def test_a_frozen_broker_is_told_as_such_in_time(installed: Installation) -> None:
     installed.vhost.broker.pause()
     try:
-        ended = ask_all(installed.environment, TIMEOUT_S)
+        ended = ask(installed.environment, 69)
     finally:
         installed.vhost.broker.unpause()
-    assert codes(ended) == dict.fromkeys(ASKING, 69)
     assert not [name for name, one in ended.items() if "and did not answer: it hangs" not in one.err + one.out]
-    assert not late(ended)
 
 
 def fall_silent_at_the_first_question(event: Event, link: Link) -> None:
@@ -87,9 +94,7 @@ def test_a_broker_that_falls_silent_in_the_middle_ends_a_command_in_time_with_75
     with Proxy(broker.host, broker.port) as proxy:
         proxy.on_event = fall_silent_at_the_first_question
         url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{installed.vhost.name}"
-        ended = ask_all({**installed.environment, "BROKER_URL": url}, TIMEOUT_S)
-    assert codes(ended) == dict.fromkeys(ASKING, 75)
-    assert not late(ended)
+        ended = ask({**installed.environment, "BROKER_URL": url}, 75)
     assert "?" in ended["broker status"].out
     assert "✗ leaders" in ended["broker doctor"].out
     assert "did not confirm it" in ended["dispatcher call"].err
@@ -172,10 +177,12 @@ def test_a_queue_without_a_leader_is_never_shown_as_empty_and_what_waits_for_it_
     asking = ["broker status", "broker doctor", "broker dead list", "dispatcher collect"]
     with without_leader(vhost, "queue_a.dead", "mailbox.box") as heal, ThreadPoolExecutor() as pool:
         assert vhost.ready("queue_a.dead") == 0
-        ended = ask_all(environment, TIMEOUT_S, asking)
-        shown = json.loads(command(environment, "broker", "status", "-o", "json", "--timeout", "3").out)
-        assert codes(ended) == dict.fromkeys(asking, 75)
-        assert not late(ended)
+        ended = ask(environment, 75, asking)
+        for timeout_s in limits(TIMEOUT_S):
+            status = command(environment, "broker", "status", "-o", "json", "--timeout", f"{timeout_s:g}")
+            shown = json.loads(status.out)
+            if shown["dead"][1]["letters"] is not None:
+                break
         assert not ended["broker dead list"].out
         assert "no letters" not in ended["broker dead list"].err
         assert "no leader" in ended["broker dead list"].err

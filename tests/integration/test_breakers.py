@@ -219,9 +219,9 @@ async def _map(caller: Any, arguments: dict[str, Any], count: int) -> list[Any]:
 
 
 def test_the_page_does_what_it_says(vhost: Vhost, tmp_path: Path) -> None:
-    blocks = dict(re.findall(r"^```(console|python|yaml ten seconds)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    blocks = dict(re.findall(r"^```(console|python|yaml without)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
     (tmp_path / "jobs.py").write_text(blocks["python"])
-    (tmp_path / "config.yml").write_text(blocks["yaml ten seconds"])
+    (tmp_path / "config.yml").write_text(blocks["yaml without"])
     environ = {"BROKER_URL": vhost.url, "GLASSRABBIT_CONFIG": str(tmp_path / "config.yml")}
     block = blocks["console"]
     printed = run_block("$ trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n" + block, tmp_path, **environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 #: Some tenths of a second of work, with no waiting in it.
 _WORK = "sum(range(10_000_000))"
@@ -28,3 +29,12 @@ def in_time(seconds: float, limit_s: float) -> bool:
     How busy the machine is is asked only if it took longer.
     """
     return seconds < limit_s or seconds < limit_s * slowness()
+
+
+def limits(limit_s: float) -> Iterator[float]:
+    """A limit to try; then twice as much, again and again, as long as the machine is busier than that allows."""
+    tried_s = limit_s
+    yield tried_s
+    while tried_s < limit_s * slowness():
+        tried_s *= 2
+        yield tried_s
