@@ -81,6 +81,12 @@ class TopologyDrift(BrokerError):
     exit_code = ExitCode.CONFIG
 
 
+class NoStream(BrokerError):
+    """There is no control stream."""
+
+    exit_code = ExitCode.UNROUTABLE
+
+
 class PublishError(BrokerError):
     """A message was not accepted."""
 

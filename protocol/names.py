@@ -14,8 +14,13 @@ LOST = "tasks.lost"
 DEAD = "tasks.dead"
 KILLED = "tasks.killed"
 REPLIES = "replies"
+#: Where workers are steered from, and where they say that they have read it.
+CONTROL = "control"
+MARKERS = "control.markers"
 #: Queues (``tasks.lost`` is the name of an exchange and of its queue).
 OBITUARIES = "tasks.obituaries"
+#: A stream.
+CONTROL_STREAM = "tasks.control"
 #: The literal that the broker replaces in ``reply_to`` by an address of the requester's channel.
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -224,6 +224,19 @@ class Lifecycle:
         if isinstance(work, Solo):
             work.over()
         self._in_progress.end(len(work.ids) if isinstance(work, Batch) else 1)
+
+    def give_back_of(self, queues: Collection[str]) -> None:
+        """Give back what came by these queues and has not begun."""
+
+        def is_of_them(work: Batch | Solo) -> bool:
+            home = work if isinstance(work, Batch) else work.home
+            if home.delivery.queue not in queues:
+                return False
+            self.give_back(work)
+            return True
+
+        if queues:
+            self._runner.review(is_of_them)
 
     def over(self, solo: Solo) -> None:
         """Nothing more is done about it here."""

@@ -9,9 +9,9 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.amqp.link import LinkSettings
 from broker.config.holding import granted_s
@@ -22,6 +22,10 @@ from worker.intake.consumer import Consumer
 from worker.lifecycle import Lifecycle
 from worker.settlement.outbox import Outbox
 from worker.telemetry.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from broker.control.state import State
+    from worker.steering.steering import Steering
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -64,9 +68,16 @@ class Worker:
             self._lifecycle.obituary,
             partial(granted_s, settings, self.queues),
         )
+        self._steering = self._steered(link, name) if settings.control.enabled else None
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._defect: BaseException | None = None
+
+    def _steered(self, link: LinkSettings, name: str) -> Steering:
+        # A worker that nobody steers does without.
+        from worker.steering.steering import Steering
+
+        return Steering(link, self._settings.control, name, self.identity, self._on_steered)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -83,7 +94,17 @@ class Worker:
             return "blocked: the broker takes no publishes"
         if self._outbox.refused:
             return f"the next hop refuses messages: {', '.join(self._outbox.refused_by)}"
+        if self._steering is not None and self._settings.control.required and self._steering.problem:
+            return self._steering.problem
         return self._executors.problem
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What is to be known of a worker that is ready."""
+        if self._steering is not None:
+            if self._steering.problem:
+                yield self._steering.problem
+            yield from (f"{queue} is paused" for queue in self.queues if queue in self._steering.state.paused)
 
     def snapshot(self) -> Snapshot:
         """Its numbers as they are now."""
@@ -118,6 +139,9 @@ class Worker:
         try:
             # No delivery may come before there is something that can run it.
             if await self._executors.started(stopping):
+                if self._steering is not None:
+                    links.append(asyncio.create_task(self._steering.run()))
+                    await self._steering.first_read(stopping)
                 links.append(asyncio.create_task(self._consumer.run()))
                 await asyncio.wait({stopping, *links}, return_when=asyncio.FIRST_COMPLETED)
                 await self._drain()
@@ -166,7 +190,27 @@ class Worker:
         closing = asyncio.create_task(self._consumer.stop(timeout_s))
         await asyncio.sleep(0)
         await self._lifecycle.stop()
+        if self._steering is not None:
+            await self._steering.stop(timeout_s)
         await asyncio.gather(closing, self._outbox.stop(timeout_s), self._executors.stop())
+
+    def _on_steered(self, state: State) -> None:
+        """What holds by the control stream has changed, perhaps."""
+        paused = state.paused
+        if paused.keys() == self._consumer.paused:
+            return
+        for queue in self.queues:
+            if queue in paused and queue not in self._consumer.paused:
+                log.warning("%s is paused by %s", queue, paused[queue].by)
+            elif queue not in paused and queue in self._consumer.paused:
+                log.warning("%s is resumed", queue)
+        # Its consumers may not be there yet, and then they are not made.
+        self._consumer.paused = frozenset(paused)
+        self._lifecycle.spawn(self._obey(frozenset(paused)))
+
+    async def _obey(self, paused: frozenset[str]) -> None:
+        await self._consumer.pause(paused)
+        self._lifecycle.give_back_of(paused)
 
     def _on_defect(self, error: BaseException) -> None:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""

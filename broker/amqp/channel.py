@@ -116,10 +116,12 @@ class Channel:
         auto_ack: bool = False,
         room: int = 0,
         timeout_s: int | None = None,
+        offset: int | str | None = None,
     ) -> str:
         """Start a consumer; its tag. ``prefetch`` holds for this consumer alone (``global`` is false). ``room``:
         while no more deliveries than this are held the broker can hand out enough, and acks may wait: see ``ack``.
         ``timeout_s``: how long it may hold a delivery of a quorum queue, see ``broker.config.holding``.
+        ``offset``: where in a stream it begins (https://www.rabbitmq.com/docs/streams#consuming).
 
         ``on_delivery`` may not raise: that would end the connection.
         """
@@ -139,7 +141,7 @@ class Channel:
             lambda _channel, method, properties, body: deliver(method, properties, body),
             auto_ack=auto_ack,
             consumer_tag=tag,
-            arguments=None if timeout_s is None else {"x-consumer-timeout": timeout_s * 1000},
+            arguments=_consumer_arguments(timeout_s, offset),
             on_answer=on_answer,
         )
         return str(frame.method.consumer_tag)
@@ -296,6 +298,12 @@ class Channel:
         with contextlib.suppress(pika_errors.AMQPError):
             self._channel.close()
         await asyncio.wait({self.closed}, timeout=left_s(self._deadline_s, CLOSE_S))
+
+
+def _consumer_arguments(timeout_s: int | None, offset: int | str | None) -> dict[str, Any] | None:
+    if offset is not None:
+        return {"x-stream-offset": offset}
+    return None if timeout_s is None else {"x-consumer-timeout": timeout_s * 1000}
 
 
 def left_s(deadline_s: float, most_s: float) -> float:

@@ -84,6 +84,8 @@ def examine(facts: Facts) -> list[Verdict]:
         doctor_tasks.check_results(facts),
         doctor_tasks.check_letters(facts),
     ]
+    if facts.settings.control.enabled:
+        verdicts.insert(-2, doctor_tasks.check_steering(facts))
     if facts.probe is not None:
         verdicts.append(doctor_tasks.check_probe(facts.probe))
     return verdicts

@@ -21,6 +21,8 @@ SHORT = {
         "up",
         "down",
         "wire",
+        "pause",
+        "resume",
         "completion",
     ),
     "worker": (),

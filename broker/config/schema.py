@@ -23,6 +23,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "breakers": "Circuit breakers by name: lower-case letters, digits and _. A task names its own.",
         "worker": "How one worker works.",
         "scaling": "How many workers `python -m worker autoscale` keeps for each queue.",
+        "control": "The stream by which operators steer workers while they run; see docs/steering.md.",
         "workload": "What a bare `python -m dispatcher` sends.",
         "replies": "direct: to the dispatcher's connection; mailbox: to a durable queue.",
         "mailboxes": "Durable reply queues that `python -m broker declare` makes.",
@@ -99,6 +100,12 @@ MEANINGS: dict[str, dict[str, str]] = {
     "FallbackSettings": {
         "failure_threshold": "Looks in a row without numbers until replicas counts.",
         "replicas": "Workers after that; null: as many as there are.",
+    },
+    "ControlSettings": {
+        "enabled": "Whether it is declared, and read by workers.",
+        "required": "true: a worker takes no task before it has read the stream; false: it waits for 5 s at most.",
+        "retention_s": "What was said is kept for so long; what still holds is said again before half of it.",
+        "retention_bytes": "In at most so many bytes.",
     },
     "WorkItem": {
         "task": "One of tasks.",

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from broker.config.breaker_settings import BreakerSettings
+from broker.config.control_settings import ControlSettings
 from broker.config.endpoint import Endpoint, parse_endpoint, shown
 from broker.config.http_settings import HttpSettings
 from broker.config.scaling_settings import ScalingSettings
@@ -219,6 +220,7 @@ class Settings(Section):
     breakers: dict[BreakerName, BreakerSettings] = Field(default_factory=dict)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     scaling: ScalingSettings = Field(default_factory=ScalingSettings)
+    control: ControlSettings = Field(default_factory=ControlSettings)
     workload: tuple[WorkItem, ...] = ()
     mailboxes: tuple[MailboxName, ...] = ()
     replies: Literal["direct", "mailbox"] = "direct"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from broker.console.escaping import plain
@@ -38,6 +38,21 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, tabs: 
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
     console().print(Fitting(table))
+
+
+def print_maps(head: Sequence[str], maps: Sequence[Mapping[str, object]], output: str) -> None:
+    """Print maps with these keys in one of ``broker.console.options.FORMATS``."""
+    import json
+
+    from broker.console.escaping import plain_json
+
+    if output in ("json", "jsonl"):
+        lines = [json.dumps(maps, indent=2)] if output == "json" else map(json.dumps, maps)
+        for line in lines:
+            print(plain_json(line))  # noqa: T201 - data goes to standard output
+        return
+    rows = [["–" if one[key] is None else one[key] for key in head] for one in maps]
+    print_table([key.replace("_", " ") for key in head], rows, tabs=output == "plain")
 
 
 class Fitting:

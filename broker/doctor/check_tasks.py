@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from broker.doctor.verdict import Facts, Point, Probe, State, Verdict, unseen
-from broker.status.workers import HALF, table, workers_of
+from broker.status.workers import HALF, WorkerStatus, steered, table, workers_of
 from protocol.delay import LEVELS
 from protocol.names import LOST, OBITUARIES, dead_queue
 
@@ -111,7 +111,7 @@ def check_workers(facts: Facts) -> Verdict:
     count = _worker_count(facts)
     if count is None:
         return unseen("workers", why, "They are counted once the broker lets this user in.", Point.WORKER)
-    half = _half_connected(facts)
+    half = [name for name, worker in _known_workers(facts).items() if worker.state == HALF]
     if half:
         state, measured = State.FAILED, f"connected with one connection of two: {', '.join(half)}"
         fix = "Look into its log: it says why the other connection fails. Then restart it."
@@ -128,16 +128,16 @@ def _worker_count(facts: Facts) -> int | None:
     return facts.inspected[OBITUARIES][1] if OBITUARIES in facts.inspected else None
 
 
-def _half_connected(facts: Facts) -> list[str]:
-    """Workers of which the API knows one connection alone; of a young one it may not have heard yet."""
+def _known_workers(facts: Facts) -> dict[str, WorkerStatus]:
+    """Workers that the API knows, by host and process; of a young one it may not have heard everything yet."""
     if facts.api is None or facts.api.clock is None:
-        return []
+        return {}
     workers = workers_of(facts.settings, facts.api.consumers, facts.api.connections, (), facts.api.clock.theirs_s)
-    return [
-        f"{worker.host}:{worker.pid}"
+    return {
+        f"{worker.host}:{worker.pid}": worker
         for worker in workers
-        if worker.state == HALF and worker.connected_s is not None and worker.connected_s > YOUNG_S
-    ]
+        if worker.connected_s is not None and worker.connected_s > YOUNG_S
+    }
 
 
 def check_consumers(facts: Facts) -> Verdict:
@@ -145,15 +145,42 @@ def check_consumers(facts: Facts) -> Verdict:
     seen = {name: facts.inspected[name] for name in facts.settings.queues if name in facts.inspected}
     if not seen:
         return unseen("consumers", why, "They are counted once the queues are there and may be seen.", Point.TASKS)
-    without = [f"{name}: none, and {ready:,} waiting" for name, (ready, count) in seen.items() if not count]
-    idle = [name for name, (_, count) in seen.items() if not count]
+    paused = facts.paused or {}
+    idle = [name for name, (_, count) in seen.items() if not (count or name in paused)]
+    without = [f"{name}: none, and {seen[name][0]:,} waiting" for name in idle]
     return Verdict(
         check="consumers",
         point=Point.TASKS,
         state=State.FAILED if without else State.OK,
-        measured="; ".join(without or [f"{name}: {count}" for name, (_, count) in seen.items()]),
+        measured="; ".join(
+            without
+            or [f"{name}: paused" if name in paused else f"{name}: {count}" for name, (_, count) in seen.items()]
+        ),
         why=why,
         fix=f"Start a worker: `python -m worker {' '.join(idle)}`." if idle else "",
+    )
+
+
+def check_steering(facts: Facts) -> Verdict:
+    """Of an installation with a control stream. What is paused is no fault: somebody wanted it."""
+    why = "A worker that does not read the control stream obeys no pause and no cancel."
+    if facts.paused is None:
+        return unseen("steering", why, facts.control_problem, Point.TASKS)
+    known = set() if facts.api is None else steered(facts.api.connections)
+    astray = [name for name in _known_workers(facts) if name not in known]
+    words = [f"{queue} is paused by {by}" for queue, by in facts.paused.items()]
+    if astray:
+        words.insert(0, f"not steered: {_some(astray)}")
+        fix = "Set control.enabled for all workers, and see the log of those that are not steered."
+    else:
+        fix = "Have its tasks taken again: `python -m broker resume QUEUE`." if facts.paused else ""
+    return Verdict(
+        check="steering",
+        point=Point.TASKS,
+        state=State.FAILED if astray else State.UNKNOWN if facts.paused else State.OK,
+        measured="; ".join(words) or "nothing is paused",
+        why=why,
+        fix=fix,
     )
 
 

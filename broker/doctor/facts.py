@@ -22,7 +22,7 @@ from broker.config.settings import Settings
 from broker.doctor.probe import send_probe
 from broker.doctor.trials import largest_taken, readable, writable
 from broker.doctor.verdict import Api, Facts, Reached, Rights
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, NoStream, Unreachable
 from broker.management import Management, tags_of
 from broker.node.files import HAND_ON_AGAIN_MS
 from broker.node.state import detached_management_url
@@ -79,6 +79,8 @@ async def gather(settings: Settings, probe_task: str | None, timeout_s: float) -
             facts = replace(facts, inspected=known, silent=silent)
             may_be_empty = {name: found or (0, 0) for name, found in counts.items() if name not in silent}
             facts = await in_time(_by_amqp(facts, connections[0], may_be_empty)) or facts
+            if settings.control.enabled and not facts.blocked:
+                facts = await in_time(_by_control(facts, connections[0], until_s)) or facts
         api, problem = await api_answer
         again = asyncio.create_task(_stuck(settings, topology, api, until_s))
         # A connection that is blocked answers nothing more.
@@ -142,6 +144,16 @@ async def _by_amqp(facts: Facts, connection: Connection, inspected: Mapping[str,
     size = facts.settings.limits.messages.for_reply.body_bytes
     takes = await largest_taken(connection, write, size)
     return replace(facts, rights=Rights(write=write, read=read), takes_largest=takes, blocked=blocked)
+
+
+async def _by_control(facts: Facts, connection: Connection, until_s: float) -> Facts:
+    from broker.control.stream import paused_now
+
+    try:
+        paused = await paused_now(connection, facts.settings.control, "broker doctor", until_s - time.monotonic())
+    except (AccessRefused, NoStream) as error:
+        return replace(facts, control_problem=str(error))
+    return replace(facts, paused={queue: record.by for queue, record in paused.items()})
 
 
 async def _differences(

@@ -127,6 +127,10 @@ class Facts:
     #: What a crash of the broker kept from its next queue is sent again after so long.
     resends_after_s: float | None = None
     probe: Probe | None = None
+    #: Queues that are paused, and by whom; of a control stream that could be read.
+    paused: Mapping[str, str] | None = None
+    #: Why it could not.
+    control_problem: str = "it was not asked in time"
 
     @property
     def is_open(self) -> bool:

@@ -17,7 +17,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.counting import Count, count_all
 from broker.amqp.once import connected
 from broker.config.settings import Settings
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, TimedOut, Unreachable
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, NoStream, TimedOut, Unreachable
 from broker.management import SEES_ALL, Management, tags_of
 from broker.status.counts import counted, with_counts
 from broker.status.summary import Listing, Status, queue_names, status_of
@@ -42,10 +42,20 @@ async def _look(settings: Settings, timeout_s: float, *, oldest: bool) -> Status
     listed = asyncio.create_task(asyncio.to_thread(_listed, api))
     counts: dict[str, Count | None] = dict.fromkeys(queue_names(settings))
     ages: dict[str, float | None] = {}
-    late = []
+    late: list[str] = []
+    paused: list[str] | None = None
 
     async def ask(connection: Connection) -> None:
+        nonlocal paused
         await count_all(connection, counts)
+        if settings.control.enabled:
+            # Nobody else has to load it.
+            from broker.control.stream import paused_now
+
+            try:
+                paused = [*await paused_now(connection, settings.control, "broker status", timeout_s)]
+            except (AccessRefused, NoStream) as error:
+                late.append(f"{error} Whether a queue is paused is unknown.")
         if oldest:
             for name in settings.queues:
                 if (counts.get(name) or (0, 0))[0]:
@@ -64,7 +74,7 @@ async def _look(settings: Settings, timeout_s: float, *, oldest: bool) -> Status
     work = tuple(replace(queue, oldest_s=ages.get(queue.name)) for queue in status.work)
     workers = with_counts(status.workers, await pages) if status.workers else status.workers
     pages.cancel()
-    return replace(status, work=work, workers=workers)
+    return replace(status, work=work, workers=workers, paused=None if paused is None else tuple(paused))
 
 
 def _listed(api: Management) -> tuple[Listing | None, list[str]]:

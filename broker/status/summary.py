@@ -58,6 +58,8 @@ class Status:
     notes: tuple[str, ...] = ()
     #: Queues that are there, and whose messages and consumers nobody knows.
     unknown: tuple[str, ...] = ()
+    #: Work queues that are paused; None if there is no control stream, or it does not say.
+    paused: tuple[str, ...] | None = None
 
     @property
     def delayed(self) -> int | None:

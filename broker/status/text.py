@@ -48,6 +48,7 @@ def to_map(status: Status) -> dict[str, Any]:
         "dead": [{"name": queue.name, "letters": queue.ready} for queue in status.dead],
         "obituaries": asdict(status.obituaries),
         "workers": None if status.workers is None else [asdict(worker) for worker in status.workers],
+        "paused": None if status.paused is None else list(status.paused),
         "notes": list(status.notes),
     }
 
@@ -98,9 +99,11 @@ def _queues(status: Status) -> Table:
     rows = [*status.work, *status.mailboxes, status.obituaries]
     most = max(status.delayed or 0, *(queue.waiting or 0 for queue in (*rows, *status.dead)))
     for queue in status.work:
-        unserved = queue.consumers == 0
+        is_paused = queue.name in (status.paused or ())
+        unserved = queue.consumers == 0 and not is_paused
         colour = "red" if unserved and queue.ready else "green"
-        table.add_row(*_cells(queue, "red" if unserved else ""), Text(bar(queue.waiting, most), style=colour))
+        cells = _cells(queue, "red" if unserved else "", word=", paused" if is_paused else "")
+        table.add_row(*cells, Text(bar(queue.waiting, most), style=colour))
     table.add_row(*_delay_cells(status), Text(bar(status.delayed, most), style="blue"))
     for queue in status.dead:
         colour = "yellow" if queue.ready else ""
@@ -110,11 +113,11 @@ def _queues(status: Status) -> Table:
     return table
 
 
-def _cells(queue: QueueStatus, consumers: str, of: str = "") -> list[RenderableType]:
+def _cells(queue: QueueStatus, consumers: str, of: str = "", word: str = "") -> list[RenderableType]:
     from rich.text import Text
 
     return [
-        Text(cell(queue.name), style=of),
+        Text(cell(queue.name) + word, style=of),
         Text(_number(queue.ready, _NO_COUNT), style=of),
         Text(_number(queue.unacked)),
         Text(_number(queue.consumers, _NO_COUNT), style=consumers),

@@ -16,6 +16,7 @@ from broker.config.settings import Settings
 from protocol.names import OBITUARIES
 
 _WORKER = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) (?P<role>consume|publish)", re.DOTALL)
+_STEERED = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) control", re.DOTALL)
 #: A worker of a queue without a prefetch in the configuration holds this number of tasks beyond those that it
 #: runs.
 _SPARE = 2
@@ -61,6 +62,12 @@ def table(listed: Listed, key: str) -> Listed:
 def whole(value: object) -> int | None:
     """A whole number, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def steered(connections: Iterable[Listed]) -> set[str]:
+    """Host and process of each worker that has a connection for the control stream."""
+    names = [str(table(one, "client_properties").get("connection_name", "")) for one in connections]
+    return {f"{named['host']}:{named['pid']}" for name in names if (named := _STEERED.fullmatch(name))}
 
 
 def workers_of(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from broker.config.control_settings import ControlSettings
 from broker.config.settings import Settings
 from protocol import names
 from protocol.delay import LEVELS, due_key, level_key, ttl_ms
@@ -20,6 +21,8 @@ from protocol.names import dead_queue, delay_level, mailbox_queue
 UNLIMITED = 2**31 - 1
 OBITUARY_TTL_MS = 24 * 3600 * 1000
 OBITUARIES_KEPT = 100_000
+#: Of the control stream.
+SEGMENTS = 16
 
 Argument = str | int
 
@@ -70,20 +73,31 @@ class Topology:
 
 
 def build(
-    delivery_limits: Mapping[str, int], task_queues: Mapping[str, str], mailboxes: Iterable[str] = ()
+    delivery_limits: Mapping[str, int],
+    task_queues: Mapping[str, str],
+    mailboxes: Iterable[str] = (),
+    control: Topology | None = None,
 ) -> Topology:
-    """The topology for work queues (name → delivery limit), tasks (name → queue) and mailboxes."""
+    """The topology for work queues (name → delivery limit), tasks (name → queue), mailboxes, a control stream."""
+    control = control or Topology((), (), ())
     work = [_work_queue(queue, limit) for queue, limit in delivery_limits.items()]
     boxes = [mailbox(name) for name in mailboxes]
     # Where the broker itself puts dead letters must be there before anything can die.
     return Topology(
-        exchanges=(*_EXCHANGES, *_switches()),
-        queues=(*_keeping_queues(delivery_limits), *_delay_queues(), *work, *(box.queue for box in boxes)),
+        exchanges=(*_EXCHANGES, *_switches(), *control.exchanges),
+        queues=(
+            *_keeping_queues(delivery_limits),
+            *_delay_queues(),
+            *work,
+            *(box.queue for box in boxes),
+            *control.queues,
+        ),
         bindings=(
             *_death_bindings(delivery_limits),
             *_delay_bindings(),
             *(binding for task, queue in task_queues.items() for binding in task_bindings(task, queue)),
             *(box.binding for box in boxes),
+            *control.bindings,
         ),
     )
 
@@ -94,6 +108,29 @@ def topology_of(settings: Settings) -> Topology:
         {name: queue.delivery_limit for name, queue in settings.queues.items()},
         {name: task.queue for name, task in settings.tasks.items()},
         settings.mailboxes,
+        control_of(settings.control) if settings.control.enabled else None,
+    )
+
+
+def control_of(settings: ControlSettings) -> Topology:
+    """The control stream, and the two ways into it. The broker drops whole segments, so they are small
+    (https://www.rabbitmq.com/docs/streams#retention)."""
+    arguments: dict[str, Argument] = {
+        "x-queue-type": "stream",
+        "x-max-age": f"{settings.retention_s}s",
+        "x-max-length-bytes": settings.retention_bytes,
+        "x-stream-max-segment-size-bytes": settings.retention_bytes // SEGMENTS,
+    }
+    return Topology(
+        (
+            Exchange(names.CONTROL, ExchangeType.DIRECT, purpose="how workers are steered"),
+            Exchange(names.MARKERS, ExchangeType.DIRECT, purpose="what workers have read of it"),
+        ),
+        (Queue(names.CONTROL_STREAM, arguments, "read by every worker"),),
+        tuple(
+            Binding(source, names.CONTROL_STREAM, names.CONTROL_STREAM)
+            for source in (names.CONTROL, names.MARKERS)
+        ),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from pika import frame, spec
 
 from broker.config.settings import TaskSettings
+from protocol import control
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import Encoder, decode, decode_arguments, encode
 from protocol.dead_letter import letter_properties, reason_of, salvage
@@ -240,6 +241,23 @@ def refused_delay(seconds: Any) -> None:
         enter(value_of(seconds), "task_a")
 
 
+def record(vector: Vector) -> None:
+    """What stands in the control stream, both ways, and by which exchange it comes."""
+    found = control.read(vector["exchange"], octets(vector["body"]))
+    assert {key: list(part) if isinstance(part, tuple) else part for key, part in asdict(found).items()} == vector[
+        "record"
+    ]
+    assert control.pack(found) == octets(vector["body"])
+    assert control.properties_of(found).type == vector["kind"]
+    assert control.exchange_of(found) == vector["exchange"]
+
+
+def refused_record(vector: Vector) -> None:
+    with pytest.raises(Malformed) as refused:
+        control.read(vector["exchange"], octets(vector["body"]))
+    assert refused.value.code == vector["code"]
+
+
 #: Section of ``vectors.json`` → what it means to agree with it.
 CHECKS: dict[str, Callable[[Any], None]] = {
     "bodies": body,
@@ -261,4 +279,6 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "addresses_refused": refused_address,
     "delays": delay,
     "delays_refused": refused_delay,
+    "control": record,
+    "control_refused": refused_record,
 }

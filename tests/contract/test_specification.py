@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from broker.topology.model import build
+from broker.config.control_settings import ControlSettings
+from broker.topology.model import build, control_of
+from protocol.control import KINDS
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reasons import REASONS
@@ -79,6 +81,23 @@ def test_every_queue_is_specified_with_all_its_arguments() -> None:
     declared = {queue.name: dict(queue.arguments) for queue in TOPOLOGY.queues}
     assert specified == {name: declared[name] for name in specified}
     assert {name for name in declared if not name.startswith("tasks.delay.")} <= set(specified)
+
+
+def test_the_control_stream_is_specified_with_its_exchanges_and_arguments() -> None:
+    control = control_of(ControlSettings())
+    specified = {(code(name), kind, code(key)) for name, kind, key, _ in rows(12, "exchange of steering")}
+    types = {exchange.name: exchange.type.value for exchange in control.exchanges}
+    assert specified == {(one.source, types[one.source], one.routing_key) for one in control.bindings}
+    [queue] = control.queues
+    assert json.dumps(dict(queue.arguments)) in chapter(12)
+
+
+def test_every_key_and_kind_of_a_record_is_specified() -> None:
+    keys = {name for row in rows(12, "key of a record") for name in re.findall(r"`(\w+)`", row[0])}
+    used = {key for vector in section("control") for key in vector["record"]}
+    assert keys == used | {"v", "kind"}
+    [kinds] = [row[2] for row in rows(12, "key of a record") if row[0] == "`kind`"]
+    assert set(re.findall(r"`(\w+)`", kinds)) == {vector["kind"] for vector in section("control")} == set(KINDS)
 
 
 def test_the_bindings_that_are_specified_are_those_that_are_declared() -> None:

@@ -19,6 +19,7 @@ from tests.support.installation import Install, Installation
 from tests.support.link import SILENT, Link
 from tests.support.proxy import Proxy
 from tests.support.slowness import in_time, limits
+from tests.support.steering import CONTROL
 from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
 
@@ -34,7 +35,9 @@ LATER = [name for name in ASKING if name != "broker doctor"]
 @pytest.fixture
 def installed(install: Install) -> Installation:
     """A mailbox with a reply, a dead letter, and connects that alone would take longer than any command may."""
-    made = install(broker={"connect_timeout_s": 30.0}, mailboxes=["box"], workload=[{"task": "echo"}])
+    made = install(
+        broker={"connect_timeout_s": 30.0}, mailboxes=["box"], workload=[{"task": "echo"}], control=CONTROL
+    )
     made.declare()
     made.vhost.publish("tasks.dead", "queue_a", body(number=1), task(headers={"v": 1, "reason": "rejected"}))
     return made

@@ -22,6 +22,8 @@ ASKING: dict[str, tuple[str, ...]] = {
     "broker dead export": ("queue_a",),
     "broker dead replay": ("queue_a", "--dry-run"),
     "broker dead purge": ("queue_a", "--dry-run"),
+    "broker pause": ("queue_b",),
+    "broker resume": ("queue_b",),
     "dispatcher": (),
     "dispatcher call": ("echo",),
     "dispatcher map": ("echo",),

@@ -52,6 +52,7 @@ class Place:
             },
             "workload": [{"task": "echo", "count": 2, "arguments": {"value": TEXT}}],
             "mailboxes": ["box"],
+            "control": {"enabled": True},
             "worker": {"http": {"enabled": False}},
         }
 
@@ -157,6 +158,8 @@ COMMANDS: dict[str, Entry] = {
     "broker dead export": Entry("--id {id}", json_lines(1, TEXT), Place.letter, is_alone=True),
     "broker dead replay": Entry("queue_z --id {id}", text("queue_z"), Place.letter, is_alone=True),
     "broker dead purge": Entry("queue_z --id {id} --yes", text("queue_z"), Place.letter, is_alone=True),
+    "broker pause": Entry("queue_a", text("paused"), is_alone=True),
+    "broker resume": Entry("queue_a", text("not paused"), is_alone=True),
     "broker up": Entry("", text("amqp://"), is_heavy=True, is_there=lambda *here: b"amqp" in here[-1].out),
     "broker down": Entry("", no_data, is_alone=True),
     "broker wire": Entry(

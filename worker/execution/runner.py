@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -121,7 +121,7 @@ class Runner:
     def take_back(self) -> None:
         """A breaker has opened: what has not begun is submitted again."""
         # Not now: an executor may be in the middle of reporting results.
-        asyncio.get_running_loop().call_soon(self._take_back)
+        asyncio.get_running_loop().call_soon(self.review)
 
     def give_back(self, solo: Solo) -> None:
         """A breaker does not hold it."""
@@ -206,13 +206,16 @@ class Runner:
         for executor in self._executors:
             executor.withdraw()
 
-    def _take_back(self) -> None:
+    def review(self, is_seen_to: Callable[[Batch | Solo], bool] = lambda _work: False) -> None:
+        """Take back what has not begun, and submit it anew, but for what the caller has seen to. Not from within a
+        report of results."""
         if self._draining or self._stopped:
             return
         self._withdraw()
         held, self._held = self._held, []
         for work in held:
-            self.submit(work)
+            if not is_seen_to(work):
+                self.submit(work)
 
     def _put_back(self, work: Batch | Solo) -> None:
         if self._holding:

@@ -66,7 +66,7 @@ def pages(worker: Worker) -> Pages:
 
     async def ready() -> Answer:
         if (problem := worker.problem) is None:
-            return Answer(HTTPStatus.OK, b"ok\n")
+            return Answer(HTTPStatus.OK, "".join(f"{line}\n" for line in ("ok", *worker.remarks)).encode())
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {problem}\n".encode())
 
     async def metrics() -> Answer:

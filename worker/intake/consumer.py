@@ -13,6 +13,7 @@ broker counts that against the delivery limit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -64,8 +65,12 @@ class Consumer:
         self._on_task = on_task
         self._on_obituary = on_obituary
         self._granted_s = granted_s
+        self._timeout_s = 0
         self._channel: Channel | None = None
         self._tags: list[str] = []
+        #: Queues of which nothing is taken at present.
+        self.paused: frozenset[str] = frozenset()
+        self._changing = asyncio.Lock()
         self._cancelled = False
         self.consuming = asyncio.Event()
 
@@ -111,6 +116,9 @@ class Consumer:
                 continue
             await asyncio.sleep(LATE_S)
             method, properties, body = got
+            if queue in self.paused:
+                channel.nack(method.delivery_tag)
+                continue
             if channel.last_tag > before + 1 and self.is_consuming:
                 # As many came at this very moment as the prefetch allows, and one more had to wait.
                 self._deliver(channel, queue, handle)(method, properties, body)
@@ -120,18 +128,18 @@ class Consumer:
             return
 
     async def _set_up(self, connection: Connection) -> None:
-        timeout_s = self._granted_s(connection.server_version)
+        self._timeout_s = self._granted_s(connection.server_version)
         if self.link.generation == 0:
             await self._declare(connection)
         try:
-            await self._consume(connection, timeout_s)
+            await self._consume(connection)
         except ConnectionLost as error:
             if error.code != NOT_FOUND:
                 raise
             # Someone deleted a queue, or the broker lost its data: make it again if this user may.
             log.warning("a queue is missing and is declared again: %s", error)
             await self._declare(connection)
-            await self._consume(connection, timeout_s)
+            await self._consume(connection)
         self.consuming.set()
 
     async def _declare(self, connection: Connection) -> None:
@@ -140,27 +148,52 @@ class Consumer:
         except AccessRefused:
             log.info("%s may not declare: working on the topology that is there", self._name)
 
-    async def _consume(self, connection: Connection, timeout_s: int) -> None:
+    async def _consume(self, connection: Connection) -> None:
         channel = await connection.channel()
         channel.on_cancel(lambda tag: connection.fail(_cancelled_by_broker(tag)))
         self._channel, self._tags = channel, []
-        for queue, prefetch, handle in self._consumers():
-            if self._cancelled:
-                break
-            tag = f"{self._name}.{queue}"
-            on_delivery, room = self._deliver(channel, queue, handle), room_of(prefetch, self._concurrency)
-            await channel.consume(queue, on_delivery, prefetch=prefetch, tag=tag, room=room, timeout_s=timeout_s)
-            self._tags.append(tag)
+        await self._follow(channel)
         if self._cancelled:
             # The stop came while this was going on, and could not know of the latest consumer.
             await self.cancel()
         # Only now: while the consumers are being made, a closed channel is for ``_set_up`` to deal with.
         channel.closed.add_done_callback(lambda closed: connection.fail(closed.result()))
 
+    async def _follow(self, channel: Channel) -> None:
+        """Have a consumer for each queue that is not paused, and for no other. Raises ``ConnectionLost``."""
+        paused: frozenset[str] | None = None
+        async with self._changing:
+            while paused != self.paused and not self._cancelled:
+                paused = self.paused
+                wanted = {f"{self._name}.{consumer[0]}": consumer for consumer in self._consumers()}
+                for tag in [tag for tag in self._tags if tag not in wanted]:
+                    self._tags.remove(tag)
+                    await channel.cancel(tag)
+                for tag, (queue, prefetch, handle) in wanted.items():
+                    if self._cancelled or tag in self._tags:
+                        continue
+                    on_delivery, room = self._deliver(channel, queue, handle), room_of(prefetch, self._concurrency)
+                    await channel.consume(
+                        queue, on_delivery, prefetch=prefetch, tag=tag, room=room, timeout_s=self._timeout_s
+                    )
+                    self._tags.append(tag)
+
     def _consumers(self) -> list[tuple[str, int, OnDelivery]]:
         """Of each its queue, its prefetch, and who takes what it is given."""
-        tasks = [(queue, prefetch, self._on_task) for queue, prefetch in self._queues.items()]
+        tasks = [
+            (queue, prefetch, self._on_task)
+            for queue, prefetch in self._queues.items()
+            if queue not in self.paused
+        ]
         return [*tasks, (OBITUARIES, OBITUARY_PREFETCH, self._on_obituary)]
+
+    async def pause(self, queues: frozenset[str]) -> None:
+        """From now on take nothing of these queues, and of all others again. What was taken before stays."""
+        self.paused = queues
+        if self._channel is not None and self.is_consuming:
+            # If it has ended, the next generation knows.
+            with contextlib.suppress(ConnectionLost):
+                await self._follow(self._channel)
 
     def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Handed:
         def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:

@@ -1,0 +1,85 @@
+"""What holds by the control stream: its records folded in their order. Pure; the clock is a parameter.
+
+A record may come again, with the same id: it was written anew, or the stream is read from its beginning once more.
+So nothing depends on how often a record is folded; and what ends a pause names it, so that a pause that was
+written anew after its end does not come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from protocol.control import AnyRecord, Marker, Pause, Resume
+
+#: Of the retention: what is older is written again. At half of it somebody must have.
+RENEW_FROM = 0.4
+
+
+@dataclass(slots=True)
+class Held:
+    """A record that must not get lost, and how many bytes of the stream came before it."""
+
+    record: AnyRecord
+    at_bytes: int
+
+
+@dataclass(slots=True)
+class State:
+    """Life: ``fold`` for each record; at any time ``paused`` and ``due``."""
+
+    retention_ms: int
+    retention_bytes: int
+    #: Bytes that were folded.
+    bytes: int = 0
+    _held: dict[str, Held] = field(default_factory=dict)
+    #: By the id of a pause that is over: what ended it.
+    _ended: dict[str, Resume] = field(default_factory=dict)
+    #: Ends of pauses that were written anew behind them.
+    _contradicted: dict[str, Resume] = field(default_factory=dict)
+
+    def fold(self, record: AnyRecord, size: int) -> None:
+        """``size``: of its body. Markers count by it alone."""
+        self.bytes += size
+        match record:
+            case Pause():
+                if (end := self._ended.get(record.id)) is not None:
+                    self._contradicted[end.id] = end
+                else:
+                    self._held[record.id] = Held(record, self.bytes)
+            case Resume():
+                self._contradicted.pop(record.id, None)
+                for pause in record.ends:
+                    self._held.pop(pause, None)
+                    self._ended[pause] = record
+            case Marker():
+                pass
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether something has to be written again at once."""
+        return bool(self._contradicted)
+
+    @property
+    def paused(self) -> dict[str, Pause]:
+        """Queues that are paused, each with the latest record that says so."""
+        return {held.record.queue: held.record for held in self._held.values() if isinstance(held.record, Pause)}
+
+    def pauses_of(self, queue: str) -> tuple[str, ...]:
+        """The ids of all that pause a queue."""
+        records = [held.record for held in self._held.values()]
+        return tuple(one.id for one in records if isinstance(one, Pause) and one.queue == queue)
+
+    def due(self, now_ms: int) -> list[AnyRecord]:
+        """What has to be written again now, as it is to be written."""
+        self._forget(now_ms)
+        old = [held.record for held in self._held.values() if self._is_old(held, now_ms)]
+        return [replace(record, written=now_ms) for record in (*old, *self._contradicted.values())]
+
+    def _is_old(self, held: Held, now_ms: int) -> bool:
+        age_ms, younger = now_ms - held.record.written, self.bytes - held.at_bytes
+        return age_ms > RENEW_FROM * self.retention_ms or younger > RENEW_FROM * self.retention_bytes
+
+    def _forget(self, now_ms: int) -> None:
+        """A pause cannot come back that was over so long ago."""
+        oldest_ms = now_ms - 2 * self.retention_ms
+        self._ended = {pause: end for pause, end in self._ended.items() if end.written >= oldest_ms}

@@ -1,0 +1,120 @@
+"""What travels in the control stream: how workers are steered, as values and as bytes. Pure.
+
+A record is a msgpack map of at most ``MOST_BYTES``. What it says counts by the exchange that it came by, which the
+broker writes and no publisher: ``control`` for all but markers, ``control.markers`` for markers alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from protocol.codec import decode, encode
+from protocol.limits import Limits, cut
+from protocol.names import APP_ID, CONTROL, MARKERS, are_ids, is_id
+from protocol.properties import Properties, Reader, bad
+
+VERSION = 1
+MOST_BYTES = 64 * 1024
+#: Of one record.
+MOST_IDS = 1000
+LIMITS = Limits(body_bytes=MOST_BYTES, depth=3, nodes=2 * MOST_IDS)
+_NAME_BYTES = 255
+_LATEST_MS = 10**13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """``id``: its own, which it keeps when it is written again; ``by``: who wrote it first, in words; ``at``:
+    when, in epoch milliseconds by that clock; ``written``: the same of the latest time."""
+
+    id: str
+    by: str
+    at: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker(Record):
+    """Somebody has read up to here; ``by``: a worker, or a command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause(Record):
+    """No worker takes tasks of ``queue``, until a ``Resume`` that names this record."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Record):
+    """These pauses of ``queue`` are over, wherever in the stream they stand."""
+
+    queue: str
+    ends: tuple[str, ...]
+
+
+AnyRecord = Marker | Pause | Resume
+KINDS: dict[str, type[AnyRecord]] = {"marker": Marker, "pause": Pause, "resume": Resume}
+_KIND_OF = {record: kind for kind, record in KINDS.items()}
+
+
+def pack(record: AnyRecord) -> bytes:
+    """A record as a body. Raises ``NotEncodable`` for one that is too large."""
+    fields = {key: value for key, value in asdict(record).items() if value not in ("", 0, ())}
+    return encode({"v": VERSION, "kind": _KIND_OF[type(record)], **fields}, LIMITS, "record")
+
+
+def properties_of(record: AnyRecord, reply_to: str | None = None) -> Properties:
+    return Properties(type=_KIND_OF[type(record)], message_id=record.id, app_id=APP_ID, reply_to=reply_to)
+
+
+def exchange_of(record: AnyRecord) -> str:
+    """The only exchange that such a record may come by; its routing key is the same for all."""
+    return MARKERS if isinstance(record, Marker) else CONTROL
+
+
+def read(exchange: str, body: bytes) -> AnyRecord:
+    """The record of a message that came by an exchange. Raises ``Malformed`` for what is none, is of another
+    version, or came by an exchange that it must not come by."""
+    table = Reader(decode(body, LIMITS), "record")
+    if (version := table.integer("v", 0, 0, _LATEST_MS)) != VERSION:
+        raise bad(f"record.v is {version}, and this program reads {VERSION}")
+    record = _record(table)
+    if exchange != exchange_of(record):
+        raise bad(f"a {_KIND_OF[type(record)]} must not come by exchange {exchange or 'amq.default'}")
+    return record
+
+
+def _record(table: Reader) -> AnyRecord:
+    common: dict[str, Any] = {
+        "id": table.text("id"),
+        "by": cut(table.text("by"), _NAME_BYTES),
+        "at": table.integer("at", 0, 0, _LATEST_MS),
+        "written": table.integer("written", 0, 0, _LATEST_MS),
+    }
+    if not is_id(common["id"]):
+        raise bad("record.id must be 32 lower-case hexadecimal digits")
+    match table.text("kind"):
+        case "marker":
+            return Marker(**common)
+        case "pause":
+            return Pause(**common, queue=_name(table, "queue"))
+        case "resume":
+            return Resume(**common, queue=_name(table, "queue"), ends=_ids(table, "ends"))
+        case kind:
+            raise bad(f"record.kind {cut(kind, 40)!r} is not one of {', '.join(KINDS)}")
+
+
+def _name(table: Reader, key: str) -> str:
+    name = table.text(key)
+    if not 0 < len(name.encode()) <= _NAME_BYTES:
+        raise bad(f"record.{key} must have 1 to {_NAME_BYTES} bytes")
+    return name
+
+
+def _ids(table: Reader, key: str) -> tuple[str, ...]:
+    ids = table.array(key, MOST_IDS)
+    if not are_ids(ids):
+        raise bad(f"record.{key} must be ids")
+    return tuple(map(str, ids))
