@@ -18,6 +18,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.handed_over import Delivered
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
+from broker.amqp.publisher import REFUSALS
 from broker.config.settings import Settings
 from broker.errors import (
     ConfirmLost,
@@ -161,32 +162,38 @@ class Asking:
 
     def _on_learned(self, call: Pending, refusal: PublishError | None) -> None:
         if refusal is not None:
-            self._end(call, refusal)
+            self._on_refused(call, refusal)
         else:
             self._publish(call)
 
     def _on_published(self, publisher: CarefulPublisher, call: Pending, error: PublishError | None) -> None:
         match error:
             case None:
-                call.accepted = True
+                call.accepted, call.refusal = True, None
                 if not call.wants_reply:
                     self._end(call, Accepted())
             case ConfirmLost():
                 call.uncertain |= error.sent
+                call.is_lost |= error.sent and error.code not in REFUSALS
                 # It, or what was beside it, was refused; or the connection is gone.
                 if publisher.is_open:
                     self._publish(call, alone=True)
-            case Unroutable() if call.accepted or call.uncertain:
-                pass  # A resend only: the broker may have it, and the replies may still come.
-            case Refused() if call.accepted or (call.uncertain and not call.patient):
-                pass
-            case Unroutable():
-                self._end(call, UnknownTask(call.request.name, self._settings.tasks))
-            case Refused() if call.patient:
+            case Refused() if call.patient and not call.accepted:
                 call.refusal = error
                 asyncio.get_running_loop().call_later(REFUSED_WAIT_S, self._publish, call)
+            case Unroutable() | Refused() if call.accepted or call.uncertain:
+                call.refusal = error
+            case Unroutable():
+                self._end(call, UnknownTask(call.request.name, self._settings.tasks))
             case _:
-                self._end(call, error)
+                self._on_refused(call, error)
+
+    def _on_refused(self, call: Pending, error: PublishError) -> None:
+        """The broker does not take it: the end, unless it may have an earlier copy, whose reply may still come."""
+        if call.accepted or call.is_lost:
+            call.refusal = error
+        else:
+            self._end(call, error)
 
     def _end(self, call: Pending, end: End) -> None:
         """All that is left of it ends like this."""
@@ -218,7 +225,7 @@ class Asking:
         while True:
             await asyncio.sleep(SWEEP_S)
             for call in self.pending.overdue(time.monotonic()):
-                refusal = None if call.uncertain else call.refusal
+                refusal = None if call.accepted or call.uncertain else call.refusal
                 for task_id in call.ids:
                     silence = NoReply(
                         task_id,
@@ -240,6 +247,8 @@ class Asking:
         """What it looks like when nothing came of a call."""
         if not self._link.is_open:
             return f"There is no connection: {self._link.last_error}"
+        if call.refusal is not None:
+            return f"Asked again, it was refused: {call.refusal}"
         if call.accepted:
             return ASK_WORKERS
         why = "is short of memory or disk" if self._link.state is State.BLOCKED else "hangs, or lacks a majority"

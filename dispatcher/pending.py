@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from broker.errors import Refused
+from broker.errors import PublishError
 from dispatcher.request import Request
 from protocol.errors import GlassrabbitError
 from protocol.names import new_id
@@ -45,13 +45,15 @@ class Pending:
     wants_reply: bool
     #: Try a refused publish again until the deadline.
     patient: bool = False
-    #: The latest refusal of a patient call: what it ends with if none of its publishes is accepted.
-    refusal: Refused | None = None
+    #: The latest refusal that did not end it: what it ends with if none of its publishes may have been accepted.
+    refusal: PublishError | None = None
     #: How often they were published.
     sent: int = 0
     accepted: bool = False
     #: A publish of them was lost with its confirm: nobody may say that the broker does not have them.
     uncertain: bool = False
+    #: … and not because it, or what was beside it, was refused.
+    is_lost: bool = False
     #: The id of the batch that they were last published as.
     batch_id: str = ""
 

@@ -13,10 +13,11 @@ import pytest
 
 from broker.config import loader as config
 from broker.errors import MayNotPublish, NoExchange, TooLarge
+from dispatcher.errors import NoReply
 from protocol.delay import enter
 from protocol.errors import ErrorCode
 from protocol.reply import Reply
-from tests.support.administrator import small_messages
+from tests.support.administrator import close_connections, small_messages
 from tests.support.brokers import Broker
 from tests.support.caller import Caller
 from tests.support.commands import command
@@ -159,6 +160,25 @@ def test_who_may_publish_no_tasks_hears_so_at_once_and_may_still_collect(
         declared.worker()
         # Rights are looked up anew on each channel.
         assert caller.ask("echo", {"value": 1}).result == 1
+
+
+@pytest.mark.every_broker
+def test_what_the_broker_has_is_waited_for_although_it_may_not_be_asked_for_again(declared: Installation) -> None:
+    vhost, user, journal = declared.vhost, User(declared, EVERYTHING), declared.journal()
+    with user.caller() as caller:
+        brief, patient = (caller.asking("note", {"journal": str(journal)}, timeout_s=each) for each in (6, 60))
+        eventually(lambda: vhost.ready("queue_a") == 2, "both tasks")
+        user.may_write("^$")
+        close_connections(vhost)
+        with pytest.raises(
+            NoReply, match=r"the broker has it.*refused: this user may not publish to exchange tasks"
+        ):
+            brief.result(10)
+        assert not patient.done()
+        user.may_write(EVERYTHING)
+        close_connections(vhost)
+        declared.worker()
+        assert patient.result(20).result == 1
 
 
 @pytest.mark.own_broker

@@ -16,7 +16,9 @@ from protocol.codec import NotEncodable
 from protocol.reply import Reply
 from tests.support.administrator import limit_length
 from tests.support.by_hand import answer
+from tests.support.caller import Caller
 from tests.support.installation import Installation
+from tests.support.vhost import Vhost
 from tests.support.waiting import eventually, run
 
 
@@ -191,8 +193,8 @@ def test_an_error_of_the_inputs_reaches_the_caller(installation: Installation) -
     run(scenario())
 
 
-def test_an_input_that_is_refused_for_as_long_as_its_timeout_ends_then(installation: Installation) -> None:
-    vhost, caller = installation.vhost, installation.caller()
+def fill(vhost: Vhost, caller: Caller) -> None:
+    """Let the queue take hardly anything, and fill it."""
     limit_length(vhost, "queue_a", 1)
 
     def is_full() -> bool:
@@ -204,8 +206,31 @@ def test_an_input_that_is_refused_for_as_long_as_its_timeout_ends_then(installat
 
     eventually(is_full, "the refusal")
 
+
+def test_an_input_that_is_refused_for_as_long_as_its_timeout_ends_then(installation: Installation) -> None:
+    caller = installation.caller()
+    fill(installation.vhost, caller)
+
     async def mapped() -> list[Ended]:
         async with asyncio.timeout(5):
             return [one async for one in caller.dispatcher.map("echo", [{}] * 2, timeout_s=1.0)]
 
     assert sorted(ended.line for ended in caller.run(mapped())) == [1, 2]
+
+
+def test_an_input_that_was_refused_first_and_accepted_then_is_not_said_to_be_stored_nowhere(
+    installation: Installation,
+) -> None:
+    vhost, caller = installation.vhost, installation.caller()
+    fill(vhost, caller)
+    before = caller.dispatcher.metrics.nacked
+
+    async def mapped() -> list[Ended]:
+        return [one async for one in caller.dispatcher.map("echo", [{}] * 2, timeout_s=5.0)]
+
+    ends = caller.start(mapped())
+    eventually(lambda: caller.dispatcher.metrics.nacked >= before + 2, "two refusals")
+    stored = vhost.ready("queue_a")
+    limit_length(vhost, "queue_a", 100)
+    assert [type(one.end) for one in ends.result(15)] == [NoReply] * 2
+    assert vhost.ready("queue_a") == stored + 2
