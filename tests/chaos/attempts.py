@@ -1,19 +1,20 @@
-"""The rules about attempts: their numbers, what led to each, the time between them, what is told of them. Pure."""
+"""The rules about attempts: their numbers, what led to each, and what is told of them. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.explain import backoff_s, is_last, settled
+from tests.chaos.explain import backoff_s, ends_as, parents_of, settled
 from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Run, Story
 from tests.chaos.records import Letter, Promise
-from tests.chaos.trouble import Faults, covered_s
+from tests.chaos.trouble import Faults
 
 #: The broker counts whole milliseconds, at each of up to twenty hops, and its clock is not ours.
 CLOCK_S = 0.03
 #: The fault that ends a process which runs handlers, and not the one that holds the connection.
 CHILD_LOST = "child lost"
+#: The one under which a worker can neither report a large result nor write that it is too large.
+UNTOLD = "small messages"
 
 
 def attempts(campaign: Campaign, faults: Faults) -> Iterator[str]:
@@ -35,7 +36,7 @@ def early(campaign: Campaign) -> Iterator[str]:
             for run in runs:
                 if run.attempt == 1:
                     since, wait_s = story.first.at, story.first.delay_s
-                elif parents := _parents(run, runs):
+                elif parents := parents_of(run, runs):
                     since = min(parent.earliest_end for parent in parents)
                     wait_s = backoff_s(campaign.promise, run.attempt - 1)
                 else:
@@ -44,41 +45,10 @@ def early(campaign: Campaign) -> Iterator[str]:
                     yield f"{story.key}: due {wait_s:g} s after {since:.3f}: {run}"
 
 
-def late(campaign: Campaign, faults: Faults) -> Iterator[str]:
-    """No attempt starts long after its time. The time that faults were on does not count, and a little is allowed
-    after them."""
-    promise = campaign.promise
-    if promise.late_s is None:
-        return
-    for story in campaign.tasks():
-        for runs in story.ids.values():
-            for run in runs:
-                due = _due(story, run, runs, promise)
-                if due is None or run.at - due <= promise.late_s:
-                    continue
-                on = [fault for fault in faults.meeting(due, run.at) if fault.meets(due, run.at)]
-                waited_s = run.at - due - covered_s(on, due, run.at)
-                if waited_s > (promise.late_after_s if on else promise.late_s):
-                    without = f", {waited_s:.1f} s of it without a fault" if on else ""
-                    yield f"{story.key}: due at {due:.3f}, {run.at - due:.1f} s late{without}: {run}"
-
-
-def _due(story: Story, run: Run, runs: Sequence[Run], promise: Promise) -> float | None:
-    """When the first run of an attempt is to start, if that is known."""
-    if any(other.attempt == run.attempt and other.at < run.at for other in runs):
-        return None
-    if run.attempt == 1:
-        asked = [one.at for one in story.asked if one.at <= run.at]
-        return max(asked) + story.first.delay_s if asked else None
-    ends = [parent.latest_end for parent in _parents(run, runs)]
-    if not ends or math.isinf(max(ends)):
-        return None
-    return max(ends) + backoff_s(promise, run.attempt - 1)
-
-
 def again(campaign: Campaign, faults: Faults) -> Iterator[str]:
     """What a worker has done it does not do a second time: it remembers it, whatever becomes of its connections.
-    Only what a child had done that was killed before its worker heard of it is done again."""
+    Only what a child had done that was killed before its worker heard of it is done again, and what could not be
+    reported."""
     for story in campaign.tasks():
         for runs in story.ids.values():
             for run in runs:
@@ -95,10 +65,12 @@ def again(campaign: Campaign, faults: Faults) -> Iterator[str]:
 
 
 def _is_unheard(run: Run, faults: Faults) -> bool:
-    """Whether the child that ran it was killed at its end."""
+    """Whether the child that ran it was killed at its end, or its result could not be reported."""
     near = faults.meeting(run.at, settled(run.latest_end))
     return any(
-        fault.name == CHILD_LOST and fault.hits_worker(run.started.worker) and fault.meets(run.at, run.latest_end)
+        fault.name in (CHILD_LOST, UNTOLD)
+        and fault.hits_worker(run.started.worker)
+        and fault.meets(run.at, run.latest_end)
         for fault in near
     )
 
@@ -107,7 +79,7 @@ def _numbers(story: Story, runs: Sequence[Run], promise: Promise, faults: Faults
     for run in runs:
         if not 1 <= run.attempt <= promise.max_attempts:
             yield f"{story.key}: {promise.max_attempts} attempts are allowed: {run}"
-        elif run.attempt > 1 and not _parents(run, runs) and not _is_unseen(story, run.at, faults):
+        elif run.attempt > 1 and not parents_of(run, runs) and not _is_unseen(story, run.at, faults):
             yield f"{story.key}: no failure of attempt {run.attempt - 1} before it: {run}"
 
 
@@ -116,15 +88,6 @@ def _is_unseen(story: Story, until: float, faults: Faults) -> bool:
     to run it was killed with the task in its hands."""
     lost = (fault for fault in faults.meeting(story.first.at, until) if fault.name == CHILD_LOST)
     return any(fault.meets(story.first.at, until) for fault in lost)
-
-
-def _parents(run: Run, runs: Sequence[Run]) -> list[Run]:
-    """The runs that may have led to a later attempt."""
-    return [
-        other
-        for other in runs
-        if other.attempt == run.attempt - 1 and other.may_go_on and other.earliest_end <= run.at
-    ]
 
 
 def _as_asked(story: Story) -> Iterator[str]:
@@ -157,7 +120,7 @@ def _letters(story: Story, promise: Promise, faults: Faults) -> Iterator[str]:
             continue
         elif not history:
             yield f"{story.key}: a letter ({letter.reason}) without a history; {_ran(story)}"
-        elif not any(run.attempt == length and is_last(run, promise) for run in story.runs):
+        elif not any(run.attempt == length and ends_as(run, letter, promise) for run in story.runs):
             yield f"{story.key}: a letter ({letter.reason}) after attempt {length}, not the last; {_ran(story)}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.chaos import attempts, ends, explain, flow
+from tests.chaos import attempts, ends, explain, flow, lateness
 from tests.chaos.counts import Counts, count
 from tests.chaos.history import Campaign, gather
 from tests.chaos.records import Record
@@ -58,6 +58,7 @@ def check(records: Sequence[Record]) -> Verdict:
     faults = faults_of(campaign)
     surplus = explain.surplus(campaign, faults)
     recovery_s, idle = flow.recoveries(campaign, faults)
+    waits = lateness.waits_of(campaign, faults)
     forked = ends.forked(campaign, faults, {extra.story.key for extra in surplus})
     found: dict[str, Iterable[str]] = {
         "lost": ends.lost(campaign),
@@ -66,7 +67,7 @@ def check(records: Sequence[Record]) -> Verdict:
         "duplicate": explain.duplicate(campaign, faults, surplus),
         "attempts": attempts.attempts(campaign, faults),
         "early": attempts.early(campaign),
-        "late": attempts.late(campaign, faults),
+        "late": lateness.late(campaign, waits),
         "again": attempts.again(campaign, faults),
         "replies": ends.replies(campaign, faults),
         "truth": ends.truth(campaign, forked),
@@ -84,7 +85,9 @@ def check(records: Sequence[Record]) -> Verdict:
     broken = {name: texts for name, lines in found.items() if (texts := list(lines))}
     why_unknown = _why_unknown(campaign)
     state: Literal["pass", "broken", "unknown"] = "broken" if broken else "unknown" if why_unknown else "pass"
-    return Verdict(state=state, broken=broken, counts=count(campaign, surplus, recovery_s), text=why_unknown)
+    return Verdict(
+        state=state, broken=broken, counts=count(campaign, surplus, recovery_s, waits), text=why_unknown
+    )
 
 
 def _why_unknown(campaign: Campaign) -> str:

@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tests.support import administrator
 from tests.support.administrator import close_connections
 from tests.support.brokers import Broker
+from tests.support.cluster import Cluster
 from tests.support.vhost import Vhost
 
 _POLICY = "chaos"
 #: More than there ever are.
 _MANY = 10**6
-_ALL = ".*"
 _GIB = 1024**3
+
+#: What a policy does to the queues that it is for: keys and values of RabbitMQ's.
+BOUNDED: Mapping[str, object] = {"max-length": 1, "overflow": "reject-publish"}
+SHORT_LIVED: Mapping[str, object] = {"message-ttl": 200}
+DELIVERED_ONCE: Mapping[str, object] = {"delivery-limit": 0}
 
 
 @contextlib.contextmanager
-def without_right(vhost: Vhost, *, write: str = "", read: str = "") -> Iterator[None]:
-    """Everybody may do everything in this vhost but write this exchange, or read this queue. All connections are
-    closed: a channel remembers what it was allowed."""
+def without_right(vhost: Vhost, exchanges: str) -> Iterator[None]:
+    """Everybody may do everything in this vhost but write these exchanges (a regular expression). All connections
+    are closed: a channel remembers what it was allowed."""
     api, place = vhost.broker.management, ("permissions", vhost.name, vhost.broker.user)
     usual = api.get(*place)
-    allowed = {"configure": usual["configure"], "write": usual["write"], "read": usual["read"]}
+    allowed = {right: usual[right] for right in ("configure", "write", "read")}
     try:
-        api.request("PUT", *place, body=allowed | _all_but(write, "write") | _all_but(read, "read"))
+        api.request("PUT", *place, body=allowed | {"write": f"^(?!({exchanges})$).*$"})
         close_connections(vhost)
         yield
     finally:
         api.request("PUT", *place, body=allowed)
 
 
-def _all_but(name: str, right: str) -> dict[str, str]:
-    return {right: f"^(?!{re.escape(name)}$).*$"} if name else {}
-
-
 @contextlib.contextmanager
-def bounded(vhost: Vhost, pattern: str) -> Iterator[None]:
-    """A policy by which these queues refuse all but a message or two."""
+def policy(vhost: Vhost, pattern: str, definition: Mapping[str, object]) -> Iterator[None]:
+    """A policy for these queues, above none other. What it did to messages that are there stays done."""
     try:
-        _bound(vhost, pattern, 1)
+        _set_policy(vhost, pattern, definition)
         yield
     finally:
-        # RabbitMQ 3.10 goes on refusing where a limit is cleared that was reached.
-        _bound(vhost, pattern, _MANY)
+        if "max-length" in definition:
+            # RabbitMQ 3.10 goes on refusing where a limit is cleared that was reached.
+            _set_policy(vhost, pattern, {**definition, "max-length": _MANY})
         vhost.broker.management.request("DELETE", "policies", vhost.name, _POLICY)
 
 
-def _bound(vhost: Vhost, pattern: str, length: int) -> None:
-    definition = {"max-length": length, "overflow": "reject-publish"}
+def _set_policy(vhost: Vhost, pattern: str, definition: Mapping[str, object]) -> None:
     body = {"pattern": pattern, "definition": definition, "apply-to": "queues"}
     vhost.broker.management.request("PUT", "policies", vhost.name, _POLICY, body=body)
 
@@ -76,3 +76,16 @@ def small_messages(vhost: Vhost, size: int) -> Iterator[None]:
             yield
     finally:
         close_connections(vhost)
+
+
+@contextlib.contextmanager
+def without_majority(cluster: Cluster) -> Iterator[None]:
+    """All nodes but the first are killed; at the end they are back, with their data."""
+    lost = cluster.members[1:]
+    try:
+        cluster.lose(*lost)
+        yield
+    finally:
+        for member in lost:
+            member.revive()
+        cluster.await_whole()

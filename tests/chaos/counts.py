@@ -10,12 +10,13 @@ from itertools import pairwise
 
 from tests.chaos.explain import Surplus
 from tests.chaos.history import Campaign, Run, Story
+from tests.chaos.lateness import Wait
 from tests.chaos.records import FaultBegan, FaultHealed, Finished, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Those of one campaign. All of them can be added up but ``worst_gap_s``, of which the greatest counts."""
+    """Those of one campaign. All of them can be added up but for the last ones, of which the greatest counts."""
 
     #: From the first record to the last.
     minutes: float = 0.0
@@ -44,9 +45,14 @@ class Counts:
     recovery_s: tuple[float, ...] = ()
     #: The longest time in which no task finished.
     worst_gap_s: float = 0.0
+    #: The latest start after a task was due: with no fault meanwhile, and with one, its own time left out.
+    late_s: float = 0.0
+    late_after_s: float = 0.0
 
 
-def count(campaign: Campaign, surplus: Sequence[Surplus], recovery_s: Sequence[float]) -> Counts:
+def count(
+    campaign: Campaign, surplus: Sequence[Surplus], recovery_s: Sequence[float], waits: Sequence[Wait]
+) -> Counts:
     stories = list(campaign.stories.values())
     told = Counter(_told(story) for story in stories)
     replies = Counter(reply.answer for story in stories for reply in story.replies)
@@ -71,6 +77,8 @@ def count(campaign: Campaign, surplus: Sequence[Surplus], recovery_s: Sequence[f
         ),
         recovery_s=tuple(recovery_s),
         worst_gap_s=max((later - earlier for earlier, later in pairwise(finished)), default=0.0),
+        late_s=max((wait.waited_s for wait in waits if not wait.is_disturbed), default=0.0),
+        late_after_s=max((wait.waited_s for wait in waits if wait.is_disturbed), default=0.0),
     )
 
 

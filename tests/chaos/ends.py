@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
 
 from tests.chaos.explain import settled
-from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Story
+from tests.chaos.history import BY_BROKER, UNDELIVERED, UNSENDABLE, Campaign, Story
 from tests.chaos.trouble import Fault, Faults
 
 #: A call ends so much after its deadline at most, and so much later on a loaded machine.
@@ -102,7 +102,7 @@ def truth(campaign: Campaign, forked: Set[str]) -> Iterator[str]:
             elif campaign.is_drained and reply.code not in reasons:
                 told = ", ".join(reasons) or "none"
                 yield f"{story.key}: the reply at {reply.at:.3f} says {reply.code}; its letters say: {told}"
-        failed = [letter.reason for letter in story.letters if letter.reason != UNDELIVERED]
+        failed = [one.reason for one in story.letters if one.reason not in (UNDELIVERED, UNSENDABLE)]
         if results and failed and story.key not in forked:
             at = min(results.values())
             yield f"{story.key}: done at {at:.3f}, and a letter ({', '.join(failed)}), of one lineage"

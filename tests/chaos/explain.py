@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.history import BY_BROKER, UNDELIVERED, Campaign, Run, Story
-from tests.chaos.records import Promise
+from tests.chaos.history import BY_BROKER, UNDELIVERED, UNSENDABLE, Campaign, Run, Story
+from tests.chaos.records import Letter, Promise
 from tests.chaos.trouble import Fault, Faults
 
 #: From the end of a handler until the broker has the ack: reply, confirm, ack, on a loaded machine. The ack itself
@@ -83,13 +83,13 @@ def _excuses(
             if is_hit:
                 yield fault
         # The worker published its retry copy, the confirm got lost, and it published the copy again.
-        # A broker crash may moreover copy what is on its way from one delay queue to the next.
+        # The broker may moreover have copied what was on its way from one delay queue to the next.
         for parent in parents:
-            until = run.at if fault.is_of_broker else settled(parent.latest_end)
+            until = run.at if fault.copies else settled(parent.latest_end)
             if fault.hits_worker(parent.started.worker) and fault.meets(parent.earliest_end, until):
                 yield fault
         if run.attempt == 1:
-            if asked.delay_s and fault.is_of_broker and fault.meets(asked.at, run.at):
+            if asked.delay_s and fault.copies and fault.meets(asked.at, run.at):
                 yield fault
             yield from [fault] * _asked_again(fault, story)
             if fault.spoils_workers and fault.meets(asked.at, run.at):
@@ -157,14 +157,14 @@ def _surplus_letters(campaign: Campaign, faults: Faults) -> Iterator[str]:
             continue
         buried = sum(letter.reason in BY_BROKER for letter in letters)
         until = settled(max((run.at for run in story.runs), default=story.first.at))
-        # A message that was asked for again is buried again, and so is a retry copy that was published twice. In a
-        # crash the broker copies what it buries.
+        # A message that was asked for again is buried again, and so is a retry copy that was published twice. The
+        # broker may copy what it buries.
         hits = sum(_asked_again(fault, story) for fault in faults.meeting(story.first.at, story.waits_until))
-        hits += sum(fault.is_of_broker and fault.meets(story.first.at, until) for fault in faults.all)
+        hits += sum(fault.copies and fault.meets(story.first.at, until) for fault in faults.all)
         failed = [run for run in story.runs if run.ending and run.may_go_on]
         yield from _too_many(story, buried, 1 + hits + _unconfirmed(failed, faults), "letters by the broker")
         # Each last run leaves a letter, and writes it again if its confirm was lost.
-        last = [run for run in story.runs if is_last(run, campaign.promise)]
+        last = [run for run in story.runs if any(ends_as(run, one, campaign.promise) for one in letters)]
         most = max(1, len(last)) + _unconfirmed(last, faults)
         yield from _too_many(story, len(letters) - buried, most, "letters by workers")
 
@@ -193,6 +193,17 @@ def settled(ended: float) -> float:
     return ended + SETTLE_S
 
 
-def is_last(run: Run, promise: Promise) -> bool:
-    """Whether a task is dead after this run."""
+def ends_as(run: Run, letter: Letter, promise: Promise) -> bool:
+    """Whether a task may be dead after this run, as its letter says."""
+    if letter.reason == UNSENDABLE:
+        return run.ending == "done"
     return run.ending == "rejected" or (run.may_go_on and run.attempt == promise.max_attempts)
+
+
+def parents_of(run: Run, runs: Sequence[Run]) -> list[Run]:
+    """The runs that may have led to a later attempt."""
+    return [
+        other
+        for other in runs
+        if other.attempt == run.attempt - 1 and other.may_go_on and other.earliest_end <= run.at
+    ]

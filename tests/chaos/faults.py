@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable, Mapping
 
 from pika.exceptions import AMQPError
 
-from tests.chaos import bad_networks
+from tests.chaos import bad_networks, conditions
+from tests.chaos.installation import DEAD, MAILBOX
 from tests.chaos.procfs import caught_at_work, children
 from tests.chaos.records import now
 from tests.chaos.schedule import Planned
@@ -22,6 +24,10 @@ BACK_S = 120.0
 #: Handlers are run all the time.
 AT_WORK_S = 5.0
 NO_MEMORY = "0.000001"
+#: What nobody may write for a while: tasks, their delays, letters, replies to mailboxes, direct ones.
+EXCHANGES = ("tasks", r"tasks\.delay\..*", r"tasks\.dead", "replies", r"amq\.default")
+#: Many large tasks, and as many results, are larger.
+SMALL_BYTES = 100_000
 
 
 def worker_killed(target: Target, planned: Planned, hold: Hold) -> None:
@@ -122,6 +128,36 @@ def memory_alarm(target: Target, planned: Planned, hold: Hold) -> None:
         broker.ctl("set_vm_memory_high_watermark", usual)
 
 
+def disk_alarm(target: Target, planned: Planned, hold: Hold) -> None:
+    with conditions.disk_alarm(target.broker):
+        hold(None)
+
+
+def right_taken(target: Target, planned: Planned, hold: Hold) -> None:
+    with conditions.without_right(target.vhost, random.Random(planned.seed).choice(EXCHANGES)):
+        hold(None)
+
+
+def small_messages(target: Target, planned: Planned, hold: Hold) -> None:
+    with conditions.small_messages(target.vhost, SMALL_BYTES):
+        hold(None)
+
+
+def queues_bounded(target: Target, planned: Planned, hold: Hold) -> None:
+    """Those of tasks and their delays, those of letters, or the mailbox."""
+    queues = (r"queue_.|tasks\.delay\..*", "|".join(DEAD), rf"mailbox\.{MAILBOX}")
+    chosen = random.Random(planned.seed).choice(queues)
+    with conditions.policy(target.vhost, f"^({chosen})$", conditions.BOUNDED):
+        hold(None)
+
+
+def tasks_buried(target: Target, planned: Planned, hold: Hold) -> None:
+    """What waits for longer than a moment, or what is delivered a second time."""
+    definition = random.Random(planned.seed).choice((conditions.SHORT_LIVED, conditions.DELIVERED_ONCE))
+    with conditions.policy(target.vhost, "^queue_.$", definition):
+        hold(None)
+
+
 Fault = Callable[[Target, Planned, Hold], None]
 
 FAULTS: Mapping[str, Fault] = {
@@ -135,6 +171,11 @@ FAULTS: Mapping[str, Fault] = {
     "broker frozen": broker_frozen,
     "connections closed by an administrator": closed_by_administrator,
     "memory alarm": memory_alarm,
+    "disk alarm": disk_alarm,
+    "right taken": right_taken,
+    "small messages": small_messages,
+    "queues bounded by a policy": queues_bounded,
+    "tasks buried by a policy": tasks_buried,
     "resets": bad_networks.resets,
     "silence to the broker": bad_networks.silence_to_the_broker,
     "silence to the client": bad_networks.silence_to_the_client,

@@ -28,6 +28,8 @@ from tests.chaos.records import (
 BY_BROKER = frozenset({"delivery_limit", "expired"})
 #: A letter that holds a reply which could not be delivered. Its task is done or dead apart from it.
 UNDELIVERED = "no_mailbox"
+#: The reason of a letter of a task that was done, and whose result the broker does not take.
+UNSENDABLE = "result_too_large"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,14 @@ Scenario = Literal[
     "right_taken",
     "queues_bounded",
     "disk_alarm",
+    "majority_lost",
     "worker_replaced",
     "no_worker",
 ]
 #: The broker of these is used by nobody else: it has to be set up as ours are, or all who use it notice.
 ALONE: tuple[Scenario, ...] = ("queues_bounded", "disk_alarm")
+#: … and that of these is a cluster.
+OF_A_CLUSTER: tuple[Scenario, ...] = ("majority_lost",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

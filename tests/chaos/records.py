@@ -72,6 +72,8 @@ class Asked(Record):
     within_s: float
     #: Of the arguments, as the handler will compute it; of the body, for a hostile message.
     digest: str
+    #: By which it goes; empty: none.
+    queue: str = ""
     delay_s: float = 0.0
     #: How often the handler will fail before it is done (kind ``fails``).
     failures: int = 0

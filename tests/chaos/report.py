@@ -16,6 +16,7 @@ from typing import Any
 from tests.chaos.counts import Counts, quantile
 
 _ALL = "all"
+_GREATEST = ("worst_gap_s", "late_s", "late_after_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def merged(counts: Sequence[Counts]) -> Counts:
 
 
 def _sum(name: str, values: Sequence[Any]) -> Any:
-    if name == "worst_gap_s":
+    if name in _GREATEST:
         return max(values, default=0.0)
     if any(isinstance(value, Mapping) for value in values):
         total: Counter[str] = Counter()
@@ -127,6 +128,8 @@ _FIGURES: Mapping[str, Callable[[Sequence[Result]], str]] = {
         lambda counts: ", ".join(f"{quantile(counts.recovery_s, part):.2f}" for part in (0.5, 0.95, 1)) + " s"
     ),
     "longest time without a finished task": _of(lambda counts: f"{counts.worst_gap_s:.1f} s"),
+    "latest start, without a fault": _of(lambda counts: f"{counts.late_s:.1f} s"),
+    "latest start, beyond the time of faults": _of(lambda counts: f"{counts.late_after_s:.1f} s"),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from broker.config.loader import load
 from broker.config.settings import Settings
-from broker.errors import Refused
+from broker.errors import PublishError
 from dispatcher.client import Dispatcher
 from dispatcher.errors import NoMailbox, NoReply, UnknownTask
 from dispatcher.pending import End
@@ -30,8 +30,6 @@ from tests.chaos.workload import Request, digest_of
 log = logging.getLogger("glassrabbit.chaos")
 
 HANDLERS = "tests.chaos.handlers"
-#: Calls under way at a time; beyond that it asks more slowly than it was told to.
-OUTSTANDING = 200
 #: A call that takes so much longer than it may has not ended, and never will.
 MARGIN_S = 15.0
 
@@ -42,14 +40,15 @@ class Requester:
     """Asks in one mode. ``ask`` returns when the caller knows all that it will ever know."""
 
     def __init__(
-        self, dispatcher: Dispatcher, ledger: Ledger, name: str, mode: Mode, mailbox: str | None, within_s: float
+        self, dispatcher: Dispatcher, ledger: Ledger, settings: Settings, options: argparse.Namespace
     ) -> None:
         self._dispatcher = dispatcher
         self._ledger = ledger
-        self._name = name
-        self._mode: Mode = mode
-        self._mailbox = mailbox
-        self._within_s = within_s
+        self._queues = {name: task.queue for name, task in settings.tasks.items()}
+        self._name: str = options.name
+        self._mode: Mode = options.mode
+        self._mailbox: str | None = options.mailbox
+        self._within_s: float = options.within
 
     async def ask(self, requests: Sequence[Request]) -> None:
         """Many are of one task, and asked for as a batch."""
@@ -68,6 +67,7 @@ class Requester:
             Asked(
                 key=request.key,
                 kind=request.kind,
+                queue=self._queues.get(request.task, ""),
                 requester=self._name,
                 mode=self._mode,
                 # The delay line does not use up the caller's time.
@@ -131,12 +131,12 @@ def learnt(key: str, error: GlassrabbitError) -> Told:
     match error:
         case UnknownTask():
             return Told(key=key, id="", answer="returned", text=str(error))
-        case Refused() | NoMailbox():
-            return Told(key=key, id="", answer="refused", text=str(error))
         case NoReply():
             # It is only its text that tells a caller which of the two it is.
             accepted = "; the broker has it" in str(error)
             return Told(key=key, id=error.task_id, answer="accepted" if accepted else "unknown", text=str(error))
+        case PublishError() | NoMailbox() if error.outcome_known:
+            return Told(key=key, id="", answer="refused", text=f"{type(error).__name__}: {error}")
         case _:
             return Told(key=key, id="", answer="unknown", text=f"{type(error).__name__}: {error}")
 
@@ -153,6 +153,7 @@ def requests(settings: Settings, options: argparse.Namespace) -> Iterator[list[R
     """The requests of this process, those of a batch together. The name of a handler's function is the kind of its
     tasks."""
     shares = workload.weights(options.rate, options.poison_every)
+    shares = {kind: share for kind, share in shares.items() if not options.kind or kind in options.kind}
     tasks = {
         kind: [name for name, task in settings.tasks.items() if task.handler == f"{HANDLERS}:{kind}"]
         for kind in shares
@@ -165,14 +166,14 @@ def requests(settings: Settings, options: argparse.Namespace) -> Iterator[list[R
 
 
 async def ask_all(
-    requester: Requester, stream: Iterator[list[Request]], rate: float, stop: asyncio.Event
+    requester: Requester, stream: Iterator[list[Request]], rate: float, most: int, stop: asyncio.Event
 ) -> set[Call]:
     """Ask for one after the other, at its time whatever became of those before, until told to stop; the calls
-    that are still under way."""
+    that are still under way. ``most`` are at a time; beyond that it asks more slowly."""
     calls: set[Call] = set()
     while not await process.is_set(stop, 1 / rate):
         calls = {call for call in calls if not call.done() or call.exception()}
-        if len(calls) < OUTSTANDING and (together := next(stream)):
+        if len(calls) < most and (together := next(stream)):
             calls.add(asyncio.create_task(requester.ask(together)))
     return calls
 
@@ -184,10 +185,8 @@ async def main(options: argparse.Namespace) -> int:
         if dispatcher is None:
             log.warning("%s found no broker to ask", options.name)
             return 0
-        requester = Requester(
-            dispatcher, process.ledger(options.name), options.name, options.mode, options.mailbox, options.within
-        )
-        calls = await ask_all(requester, requests(settings, options), options.rate, stop)
+        requester = Requester(dispatcher, process.ledger(options.name), settings, options)
+        calls = await ask_all(requester, requests(settings, options), options.rate, options.most, stop)
         if calls:
             await asyncio.wait(calls, timeout=options.within + workload.DELAY_S[1] + MARGIN_S)
         never = [call for call in calls if not call.done() or call.exception()]
@@ -206,6 +205,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
+    parser.add_argument("--most", type=int, default=200, help="calls under way at a time")
+    parser.add_argument("--kind", action="append", help="only tasks of this kind (again: and of this)")
     parser.add_argument("--within", type=float, default=90.0, help="seconds that a call may take")
     parser.add_argument(
         "--poison-every", type=float, default=180.0, help="seconds between tasks that kill workers"

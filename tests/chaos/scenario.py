@@ -13,8 +13,9 @@ from tests.chaos import conditions, installation
 from tests.chaos.checker import Verdict
 from tests.chaos.mutants import Scenario
 from tests.chaos.records import Asked, Ended, Finished, Record, Started, Told
-from tests.chaos.stage import LAST_WORDS_S, QUEUES, RATE, Stage
+from tests.chaos.stage import LAST_WORDS_S, PREFETCH, QUEUES, RATE, Stage
 from tests.support.brokers import Broker
+from tests.support.cluster import Cluster
 from tests.support.link import CLEAR, SILENT
 from tests.support.waiting import eventually
 from worker.failpoint import VARIABLE
@@ -26,8 +27,10 @@ LEAST: Mapping[Scenario, int] = {
     "crash_after_reply": 80,
     "batches": 150,
     "no_worker": 1,
-    "acks_lost": 80,
+    "acks_lost": 30,
     "queues_bounded": 60,
+    "disk_alarm": 30,
+    "majority_lost": 120,
 }
 #: So long must the load go on after a fault for the checker to see that nothing recovers.
 SECONDS_TO_RECOVER = installation.RECOVERY_S + 2
@@ -154,15 +157,16 @@ def hop_unbound(stage: Stage) -> None:
 def acks_lost(stage: Stage) -> None:
     """One worker, whose acks are lost with their connection: what it has done comes to it again."""
     stage.wait_ready(stage.worker())
-    stage.requester("direct")
-    warm(stage)
-    with stage.incidents.incident("silence", ("workers",)):
-        for _ in range(TIMES):
+    # It is given no more than its prefetch while it is not heard, and must not have ended all of that before.
+    stage.requester("direct", kinds=["slow"], most=3 * PREFETCH)
+    for _ in range(TIMES):
+        more(stage, 2 * PREFETCH, Finished)
+        running(stage, 1)
+        with stage.incidents.incident("silence", ("workers",)):
             stage.workers_network.spoil(to_broker=SILENT, names="consume")
-            # It is given no more than its prefetch then.
             more(stage, 1, Finished)
             stage.workers_network.cut()
-            more(stage, WARM, Finished)
+    more(stage, 2 * PREFETCH, Finished)
 
 
 def right_taken(stage: Stage) -> None:
@@ -170,7 +174,7 @@ def right_taken(stage: Stage) -> None:
     stage.two_workers()
     stage.requesters()
     warm(stage)
-    with stage.incidents.incident("right taken", ("network",)), conditions.without_right(stage.vhost, write=DEAD):
+    with stage.incidents.incident("right taken", ("network",)), conditions.without_right(stage.vhost, DEAD):
         more(stage, TIMES, Finished, ending="rejected")
     # What waits is tried again after as long as it has waited.
     more(stage, WARM, Finished)
@@ -181,24 +185,37 @@ def queues_bounded(stage: Stage) -> None:
     stage.two_workers()
     stage.requesters()
     warm(stage)
-    bounded = conditions.bounded(stage.vhost, r"^queue_a(\.dead)?$")
+    bounded = conditions.policy(stage.vhost, r"^queue_a(\.dead)?$", conditions.BOUNDED)
     with stage.incidents.incident("queues bounded", ("workers",)), bounded:
         more(stage, TIMES, Finished, ending="rejected")
         more(stage, 2 * WARM, Asked)
-    stage.ask_no_more()
-    # What the delay line had for it is counted nowhere, and is handed on again after so long at most.
-    time.sleep(2 * HAND_ON_AGAIN_MS / 1000)
+    handed_on(stage)
 
 
 def disk_alarm(stage: Stage) -> None:
-    """The broker reads nothing from who has published, for longer than replies take."""
+    """The broker reads nothing from who has published. It says so after the first publish, and a worker that has
+    only slow tasks has not ended another one by then."""
+    stage.two_workers()
+    stage.requester("direct", kinds=["slow"])
+    stage.requester("mailbox", kinds=["slow"], rate=1)
+    more(stage, 2 * TIMES, Finished)
+    holds(stage, 2 * PREFETCH)
+    with stage.incidents.incident("disk alarm", ("network",)), conditions.disk_alarm(stage.vhost.broker):
+        more(stage, TIMES, Finished)
+    more(stage, 2 * TIMES, Finished)
+
+
+def majority_lost(stage: Stage) -> None:
+    """Two of three nodes are killed, for longer than the delay line waits before it hands on once more."""
+    cluster = stage.vhost.broker
+    assert isinstance(cluster, Cluster)
     stage.two_workers()
     stage.requesters()
     warm(stage)
-    holds(stage, TIMES + 1)
-    with stage.incidents.incident("disk alarm", ("network",)), conditions.disk_alarm(stage.vhost.broker):
-        more(stage, TIMES, Finished)
+    with stage.incidents.incident("majority lost", ("broker",)), conditions.without_majority(cluster):
+        time.sleep(HAND_ON_AGAIN_MS / 1000)
     more(stage, WARM, Finished)
+    handed_on(stage)
 
 
 def worker_replaced(stage: Stage) -> None:
@@ -235,6 +252,13 @@ def more(stage: Stage, number: int, kind: type[Record], **fields: str) -> None:
     eventually(lambda: stage.count(kind, **fields) >= least, f"{number} more {kind.__name__}", WARM_S)
 
 
+def handed_on(stage: Stage) -> None:
+    """Ask no more, and let what the delay line holds come through: that is counted nowhere, and is handed on again
+    after so long at most."""
+    stage.ask_no_more()
+    time.sleep(2 * HAND_ON_AGAIN_MS / 1000)
+
+
 def running(stage: Stage, number: int = 2) -> None:
     """Wait until so many tasks are running."""
     eventually(lambda: stage.count(Started) - stage.count(Finished) >= number, f"{number} tasks at a time", WARM_S)
@@ -259,6 +283,7 @@ SCENARIOS: Mapping[Scenario, Callable[[Stage], None]] = {
     "right_taken": right_taken,
     "queues_bounded": queues_bounded,
     "disk_alarm": disk_alarm,
+    "majority_lost": majority_lost,
     "worker_replaced": worker_replaced,
     "no_worker": no_worker,
 }

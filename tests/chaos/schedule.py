@@ -50,6 +50,12 @@ KINDS: Mapping[str, Kind] = {
     "broker frozen": Kind("broker", ("broker",), (5, 25)),
     "connections closed by an administrator": Kind("broker", ("broker",), (0, 0), 5),
     "memory alarm": Kind("broker", ("broker",), (5, 15), 3),
+    "disk alarm": Kind("broker", ("broker",), (5, 15), 3),
+    # What a worker may not publish it tries again after as long as it has tried in vain.
+    "right taken": Kind("broker", ("broker",), (5, 10), 3),
+    "small messages": Kind("broker", ("broker",), (5, 10), 4),
+    "queues bounded by a policy": Kind("broker", ("broker",), (5, 10), 1),
+    "tasks buried by a policy": Kind("broker", ("broker",), (5, 15), 1),
     "resets": Kind("network", _NETWORK, (5, 20)),
     "silence to the broker": Kind("network", _NETWORK, (5, 25)),
     "silence to the client": Kind("network", _NETWORK, (5, 25)),

@@ -25,7 +25,7 @@ from tests.chaos.incidents import Incidents
 from tests.chaos.installation import DEAD, HANDLERS, MAILBOX
 from tests.chaos.mutants import Role
 from tests.chaos.reading import letters
-from tests.chaos.records import Drained, Ledger, Mode, Promise, Queue, Record
+from tests.chaos.records import Drained, Kind, Ledger, Mode, Promise, Queue, Record
 from tests.chaos.witness import AnswerWitness, Witness
 from tests.support.brokers import Broker
 from tests.support.installation import make_topology
@@ -46,11 +46,11 @@ FOR_EVER_S = 1e6
 
 #: Of each requester, a second: together with the others more than two workers can do at once for long.
 RATE = 10.0
+#: Calls of each requester at a time: it asks no faster than workers work, however slow a machine is.
+MOST = 20
 #: With it each requester asks for every kind of task soon.
 SEED = 180
 WITHIN_S = 15.0
-#: As late as that: more than there ever is on a busy machine, and less than the longest delay eight times.
-LATE_S = 15.0
 
 READY_S = 60.0
 #: Nothing comes to an end for so long: then it never will.
@@ -91,7 +91,7 @@ def promise() -> Promise:
         recovery_s=installation.RECOVERY_S,
         ack_loss_s=installation.ACK_LOSS_S,
         has_mailboxes=True,
-        late_s=LATE_S,
+        late_s=installation.LATE_S,
         late_after_s=installation.LATE_AFTER_S,
     )
 
@@ -177,21 +177,24 @@ class Stage:
         rate: float = RATE,
         seed: int = SEED,
         batched: float = 0.0,
+        kinds: Sequence[Kind] = (),
+        most: int = MOST,
     ) -> Place:
         """Start to ask, until the verdict or for ``seconds``. Of each mode, seed by seed, one: keys come from
         both."""
         arguments = ["--name", mode, "--mode", mode, "--seed", str(seed), "--seconds", str(seconds)]
         arguments += ["--rate", str(rate), "--within", str(within_s), "--poison-every", "1e9"]
         arguments += ["--mailbox", MAILBOX] if mode == "mailbox" else []
-        arguments += ["--batched", str(batched)]
+        arguments += ["--batched", str(batched), "--most", str(most)]
+        arguments += [f"--kind={kind}" for kind in kinds]
         started = self._start("requester", arguments, self.requesters_network)
         self._others.append(started)
         return started
 
-    def requesters(self, *, seed: int = SEED) -> list[Place]:
-        """One of each mode, until the verdict."""
+    def requesters(self, *, seed: int = SEED, kinds: Sequence[Kind] = ()) -> list[Place]:
+        """One of each mode, until the verdict. ``kinds``: of tasks, if not all."""
         modes: tuple[Mode, ...] = ("direct", "mailbox", "nobody")
-        return [self.requester(mode, seed=seed) for mode in modes]
+        return [self.requester(mode, seed=seed, kinds=kinds) for mode in modes]
 
     def collector(self) -> Place:
         self._collector = self._start("collector", ["--mailbox", MAILBOX], self.collector_network)
@@ -218,7 +221,8 @@ class Stage:
         return self._process(role, mutant.words(self._bug, role, *arguments), network, **further)
 
     def _process(self, role: str, words: Sequence[str], network: Proxy, **further: str) -> Place:
-        url = self.vhost.url.replace(f":{self._broker.port}/", f":{network.port}/")
+        # Of a cluster the node that tests look through: nobody comes to the others unseen.
+        url = Broker.url(self._broker, self.vhost.name).replace(f":{self._broker.port}/", f":{network.port}/")
         env = environment(self._folder / "config.yml", url, CHAOS_LEDGER=str(self._ledgers), **further)
         name = f"{role}-{len(self.workers) + len(self._others)}"
         side: Side = "workers" if role == "worker" else "requesters"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -17,6 +17,8 @@ from tests.chaos.records import FaultBegan, FaultHealed
 
 #: A dead process is found, and written down, so much later at most.
 FIND_S = 2.0
+#: A broker that stood still for so long takes its confirms to itself for lost, and hands messages on once more.
+FROZEN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Fault:
     @property
     def is_of_broker(self) -> bool:
         return "broker" in self.began.touches
+
+    @property
+    def copies(self) -> bool:
+        """Whether the broker may have copied what it was handing on from one queue to the next."""
+        return self.is_of_broker or (self.name == "broker frozen" and self.healed - self.at > FROZEN_S)
 
     @property
     def names(self) -> list[str]:
@@ -117,11 +124,11 @@ def faults_of(campaign: Campaign) -> Faults:
     return Faults(sorted(found, key=lambda fault: fault.since))
 
 
-def covered_s(faults: Sequence[Fault], since: float, until: float) -> float:
-    """For how long at least one of these was on between two times; they are in order of ``since``."""
+def covered_s(spans: Iterable[tuple[float, float]], since: float, until: float) -> float:
+    """For how long there was at least one of these between two times."""
     covered, at = 0.0, since
-    for fault in faults:
-        begin, end = max(at, fault.since), min(until, fault.until)
+    for begin, end in sorted(spans):
+        begin, end = max(at, begin), min(until, end)
         if end > begin:
             covered += end - begin
             at = end

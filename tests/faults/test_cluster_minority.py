@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenario import play
 from tests.support.asking import ASKING, ask_all
 from tests.support.cluster import Cluster
 from tests.support.commands import Ended
@@ -78,3 +79,8 @@ def test_each_command_ends_in_time_and_what_is_patient_succeeds_when_the_nodes_a
         ended = patient.result(BACK_S)
     assert codes(ended) == dict.fromkeys(ASKED_LATER, 0), {name: one.err for name, one in ended.items()}
     assert "rejected" in ended["broker dead list"].out
+
+
+def test_under_a_mixed_load_nothing_is_lost_and_no_reply_is_false(cluster: Cluster, tmp_path: Path) -> None:
+    verdict = play("majority_lost", cluster, tmp_path)
+    assert (verdict.state, verdict.text, verdict.broken) == ("pass", "", {})

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from tests.chaos.checker import INVARIANTS, Verdict
-from tests.chaos.mutants import ALONE, BY_NAME, MUTANTS, Mutant, Scenario
+from tests.chaos.mutants import ALONE, BY_NAME, MUTANTS, OF_A_CLUSTER, Mutant, Scenario
 from tests.chaos.scenario import play
 from tests.support.brokers import Broker
 
@@ -38,7 +38,7 @@ class Played:
 
 
 ALL = [
-    *(Played(scenario) for scenario in get_args(Scenario)),
+    *(Played(scenario) for scenario in get_args(Scenario) if scenario not in OF_A_CLUSTER),
     *(Played(mutant.scenario, mutant) for mutant in MUTANTS if mutant.broker is None),
 ]
 CONTROLS = [played for played in ALL if played.mutant is None and played.scenario not in ALONE]

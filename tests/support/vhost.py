@@ -54,14 +54,16 @@ class Vhost:
         return self.broker.url(self.name)
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[BlockingConnection]:
-        """A plain pika connection, without heartbeats: tests leave it alone while they wait for others."""
+    def connection(self, blocked_s: float | None = None) -> Iterator[BlockingConnection]:
+        """A plain pika connection, without heartbeats: tests leave it alone while they wait for others. Under an
+        alarm it ends after ``blocked_s``."""
         parameters = pika.ConnectionParameters(
             host=self.broker.host,
             port=self.broker.port,
             virtual_host=self.name,
             credentials=pika.PlainCredentials(self.broker.user, self.broker.password),
             heartbeat=0,
+            blocked_connection_timeout=blocked_s,
             client_properties={"connection_name": "test"},
         )
         connection = BlockingConnection(parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -179,6 +180,14 @@ BATCH: Records = [
     told(key="b"),
     ended(104.4, key="b"),
 ]
+#: Two runs of what waited for long.
+COPIED: Records = [asked(delay_s=40.0, mode="nobody"), told(), *run(140.2), *run(141.0, worker=W2)]
+#: The end of what was done for nothing.
+TOO_LARGE: Records = [
+    told(),
+    ended(answer="failed", code="result_too_large"),
+    letter("result_too_large", (1,)),
+]
 THRICE: Records = [*GOOD[:-1], *run(103.0, worker=W2), *run(104.0, worker=73), ended(104.5)]
 KILLED = fault(120.0, 121.0, "requesters", name="requester killed", pids=(9,), text="r1")
 CUT_OFF: Records = [asked(mode="nobody"), told(), started(), *died(101.1)]
@@ -192,11 +201,21 @@ BURIED_TWICE: Records = [
 ]
 
 
+def at_work(due: Callable[[float], float], queue: str = "") -> Records:
+    """One run after the other of a worker, from 200.0 to 223.0."""
+    times = {f"other {number}": 200.0 + 3 * number for number in range(8)}
+    return [
+        record
+        for key, at in times.items()
+        for record in (asked(due(at), key, queue=queue), *run(at, key=key), ended(at + 0.5, key=key))
+    ]
+
+
 def without(records: Records, kind: type[Record]) -> Records:
     return [record for record in records if not isinstance(record, kind)]
 
 
-#: Faults from 202 to 209 that leave traces until 219, and work that goes on.
+#: Faults from 202 to 209, and work that goes on.
 ON: Records = [
     *fault(202.0, 206.0, "broker"),
     *fault(204.0, 209.0, "workers"),
@@ -499,20 +518,35 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
         [
             asked(200.0, kind="fails", failures=1),
             *run(201.0, "failed"),
-            *run(222.3, attempt=2),
-            ended(222.7, attempts=2),
+            *run(223.3, attempt=2),
+            ended(223.7, attempts=2),
         ],
         [
             asked(200.0, kind="fails", failures=1),
             *run(201.0, "failed"),
-            *run(222.1, attempt=2),
-            ended(222.7, attempts=2),
+            *run(223.1, attempt=2),
+            ended(223.7, attempts=2),
         ],
     ),
     "a task that is late after two faults that overlap": (
         "late",
-        [asked(200.0), *ON, *run(257.1), ended(257.5)],
-        [asked(200.0), *ON, *run(256.9), ended(257.5)],
+        [asked(200.0), *ON, *run(247.1), ended(247.5)],
+        [asked(200.0), *ON, *run(246.9), ended(247.5)],
+    ),
+    "a task that is late, and others that were due later overtook it": (
+        "late",
+        [*at_work(due=lambda at: at - 0.5), asked(200.0), *run(223.0), ended(223.5)],
+        [*at_work(due=lambda at: 199.0), asked(200.0), *run(223.0), ended(223.5)],
+    ),
+    "a task that is late, and its worker did what was due later in another queue": (
+        "late",
+        [*at_work(due=lambda at: at - 0.5, queue="queue_b"), asked(200.0), *run(223.0), ended(223.5)],
+        [*at_work(due=lambda at: 199.0, queue="queue_b"), asked(200.0), *run(223.0), ended(223.5)],
+    ),
+    "a task that is late, and another worker was at work": (
+        "late",
+        [*at_work(due=lambda at: 199.0), asked(200.0), *run(223.0, worker=W2), ended(223.5)],
+        [*at_work(due=lambda at: 199.0), asked(200.0), *run(223.0), ended(223.5)],
     ),
     "done again by a worker that had lost its connection": (
         "again",
@@ -528,6 +562,31 @@ PAIRS: dict[str, tuple[str, Records, Records]] = {
         "again",
         [*GOOD, *run(103.0), *died(101.3), *fault(101.1, 101.2, "workers", name="child lost", pids=(W2,))],
         [*GOOD, *run(103.0), *died(101.3), *fault(101.1, 101.2, "workers", name="child lost", pids=(W1,))],
+    ),
+    "done again, and nothing was too large": (
+        "again",
+        [*GOOD[:-1], *fault(100.9, 101.5, "network"), *run(103.0), ended(103.5)],
+        [*GOOD[:-1], *fault(100.9, 101.5, "network", name="small messages"), *run(103.0), ended(103.5)],
+    ),
+    "two runs after the broker stood still": (
+        "duplicate",
+        [*COPIED, *fault(101.0, 110.9, "network", name="broker frozen")],
+        [*COPIED, *fault(101.0, 111.1, "network", name="broker frozen")],
+    ),
+    "a result that is too large, and a run that was not done": (
+        "attempts",
+        [asked(), *run(ending="retry"), *TOO_LARGE],
+        [asked(), *run(), *TOO_LARGE],
+    ),
+    "a result that is too large, and no letter": (
+        "truth",
+        [asked(), *run(), *TOO_LARGE[:-1]],
+        [asked(), *run(), *TOO_LARGE],
+    ),
+    "two letters of one result": (
+        "duplicate",
+        [asked(), *run(), *TOO_LARGE, TOO_LARGE[-1]],
+        [asked(), *run(), *TOO_LARGE, TOO_LARGE[-1], *fault(101.4, 101.5, "network")],
     ),
     "a call that ends twice": ("replies", [*GOOD, ended(102.0)], [*GOOD, asked(101.9, within_s=60), ended(102.0)]),
     "a reply that is given twice": (

@@ -20,6 +20,8 @@ PASSED = Counts(
     faults=Counter({"worker killed": 1, "resets": 2}),
     recovery_s=(0.5, 0.1, 2.0),
     worst_gap_s=3.0,
+    late_s=0.4,
+    late_after_s=12.0,
 )
 BROKEN = Counts(minutes=5, asked={"ok": 5}, accepted=5, faults={"resets": 1}, recovery_s=(9.0,), worst_gap_s=1.0)
 
@@ -59,6 +61,7 @@ def test_campaigns_of_one_broker_are_added_up_and_all_of_them_have_a_column_of_t
     assert rows["other invariants broken"] == ("0", "early 4", "early 4")
     assert rows["fault: worker killed"] == ("2", "0", "2")
     assert rows["longest time without a finished task"] == ("3.0 s", "1.0 s", "3.0 s")
+    assert rows["latest start, beyond the time of faults"] == ("12.0 s", "0.0 s", "12.0 s")
 
 
 def test_what_is_merged_with_nothing_is_itself() -> None:

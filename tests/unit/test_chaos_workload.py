@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from broker.errors import ConnectionLost, Refused, Unreachable
+from broker.errors import AccessRefused, ConfirmLost, ConnectionLost, MayNotPublish, Refused, TooLarge, Unreachable
 from dispatcher.errors import NoReply, UnknownTask
 from protocol.errors import GlassrabbitError
 from tests.chaos import attacks, workload
@@ -81,6 +81,10 @@ def test_a_kind_without_a_task_is_left_out() -> None:
     [
         (UnknownTask("no.such", ["chaos.ok"]), "returned"),
         (Refused("the queue is full"), "refused"),
+        (MayNotPublish("no right"), "refused"),
+        (TooLarge("100,001 bytes"), "refused"),
+        (ConfirmLost("no confirm"), "unknown"),
+        (AccessRefused("a wrong password"), "unknown"),
         (NoReply("f" * 32, 90, accepted=True), "accepted"),
         (NoReply("f" * 32, 90, accepted=False), "unknown"),
         (ConnectionLost("reset"), "unknown"),
