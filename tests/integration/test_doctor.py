@@ -219,7 +219,8 @@ def test_a_failed_check_is_told_by_exit_code_and_json(site: Site) -> None:
             1,
             "login",
             "worker not connecting",
-            "Check user and password",
+            # A password that was changed in compose, and an older volume.
+            "use `rabbitmqctl change_password`, or a new volume",
         ),
         (
             "amqp://guest:guest@{host}:{port}/nowhere",

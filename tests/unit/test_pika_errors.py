@@ -63,7 +63,7 @@ def in_handshake(error: BaseException) -> Any:
         (
             in_handshake(exceptions.ProbableAuthenticationError("closed")),
             AccessRefused,
-            "refused the login. Check user and password",
+            "its volume began with: use `rabbitmqctl change_password`, or a new volume.",
         ),
         (
             in_handshake(exceptions.ConnectionClosedByBroker(403, "ACCESS_REFUSED - Login was refused")),
