@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.node import files as node_files
-from broker.node.ready import LOOPBACK, Guard, NodeError, NodeInfo, await_ready, reachable_host
+from broker.node.ready import LOOPBACK, Guard, NodeError, NodeInfo, await_ready
 
 IMAGE = "rabbitmq:4-management"
 
@@ -49,16 +49,7 @@ class DockerNode:
         pull_if_missing()
         ports = node_files.pick_ports(self._port, self._bind)
         login = node_files.login_for(self._bind)
-        self._info = info = NodeInfo(
-            user=login.user,
-            password=login.password,
-            host=reachable_host(self._bind),
-            port=ports.amqp,
-            management_port=ports.management,
-            prometheus_port=ports.prometheus,
-            pid=None,
-            folder=None,
-        )
+        self._info = info = node_files.info_of(ports, login, self._bind)
         try:
             self._guard = Guard(_CLEAN_UP, self.name)
             self._run(info)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.node.ready import LOOPBACK, NodeError
+from broker.node.ready import LOOPBACK, NodeError, NodeInfo, reachable_host
 
 NODE_NAME = "glassrabbit@localhost"
 #: A message of the delay line that a crash of the broker keeps from its next queue is handed on again after so
@@ -79,6 +79,20 @@ def pick_ports(amqp: int | None, bind: str | None) -> Ports:
         amqp = next(port for port in free if is_free(address, port))
     others = (port for port in free if port != amqp)
     return Ports(amqp, next(others), next(others), next(others), next(others))
+
+
+def info_of(ports: Ports, login: Login, bind: str | None, folder: Path | None = None) -> NodeInfo:
+    """What is known of a node before it runs; ``folder`` None: it runs in a container."""
+    return NodeInfo(
+        user=login.user,
+        password=login.password,
+        host=reachable_host(bind),
+        port=ports.amqp,
+        management_port=ports.management,
+        prometheus_port=ports.prometheus,
+        pid=None,
+        folder=folder,
+    )
 
 
 def config_text(ports: Ports, login: Login, extra: Sequence[str]) -> str:

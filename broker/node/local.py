@@ -28,7 +28,6 @@ from broker.node.ready import (
     NodeInfo,
     PrivateNode,
     await_ready,
-    reachable_host,
 )
 
 __all__ = ["Node", "NodeError", "NodeInfo", "PrivateNode", "new_node", "private_node"]
@@ -77,16 +76,7 @@ class Node:
             self._environment = node_files.environment(self._folder, ports, self._bind)
             node_files.write_files(self._folder, node_files.config_text(ports, login, self._config))
             self._start_epmd(epmd, ports.epmd)
-            self._info = NodeInfo(
-                user=login.user,
-                password=login.password,
-                host=reachable_host(self._bind),
-                port=ports.amqp,
-                management_port=ports.management,
-                prometheus_port=ports.prometheus,
-                pid=None,
-                folder=self._folder,
-            )
+            self._info = node_files.info_of(ports, login, self._bind, self._folder)
             return self._start_server(script, timeout_s)
         except BaseException:
             self.stop()

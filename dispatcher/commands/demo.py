@@ -6,12 +6,10 @@ import asyncio
 import os
 import secrets
 import signal
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.once import connected
 from broker.config.loader import load
 from broker.config.settings import Settings, WorkItem
-from broker.console import log_format
 from broker.console.logs import configure
-from broker.console.start import command
 from broker.console.tables import print_table
 from broker.dead_letters.queue import Letter, held, read_letter
 from broker.errors import AccessRefused, Unreachable
@@ -33,6 +29,7 @@ from broker.topology.declare import is_declared, remove
 from broker.topology.model import topology_of
 from dispatcher.client import Dispatcher
 from dispatcher.commands.workload import HEAD, send
+from dispatcher.load_ab.workers import Workers
 from protocol.errors import ExitCode, GlassrabbitError
 from protocol.limits import Limits
 from protocol.names import dead_queue
@@ -49,7 +46,6 @@ worker: {concurrency: 2, grace_s: 5}
 """
 WORKLOAD = (WorkItem(task="task_a", count=6), WorkItem(task="task_b", count=4))
 READY_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
 
 
 class DemoFailed(GlassrabbitError):
@@ -65,13 +61,8 @@ def run() -> ExitCode:
         config = folder / "config.yml"
         config.write_text(CONFIG)
         place = _place_at(load(config)) if os.environ.get("BROKER_URL") else _private_node()
-        # The story quotes what the workers say when they are ready: text, whatever the shell's logs are.
-        environment = {**os.environ, log_format.VARIABLE: log_format.TEXT}
-        environment["BROKER_URL"] = stack.enter_context(place)
-        for queue in ("queue_a", "queue_b"):
-            stack.enter_context(_worker(queue, config, environment))
-        asyncio.run(_story(load(config, environment)))
-        _say("stopping the workers and the broker")
+        environment = {**os.environ, "BROKER_URL": stack.enter_context(place)}
+        asyncio.run(_with_workers(config, environment))
     _say("everything is stopped and removed")
     return ExitCode.OK
 
@@ -125,43 +116,16 @@ async def _refuse_topology(connection: Connection) -> None:
         )
 
 
-@contextmanager
-def _worker(queue: str, config: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A worker in a process of its own, ready; asked to stop at the end."""
-    process = subprocess.Popen(
-        command("worker", queue, "--config", str(config)),
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is for the demo, which then ends its workers itself.
-        process_group=0,
-    )
-    try:
-        _say(f"worker for {queue}: {_wait_ready(process)}")
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _wait_ready(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    said = []
-    # A worker that does not get ready in time is ended, which ends its output as well.
-    bound = threading.Timer(READY_TIMEOUT_S, process.kill)
-    bound.start()
-    try:
-        for line in process.stderr:
-            said.append(line)
-            if "ready: " in line:
-                return line.partition("ready: ")[2].strip()
-    finally:
-        bound.cancel()
-    raise DemoFailed("a worker was not ready in time: " + " ".join(said).strip())
+async def _with_workers(config: Path, environment: dict[str, str]) -> None:
+    settings = load(config, environment)
+    async with AsyncExitStack() as stack:
+        for queue in settings.queues:
+            workers = Workers(1, [queue], str(config), environment, settings.worker.grace_s)
+            stack.push_async_callback(workers.stop)
+            await workers.start()
+            _say(f"worker for {queue}: {' '.join(workers.ready)}")
+        await _story(settings)
+        _say("stopping the workers and the broker")
 
 
 async def _story(settings: Settings) -> None:

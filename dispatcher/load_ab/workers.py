@@ -1,4 +1,4 @@
-"""The workers of one turn of ``load ab``: started, ready, watched, stopped."""
+"""Workers for one turn of ``load ab``, and for the demo: started, ready, watched, stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READY_S = 30.0
 _CLOSE_S = 10.0
 _LAST_WORDS_S = 1.0
 _LONGEST_LINE = 1024 * 1024
-_READY = re.compile(r"(?<!not )ready: (\S+) consumes ")
+_READY = re.compile(r"(?<!not )ready: ((\S+) consumes .*)")
 
 
 class WorkerEnded(CallError):
@@ -41,8 +41,9 @@ class Workers:
         self._readers: list[asyncio.Task[None]] = []
         self._said: dict[int, deque[str]] = {}
         self._news = asyncio.Condition()
-        #: As replies name them.
+        #: As replies name them, and what they said when they were ready.
         self.identities: set[str] = set()
+        self.ready: list[str] = []
 
     async def start(self) -> None:
         """Return once all of them consume. Raises ``WorkerEnded`` if one is not ready in time, ``OSError``."""
@@ -124,5 +125,6 @@ class Workers:
             self._said[process.pid].append(line)
             if found := _READY.search(line):
                 async with self._news:
-                    self.identities.add(found[1])
+                    self.ready.append(found[1])
+                    self.identities.add(found[2])
                     self._news.notify_all()

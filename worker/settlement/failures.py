@@ -23,7 +23,7 @@ from worker.execution.outcome import Failed, Rejected, RetryAsked
 from worker.failpoint import failpoint
 from worker.intake.batch import Batch, Solo
 from worker.intake.delivery import Delivery
-from worker.settlement.policy import Bury, RetryIn, decide
+from worker.settlement.policy import Bury, Decision, RetryIn, decide
 from worker.settlement.publishing import Publishing
 from worker.settlement.settler import Settler
 from worker.telemetry.meter import Meter
@@ -65,14 +65,7 @@ class Failures:
         task = solo.task
         now_ms = time.time_ns() // 1_000_000
         decision = decide(outcome, task, self._tasks[task.name].retry, now_ms=now_ms, chance=random.random())
-        last = Attempt(
-            attempt=task.attempt,
-            error=decision.error,
-            text=decision.text,
-            worker=run.worker,
-            started_ms=started_ms,
-            ran_ms=run.ran_ms,
-        )
+        last = _attempt(decision, run, started_ms)
         match decision:
             case RetryIn():
                 # A delivery that joins from here on brings a live reply address: it is run by itself.
@@ -101,15 +94,8 @@ class Failures:
             await self._reply_to_the_last(solo, reply, problem)
         except Unsendable as error:
             run, decision = run_of(reply.body), Bury(ErrorCode.RESULT_TOO_LARGE, type(error).__name__, str(error))
-            last = Attempt(
-                attempt=run.attempts,
-                error=decision.error,
-                text=decision.text,
-                worker=run.worker,
-                started_ms=time.time_ns() // 1_000_000 - run.ran_ms,
-                ran_ms=run.ran_ms,
-            )
-            await self._bury(solo, decision, run, last)
+            started_ms = time.time_ns() // 1_000_000 - run.ran_ms
+            await self._bury(solo, decision, run, _attempt(decision, run, started_ms))
             return
         self._meter.ended(solo.task.name, "done")
         self._settler.close_solo(solo, reply.type, reply.body)
@@ -156,3 +142,14 @@ class Failures:
             self._meter.ended(delivery.properties.type, "stale")
         if _after_ack:
             _after_ack(1)
+
+
+def _attempt(decision: Decision, run: Run, started_ms: int) -> Attempt:
+    return Attempt(
+        attempt=run.attempts,
+        error=decision.error,
+        text=decision.text,
+        worker=run.worker,
+        started_ms=started_ms,
+        ran_ms=run.ran_ms,
+    )
