@@ -1,6 +1,8 @@
-"""The pictures of docs/operations.md: what commands print to a terminal, from a run.
+"""The pictures of docs/operations.md: what commands print to a terminal, from a run; and those of docs/workers.md.
 
-python -m tests.pictures makes docs/status.svg, docs/doctor.svg and docs/dead-letter.svg anew, on a private broker.
+python -m tests.pictures makes docs/status.svg, docs/doctor.svg and docs/dead-letter.svg, on a private broker;
+with ``spike local`` or ``spike compose`` the data and the picture of that spike, and exit 1 if something is wrong
+with the run; with ``--draw`` the picture alone, from the data that are there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from rich.text import Text
 
 from broker.node.local import private_node
 from dispatcher.commands.demo import CONFIG
+from tests.integration.test_compose import Project
+from tests.support import spike_picture
+from tests.support.spike import Plan, Site, compose, local, override, spike, text, wrong
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
 
@@ -124,7 +129,40 @@ def _on_terminal(command: str, config: Path, environment: Mapping[str, str]) -> 
     return printed.decode().replace("\r\n", "\n")
 
 
+@contextlib.contextmanager
+def _site(over: str, folder: Path) -> Iterator[Site]:
+    if over == "local":
+        with private_node() as node:
+            yield local(folder, node.info.url, node.info.management_url or "")
+        return
+    project = Project()
+    override(project, folder)
+    try:
+        Site(over, {}, folder, "").prepare(Plan())
+        project.up("worker-a")
+        yield compose(project, folder)
+    finally:
+        project.remove()
+
+
+def draw_spike(over: str, *, again: bool) -> int:
+    """Run a spike (unless it is only drawn ``again``), draw it and print its decisions; 1 if it went wrong."""
+    path = ROOT / "docs" / f"spike-{over}.json"
+    if not again:
+        with tempfile.TemporaryDirectory() as folder, _site(over, Path(folder)) as site:
+            path.write_text(json.dumps(spike(site, Plan())) + "\n")
+    run = json.loads(path.read_text())
+    spike_picture.draw(run, path.with_suffix(".svg"))
+    print(spike_picture.title(run), *map(text, run["decisions"]), sep="\n")
+    problems = wrong(run)
+    for problem in problems:
+        print(f"wrong: {problem}")
+    return 1 if problems else 0
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["spike"]:
+        raise SystemExit(draw_spike(sys.argv[2], again="--draw" in sys.argv))
     with private_node() as node:
         api = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": node.info.management_url or ""}
         draw(ROOT / "docs", {"BROKER_URL": node.info.url, **api})

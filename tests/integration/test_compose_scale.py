@@ -11,10 +11,9 @@ import pytest
 
 from tests.integration.test_compose import Project
 from tests.integration.test_readme import assert_printed, run_block
-from tests.spike.run import SMALL, Plan, Site, spike, wrong
-from tests.spike.sites import compose, override
 from tests.support.commands import Ended, Running, command
 from tests.support.pages import block_with, section
+from tests.support.spike import SMALL, Plan, Site, compose, override, spike, wrong
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_readme import assert_printed, run_block
-from tests.spike.run import SMALL, Plan, spike, wrong
-from tests.spike.sites import local
 from tests.support.installation import Install, Installation
 from tests.support.pages import block_with, section
 from tests.support.processes import is_running
+from tests.support.spike import SMALL, Plan, local, spike, wrong
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 from tests.support.workers import WorkerProcess

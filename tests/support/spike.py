@@ -1,4 +1,5 @@
-"""A spike of tasks on workers that autoscale: what was sent, seen and decided, and what is wrong with it."""
+"""A spike of tasks on workers that autoscale, local ones or containers: what was sent, seen and decided, and
+what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pika
 
@@ -23,10 +24,14 @@ from dispatcher.client import Dispatcher
 from protocol.errors import GlassrabbitError
 from tests.support.installation import make_topology
 from tests.support.waiting import eventually
-from tests.support.workers import WorkerProcess
+from tests.support.workers import WorkerProcess, environment
 from worker.scaling.autoscale import Decision, Sample
 
+if TYPE_CHECKING:
+    from tests.integration.test_compose import Project
+
 QUEUE = "queue_a"
+_MOUNTED = "/spike"
 #: What stands beside the configuration, on this machine and in containers.
 HANDLERS = '''
 import time
@@ -107,6 +112,37 @@ class Site:
         journal = self.folder / "journal"
         journal.write_text("")
         journal.chmod(0o666)
+
+
+def local(folder: Path, url: str, management_url: str) -> Site:
+    own = environment(folder / "config.yml", url, GLASSRABBIT__BROKER__MANAGEMENT_URL=management_url)
+    return Site("local", own, folder, str(folder / "journal"))
+
+
+def override(project: Project, folder: Path) -> None:
+    """Have ``worker-a`` take configuration and handlers from a folder. Before the project is up."""
+    path = folder / "compose.override.json"
+    service = {
+        "environment": {"GLASSRABBIT_CONFIG": f"{_MOUNTED}/config.yml"},
+        "volumes": [f"{folder}:{_MOUNTED}"],
+    }
+    path.write_text(json.dumps({"services": {"worker-a": service}}))
+    project.environ["COMPOSE_FILE"] += os.pathsep + str(path)
+
+
+def compose(project: Project, folder: Path) -> Site:
+    """Of a project that is up, and has the override."""
+    ports = [project.compose("port", "rabbitmq", port).strip() for port in ("5672", "15672")]
+    own = environment(
+        folder / "config.yml",
+        f"amqp://guest:guest@{ports[0]}/",
+        GLASSRABBIT__BROKER__MANAGEMENT_URL=f"http://{ports[1]}",
+    )
+    ours = {key: value for key, value in project.environ.items() if key.startswith(("COMPOSE_", "GLASSRABBIT_"))}
+    # What compose.yaml is filled in with is not a setting of ours.
+    return Site(
+        "compose", {**own, **ours, "GLASSRABBIT_CONFIG": str(folder / "config.yml")}, folder, f"{_MOUNTED}/journal"
+    )
 
 
 class Seen:
