@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 import os
 import stat
 import sys
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from broker.console.arguments import pairs_of, read_json
-from broker.console.escaping import plain_json
+from broker.console.json_text import dumps
 from broker.console.streams import ready
 from dispatcher.errors import CallError
 from dispatcher.pending import Accepted
@@ -112,33 +109,6 @@ def error_map(error: GlassrabbitError) -> dict[str, Any]:
 
 def _snake(name: str) -> str:
     return "".join("_" + char.lower() if char.isupper() else char for char in name).lstrip("_")
-
-
-def dumps(value: object, *, indent: int | None = None) -> str:
-    """JSON of what msgpack carried; bytes, which JSON does not have, as base64.
-
-    Characters that are not printable, some of which JSON lets pass and a terminal obeys, are escaped.
-    """
-    try:
-        text = json.dumps(value, default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(value), default=_other, ensure_ascii=False, indent=indent, allow_nan=False)
-    return plain_json(text)
-
-
-def _finite(value: object) -> object:
-    """NaN and the infinities, which msgpack carries and JSON does not, by their names."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
-
-
-def _other(value: object) -> object:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode("ascii")}
-    raise TypeError(type(value).__name__)
 
 
 def result_text(result: Any, *, plain: bool) -> str:

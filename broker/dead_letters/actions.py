@@ -16,12 +16,13 @@ from typing import Any
 import click
 
 from broker.amqp.connection import Connection
+from broker.console.json_text import dumps
 from broker.console.tables import print_table
 from broker.dead_letters.filter import Chosen
 from broker.dead_letters.queue import MOST, Held, Letter, held
 from broker.dead_letters.replay import Replay, Report, replay
 from broker.dead_letters.spool import Spool
-from broker.dead_letters.text import HEAD, LINE, cell, description, detail, dumps, row, summary, whole
+from broker.dead_letters.text import HEAD, LINE, cell, description, detail, row, summary, whole
 from protocol.errors import ExitCode, worst
 
 #: Rows that are aligned with one another; a longer table has its head again.

@@ -6,15 +6,13 @@ a column, and for eyes everything is cut. JSON is never cut.
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from broker.console.escaping import plain, plain_json
+from broker.console.escaping import plain
+from broker.console.json_text import dumps
 from broker.dead_letters.queue import Letter, read_letter, text_of
 from protocol.codec import decode
 from protocol.errors import Malformed, with_type
@@ -28,8 +26,6 @@ CELL = 60
 LINE = 1000
 BODY = 4000
 _DUMPED_BYTES = 256
-#: Tables within tables in headers: deeper ones are named, not shown.
-_DEPTH = 128
 _PROPERTIES = (
     "content_type",
     "content_encoding",
@@ -223,29 +219,3 @@ def hex_lines(data: bytes) -> Iterator[str]:
         piece = data[at : at + 16]
         letters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in piece)
         yield f"    {at:04x}  {piece.hex(' '):<47}  {letters}"
-
-
-def dumps(value: object, *, indent: int | None = None) -> str:
-    """JSON in which every character that is not printable is escaped; what JSON does not have is named."""
-    text = json.dumps(_jsonable(value, _DEPTH), ensure_ascii=False, indent=indent, allow_nan=False)
-    return plain_json(text)
-
-
-def _jsonable(value: object, depth: int) -> object:
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else {"float": str(value)}
-        case bytes():
-            return {"base64": base64.b64encode(value).decode("ascii")}
-        case datetime():
-            return value.isoformat()
-        case dict() | list() if depth == 0:
-            return "… nested too deep"
-        case dict():
-            return {text_of(key): _jsonable(item, depth - 1) for key, item in value.items()}
-        case list():
-            return [_jsonable(item, depth - 1) for item in value]
-        case _:
-            return str(value)

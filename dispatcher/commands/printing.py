@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.console.escaping import plain
+from broker.console.json_text import dumps
 from broker.console.streams import write
-from dispatcher.json_lines import dumps
 from protocol.errors import with_type
 
 HEAD = ("id", "attempts", "queued", "ran", "worker", "end")

@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from broker.config.settings import Settings
+from broker.console.json_text import dumps
 from broker.console.tables import print_table
 from dispatcher.client import Dispatcher
 from dispatcher.commands.printing import Printer
 from dispatcher.commands.progress import Progress
 from dispatcher.commands.workload import HEAD, code_of, send, task_map
 from dispatcher.errors import TaskFailed
-from dispatcher.json_lines import dumps, ended_line, lines_of, read_object, result_text
+from dispatcher.json_lines import ended_line, lines_of, read_object, result_text
 from dispatcher.metrics import line
 from dispatcher.pace import Batch
 from protocol.errors import ExitCode, worst

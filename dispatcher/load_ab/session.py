@@ -14,10 +14,11 @@ import click
 
 from broker.config.loader import load
 from broker.config.settings import Settings
+from broker.console.json_text import dumps
 from broker.console.options import configured
 from broker.console.tables import print_table
 from dispatcher.errors import UnknownTask
-from dispatcher.json_lines import BadLine, arguments_of, dumps
+from dispatcher.json_lines import BadLine, arguments_of
 from dispatcher.load_ab.run import Bench, Contender, Run, is_answered, run_rounds
 from dispatcher.load_ab.sides import Side, patient, side_of
 from dispatcher.load_ab.verdict import FIGURES, Compared, Figure, SideName, compared, turns

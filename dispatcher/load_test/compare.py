@@ -48,8 +48,8 @@ def read_run(path: str) -> dict[str, Any]:
 
 def compare(paths: Sequence[str], output: str, plot: str | None) -> ExitCode:
     """Print the runs, each in a column; draw them."""
+    from broker.console.json_text import dumps
     from broker.console.tables import print_table
-    from dispatcher.json_lines import dumps
 
     runs = [read_run(path) for path in paths]
     if output == "json":

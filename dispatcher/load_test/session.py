@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from broker.console.escaping import plain
+from broker.console.json_text import dumps
 from broker.console.options import configured
-from dispatcher.json_lines import BadLine, arguments_of, dumps, read_object
+from dispatcher.json_lines import BadLine, arguments_of, read_object
 from dispatcher.load_test.plan import Plan, in_progress, parts_of
 from dispatcher.load_test.run import run_load
 from dispatcher.load_test.text import print_run

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.console.json_text import dumps
 from broker.dead_letters.queue import Letter
 from broker.dead_letters.text import (
     BODY,
@@ -19,7 +20,6 @@ from broker.dead_letters.text import (
     cell,
     description,
     detail,
-    dumps,
     hex_lines,
     row,
     summary,

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.console.json_text import dumps
 from broker.errors import Refused
 from dispatcher.errors import NoReply, UnknownTask
 from dispatcher.json_lines import (
     BadLine,
     arguments_of,
-    dumps,
     ended_line,
     error_map,
     lines_of,
