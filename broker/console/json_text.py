@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from datetime import datetime
+from decimal import Decimal
 
 from broker.console.escaping import plain_json
 
@@ -16,7 +17,8 @@ DEPTH = 128
 def dumps(value: object, *, indent: int | None = None) -> str:
     """JSON of what msgpack or AMQP carried: bytes as base64, times as text, NaN and the infinities by their names.
 
-    Characters that are not printable, some of which JSON lets pass and a terminal obeys, are escaped.
+    Characters that are not printable, some of which JSON lets pass and a terminal obeys, are escaped. Raises
+    ``TypeError`` for what neither carries.
     """
     try:
         text = json.dumps(value, default=_named, ensure_ascii=False, indent=indent, allow_nan=False)
@@ -44,7 +46,11 @@ def _jsonable(value: object, depth: int) -> object:
 def _named(value: object) -> object:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode("ascii")}
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(type(value).__name__)
 
 
 def _key(key: object) -> str:

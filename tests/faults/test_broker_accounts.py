@@ -101,7 +101,7 @@ def tenant(broker: Broker, tmp_path: Path) -> Iterator[Tenant]:
 
 
 @pytest.mark.timeout(90)
-def test_whoever_is_refused_a_login_tries_again_until_it_is_granted(broker: Broker, tmp_path: Path) -> None:
+def test_a_client_that_is_refused_a_login_tries_again_until_it_is_granted(broker: Broker, tmp_path: Path) -> None:
     losses: dict[str, Loss] = {"user": deleted_user, "password": changed_password, "room": full_vhost}
 
     def lose(name: str) -> None:

@@ -123,7 +123,7 @@ def test_clients_leave_a_node_that_is_cut_off_from_its_peers(spread: Spread) -> 
 
 
 @pytest.mark.long
-def test_without_a_majority_nobody_is_told_accepted_and_all_resolves_when_it_is_back(spread: Spread) -> None:
+def test_without_a_majority_nothing_is_accepted_and_all_resolves_when_it_is_back(spread: Spread) -> None:
     """The node that is left keeps its clients (RabbitMQ's default) and can promise them nothing."""
     cluster, vhost = spread.cluster, spread.vhost
     last, *lost = cluster.members

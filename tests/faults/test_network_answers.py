@@ -155,7 +155,7 @@ def test_a_resend_that_is_returned_does_not_deny_what_was_sent_first(distant: Ca
 
 
 @pytest.mark.timeout(60)
-def test_an_unknown_task_that_was_asked_in_an_outage_is_told_as_soon_as_that_is_over(
+def test_an_unknown_task_that_was_asked_in_an_outage_is_reported_as_soon_as_that_is_over(
     distant: Callable[..., Distant], caplog: pytest.LogCaptureFixture
 ) -> None:
     site = distant()

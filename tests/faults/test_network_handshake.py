@@ -49,7 +49,7 @@ def test_when_a_host_does_not_answer_the_next_of_the_list_is_tried(
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("passes", CUTS)
-def test_a_handshake_that_is_cut_is_told_as_a_lost_host_and_not_as_a_refused_login(
+def test_a_handshake_that_is_cut_is_reported_as_a_lost_host_and_not_as_a_refused_login(
     distant: Callable[..., Distant], passes: int
 ) -> None:
     site = distant(broker={"connect_timeout_s": CONNECT_S})
@@ -78,7 +78,7 @@ def test_a_worker_whose_handshakes_are_cut_comes_back_when_they_are_not(distant:
     verdict.check()
 
 
-def test_a_host_that_resets_whatever_it_takes_is_told_at_once_each_time(proxies: Proxies) -> None:
+def test_a_host_that_resets_whatever_it_takes_is_reported_at_once_each_time(proxies: Proxies) -> None:
     """As the port of a container does whose broker is starting; now and then before a byte was said."""
     proxy = proxies()
     proxy.welcome("drop")

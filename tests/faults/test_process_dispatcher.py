@@ -21,7 +21,7 @@ CUTS = 3
 RECOVERY_S = 10.0
 
 
-def test_what_a_killed_dispatcher_had_been_told_is_accepted_has_its_one_reply_in_the_mailbox(
+def test_what_a_killed_dispatcher_knew_as_accepted_has_its_one_reply_in_the_mailbox(
     install: Install,
 ) -> None:
     installation = install(mailboxes=["box"])

@@ -107,7 +107,7 @@ def test_a_crash_between_two_effects_loses_nothing_and_copies_only_what_it_must(
 
 
 @pytest.mark.parametrize(("at", "posted"), [("after_publish", 1), ("after_reply_confirm", 2), ("after_ack", 2)])
-def test_whoever_collects_a_mailbox_gets_one_reply_however_often_it_was_posted(
+def test_the_reader_of_a_mailbox_gets_one_reply_however_often_it_was_posted(
     install: Install, at: str, posted: int
 ) -> None:
     installation = install(mailboxes=["box"])
@@ -139,7 +139,9 @@ def test_a_message_that_is_refused_is_not_lost_by_a_crash(
 
 
 @pytest.mark.parametrize(("at", "dropped"), [("after_publish", 0), ("after_reply_confirm", 1), ("after_ack", 1)])
-def test_an_obituary_is_told_again_by_the_next_worker(installation: Installation, at: str, dropped: int) -> None:
+def test_an_obituary_is_reported_again_by_the_next_worker(
+    installation: Installation, at: str, dropped: int
+) -> None:
     first, vhost, caller = failing(installation, at), installation.vhost, installation.caller()
     asking = caller.asking("note_b", expires_s=0.2)
     assert first.wait(20) == CRASHED

@@ -66,7 +66,9 @@ def test_the_table_names_every_command() -> None:
     assert commands() == set(ASKING) | OTHERS
 
 
-def test_a_port_that_takes_connections_and_says_nothing_is_told_as_such_in_time(installed: Installation) -> None:
+def test_a_port_that_takes_connections_and_says_nothing_is_reported_as_such_in_time(
+    installed: Installation,
+) -> None:
     broker = installed.vhost.broker
     with Proxy(broker.host, broker.port) as proxy:
         proxy.welcome("hang")
@@ -76,7 +78,7 @@ def test_a_port_that_takes_connections_and_says_nothing_is_told_as_such_in_time(
 
 
 @pytest.mark.own_broker
-def test_a_frozen_broker_is_told_as_such_in_time(installed: Installation) -> None:
+def test_a_frozen_broker_is_reported_as_such_in_time(installed: Installation) -> None:
     installed.vhost.broker.pause()
     try:
         ended = ask(installed.environment, 69)
@@ -124,7 +126,7 @@ def test_what_is_begun_while_a_broker_starts_succeeds_as_soon_as_it_has_started(
     assert "queue_a.dead" in ended["broker dead list"].out
 
 
-def test_a_broker_that_is_starting_is_told_as_such_and_one_that_is_not_there_is_waited_for_on_request(
+def test_a_broker_that_is_starting_is_reported_as_such_and_one_that_is_not_there_is_waited_for_on_request(
     installed: Installation,
 ) -> None:
     broker = installed.vhost.broker

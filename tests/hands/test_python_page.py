@@ -126,7 +126,7 @@ def test_the_tests_of_a_handler_need_no_broker(project: Project) -> None:
     assert "3 passed" in project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py")
 
 
-def test_a_handler_sends_tasks_if_it_is_given_the_url_and_else_is_told_why_not(project: Project) -> None:
+def test_a_handler_sends_tasks_if_it_is_given_the_url_and_else_learns_why_not(project: Project) -> None:
     code = (
         "from dispatcher import BlockingDispatcher, load\n"
         "with BlockingDispatcher(load()) as d:\n"

@@ -130,7 +130,7 @@ def fork():
     assert [caller.ask(name).result for name in tasks] == [-signal.SIGTERM] * 2
 
 
-def test_a_stop_of_everything_at_any_moment_of_a_start_is_obeyed_and_told_without_a_traceback(
+def test_a_stop_of_everything_at_any_moment_of_a_start_is_obeyed_and_reported_without_a_traceback(
     installation: Installation,
 ) -> None:
     for moment in range(15):

@@ -75,7 +75,7 @@ def test_properties_that_cannot_be_decoded_never_cost_the_connection(installatio
     assert vhost.connection_names() == connections
 
 
-def test_whoever_sent_a_wrong_message_is_told_if_the_address_is_sound(installation: Installation) -> None:
+def test_the_sender_of_a_wrong_message_gets_a_failure_if_the_address_is_sound(installation: Installation) -> None:
     installation.worker()
     replies: list[bytes] = []
     with installation.vhost.connection() as connection:

@@ -59,7 +59,7 @@ def test_a_mailbox_that_is_missing_and_may_not_be_made_ends_with_4(declared: Use
 
 
 @pytest.mark.every_broker(long=True)
-def test_a_mailbox_that_may_not_be_read_is_told(declared: Users) -> None:
+def test_a_mailbox_that_may_not_be_read_is_reported(declared: Users) -> None:
     with declared.installation.vhost.channel() as channel:
         channel.queue_declare("mailbox.private", durable=True, arguments={"x-queue-type": "quorum"})
     for options in ([], ["-n", "1"]):

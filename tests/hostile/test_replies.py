@@ -153,7 +153,7 @@ NAMES = [
 ]
 
 
-def test_an_error_is_told_by_its_name_and_never_built_from_it(duel: Duel) -> None:
+def test_an_error_is_reported_by_its_name_and_never_built_from_it(duel: Duel) -> None:
     calls = duel.calls(len(NAMES))
     for (_, letter), name in zip(calls, NAMES, strict=True):
         failed = changed(

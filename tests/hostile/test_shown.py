@@ -90,7 +90,7 @@ def installation(install: Install) -> Installation:
     )
 
 
-def test_an_exception_tells_its_caller_and_its_letter_its_type_and_a_text_of_1_kb(
+def test_an_exception_gives_its_caller_and_its_letter_its_type_and_a_text_of_1_kb(
     installation: Installation,
 ) -> None:
     """And nothing of where it was raised, of local variables, or of what it was raised from."""

@@ -138,7 +138,7 @@ def test_a_batch_that_cannot_be_read_is_one_dead_letter_and_its_requester_hears_
     assert replies(vhost, 1)[properties.message_id]["error"]["code"] == "bad_properties"
 
 
-def test_of_a_batch_that_the_broker_buried_each_task_is_told_of(install: Install) -> None:
+def test_of_a_batch_that_the_broker_buried_each_task_is_reported(install: Install) -> None:
     installation = install(mailboxes=["results"])
     installation.declare()
     vhost = installation.vhost

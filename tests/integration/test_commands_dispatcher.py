@@ -43,7 +43,7 @@ def test_call_prints_the_result_or_the_whole_reply(installation: Installation) -
         assert ended.out.count("\n") == 1 or output == "json"
 
 
-def test_a_task_that_failed_is_told_on_standard_error_with_exit_1(installation: Installation) -> None:
+def test_a_task_that_failed_is_reported_on_standard_error_with_exit_1(installation: Installation) -> None:
     installation.worker()
     ended = dispatch(installation, "call", "reject", "-a", "text=not mine")
     assert (ended.code, ended.out) == (1, "")

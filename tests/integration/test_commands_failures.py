@@ -103,7 +103,7 @@ def test_without_a_broker_it_ends_with_69_within_the_connect_bound_and_says_what
     ],
     ids=["silent", "http", "ssh"],
 )
-def test_a_server_that_is_no_rabbitmq_is_told_apart(
+def test_a_server_that_is_no_rabbitmq_is_recognised(
     impatient: Installation, greeting: bytes | None, told: str
 ) -> None:
     with server(greeting) as port:
@@ -116,7 +116,7 @@ def test_a_server_that_is_no_rabbitmq_is_told_apart(
 
 @pytest.mark.every_broker(long=True)
 @pytest.mark.parametrize("case", [COMMANDS[1], COMMANDS[5]], ids=words_of)
-def test_a_refused_login_and_a_missing_vhost_are_told_at_once(
+def test_a_refused_login_and_a_missing_vhost_are_reported_at_once(
     impatient: Installation, case: tuple[str, list[str]]
 ) -> None:
     broker, (module, words) = impatient.vhost.broker, case
@@ -151,7 +151,7 @@ def test_a_wrong_configuration_ends_with_78_and_all_problems_before_any_io(
     assert "concurrency" in ended.err
 
 
-def test_a_configuration_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_configuration_that_is_not_there_is_reported(tmp_path: Path) -> None:
     ended = command(os.environ, "dispatcher", "call", "echo", "--config", str(tmp_path / "no.yml"))
     assert (ended.code, ended.out) == (78, "")
     assert "no.yml" in ended.err

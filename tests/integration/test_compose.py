@@ -166,7 +166,7 @@ def test_without_a_token_workers_serve_their_metrics_to_nobody_else(project: Pro
     assert {given[f"GLASSRABBIT__WORKER__HTTP__{key}"] for key in ("BIND", "TOKEN")} == {""}
 
 
-def test_metrics_are_for_whoever_has_the_token(project: Project) -> None:
+def test_metrics_are_for_those_with_the_token(project: Project) -> None:
     project.up()
     asked = project.compose("exec", "-T", "worker-b", "python", "-c", _SCRAPE, _TOKEN)
     assert asked.splitlines() == ["401 Unauthorized", "200 True"]

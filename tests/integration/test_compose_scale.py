@@ -90,7 +90,7 @@ def test_containers_follow_a_large_spike(site: Site) -> None:
     assert wrong(spike(site, Plan())) == []
 
 
-def test_a_queue_without_a_service_is_told_before_anything_is_done(site: Site) -> None:
+def test_a_queue_without_a_service_is_reported_before_anything_is_done(site: Site) -> None:
     configuration = json.loads((site.folder / "config.yml").read_text())
     other = site.folder / "other.yml"
     other.write_text(json.dumps({**configuration, "queues": {"queue_a": {}, "queue_c": {}}}))

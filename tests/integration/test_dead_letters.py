@@ -141,7 +141,7 @@ def test_hostile_letters_are_shown_escaped_and_cut_and_stay(installation: Instal
     assert "× bad_properties: " in replay.err
 
 
-def test_show_tells_history_arguments_and_what_a_replay_would_do(install: Install) -> None:
+def test_show_prints_history_arguments_and_what_a_replay_would_do(install: Install) -> None:
     installation = install(**QUICK)
     installation.worker()
     task_id = installation.caller().submit("fail", {"times": 9}, mailbox="results")

@@ -79,7 +79,7 @@ def test_without_a_worker_a_call_ends_at_its_timeout_and_its_late_reply_is_a_dup
 
 
 @pytest.mark.every_broker
-def test_a_task_that_no_queue_is_bound_for_is_unknown_and_the_known_ones_are_told(
+def test_a_task_that_no_queue_is_bound_for_is_unknown_and_the_known_ones_are_reported(
     installation: Installation,
 ) -> None:
     vhost, caller = installation.vhost, installation.caller()

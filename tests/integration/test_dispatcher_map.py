@@ -49,7 +49,7 @@ def test_each_input_gets_its_own_reply_in_order_of_completion(installation: Inst
 
 
 @pytest.mark.every_broker(long=True)
-def test_never_more_than_the_window_is_under_way(installation: Installation) -> None:
+def test_never_more_than_the_window_is_in_progress(installation: Installation) -> None:
     vhost, caller, window, total = installation.vhost, installation.caller(), 7, 25
     taken: list[int] = []
     ended: list[int] = []

@@ -187,7 +187,7 @@ def test_all_is_ok_where_all_is_well_in_less_than_three_seconds(install: Install
     assert in_time(best_s, 3)
 
 
-def test_a_probe_comes_back_from_a_worker_and_tells_where_it_stays_otherwise(site: Site) -> None:
+def test_a_probe_comes_back_from_a_worker_and_says_where_it_stays_otherwise(site: Site) -> None:
     site.installation.worker("queue_b")
     site.dismiss()
     site.staff("queue_a")
@@ -202,7 +202,7 @@ def test_a_probe_comes_back_from_a_worker_and_tells_where_it_stays_otherwise(sit
     assert "waiting" in waiting.measured
 
 
-def test_a_failed_check_is_told_by_exit_code_and_json(site: Site) -> None:
+def test_a_failed_check_is_reported_by_exit_code_and_json(site: Site) -> None:
     site.dismiss()
     ended = doctor(site.environment, "-o", "json")
     report = json.loads(ended.out)
@@ -232,7 +232,7 @@ def test_a_failed_check_is_told_by_exit_code_and_json(site: Site) -> None:
     ],
     ids=["no_broker", "wrong_password", "no_vhost"],
 )
-def test_a_broker_that_is_not_there_or_refuses_us_is_told_first(
+def test_a_broker_that_is_not_there_or_refuses_us_is_reported_first(
     shared: Installation, url: str, code: int, check: str, failure: Point, fix: str
 ) -> None:
     broker = shared.vhost.broker
@@ -246,7 +246,7 @@ def test_a_broker_that_is_not_there_or_refuses_us_is_told_first(
     assert "hunter2" not in ended.out + ended.err
 
 
-def test_without_the_management_api_it_checks_what_amqp_tells(site: Site) -> None:
+def test_without_the_management_api_it_checks_what_amqp_says(site: Site) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     site.environment["GLASSRABBIT__BROKER__MANAGEMENT_URL"] = nowhere
     states = {one.check: one.state for one in site.examine()}

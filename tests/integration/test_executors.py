@@ -47,7 +47,7 @@ def installation(install: Install) -> Installation:
     )
 
 
-def test_every_executor_returns_results_and_tells_failures_apart(installation: Installation) -> None:
+def test_every_executor_returns_results_and_distinguishes_failures(installation: Installation) -> None:
     worker = installation.worker()
     assert worker.lines("2 at a time (worker.concurrency; of coroutines it may be hundreds)")
     caller, gate = installation.caller(), installation.gate()

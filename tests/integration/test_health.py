@@ -171,7 +171,7 @@ WEDGES: list[Wedge] = [consumer_cancelled, channel_closed, next_hop_refusing, pu
 
 @pytest.mark.own_broker
 @pytest.mark.timeout(180)
-def test_readiness_tells_of_each_wedge_within_5_s_and_of_its_end_and_the_worker_lives_throughout(
+def test_readiness_follows_each_wedge_and_its_end_within_5_s_and_the_worker_lives_throughout(
     installation: Installation,
 ) -> None:
     """One worker, which may declare nothing, goes through all of them."""
@@ -318,7 +318,7 @@ def test_the_commands_of_the_operations_page_say_what_it_shows(installation: Ins
     assert_printed(block, run_block(block, tmp_path, BROKER_URL=installation.vhost.url))
 
 
-def test_a_dispatcher_tells_what_it_sent_and_what_came_back(installation: Installation) -> None:
+def test_a_dispatcher_says_what_it_sent_and_what_came_back(installation: Installation) -> None:
     installation.worker()
     caller, vhost = installation.caller(), installation.vhost
     journal, gate = installation.journal(), installation.gate()

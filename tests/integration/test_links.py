@@ -29,7 +29,9 @@ def test_a_worker_connects_to_a_broker_that_comes_after_it(installation: Install
         assert (len(worker.lines("link down")), len(worker.lines("link up again"))) == (LINKS, LINKS)
 
 
-def test_each_incident_is_told_once_when_it_begins_and_once_when_it_is_over(installation: Installation) -> None:
+def test_each_incident_is_reported_once_when_it_begins_and_once_when_it_is_over(
+    installation: Installation,
+) -> None:
     broker, caller = installation.vhost.broker, installation.caller()
     with Proxy(broker.host, broker.port) as proxy:
         worker = installation.worker(BROKER_URL=url_at(installation, proxy.port))
@@ -44,7 +46,7 @@ def test_each_incident_is_told_once_when_it_begins_and_once_when_it_is_over(inst
         assert len(worker.lines("link down")) == 2 * LINKS, worker.log
 
 
-def test_a_broker_that_takes_connections_and_never_answers_is_told_once_and_tried_again(
+def test_a_broker_that_takes_connections_and_never_answers_is_reported_once_and_tried_again(
     install: Install,
 ) -> None:
     installation = install(broker={"connect_timeout_s": 0.3})
@@ -59,7 +61,7 @@ def test_a_broker_that_takes_connections_and_never_answers_is_told_once_and_trie
         worker.wait_ready()
 
 
-def test_a_refused_login_is_told_once_while_it_is_tried_again(installation: Installation) -> None:
+def test_a_refused_login_is_reported_once_while_it_is_tried_again(installation: Installation) -> None:
     broker = installation.vhost.broker
     with Proxy(broker.host, broker.port) as proxy:
         url = url_at(installation, proxy.port).replace(f":{broker.password}@", ":wrong-Pa55@")

@@ -57,7 +57,7 @@ def test_the_same_configuration_twice_shows_no_difference(installation: Installa
     raise AssertionError(f"differences where there are none: {shown}")
 
 
-def test_ctrl_c_lets_what_is_under_way_be_done_and_leaves_neither_tasks_nor_workers(
+def test_ctrl_c_lets_what_is_in_progress_be_done_and_leaves_neither_tasks_nor_workers(
     installation: Installation,
 ) -> None:
     journal = installation.journal()
@@ -73,7 +73,7 @@ def test_ctrl_c_lets_what_is_under_way_be_done_and_leaves_neither_tasks_nor_work
     assert (installation.vhost.ready("queue_a"), installation.vhost.consumers("queue_a")) == (0, 0)
 
 
-def test_told_to_stop_twice_it_stops_at_once_and_tells_what_is_left(installation: Installation) -> None:
+def test_stopped_twice_it_stops_at_once_and_says_what_is_left(installation: Installation) -> None:
     journal, gate = installation.journal(), installation.gate()
     held = ("--task", "hold", "-a", f"journal={journal}", "-a", f"gate={gate}", "--a", "worker.grace_s=0")
     with running(installation, *held, "-n", "20") as test:
@@ -92,7 +92,7 @@ def test_told_to_stop_twice_it_stops_at_once_and_tells_what_is_left(installation
     assert "queue_a has 20 tasks and 0 consumers" in refused.err
 
 
-def test_what_would_spoil_the_test_is_told_and_ends_it(install: Install) -> None:
+def test_what_would_spoil_the_test_is_reported_and_ends_it(install: Install) -> None:
     installation = install(tasks={"broken": {"queue": "queue_b", "handler": "nowhere:at_all"}})
     assert ab(installation, "--task", "nobody").code == 4
     assert ab(installation, "--task", "echo", "--a", "worker.concurrency=0").code == 2

@@ -92,7 +92,7 @@ def test_more_than_the_count_stays(installation: Installation) -> None:
     assert sorted(one["id"] for one in ended.objects) == sorted(ids[120:])
 
 
-def test_a_mailbox_that_does_not_exist_is_told(installation: Installation) -> None:
+def test_a_mailbox_that_does_not_exist_is_reported(installation: Installation) -> None:
     async def collect(count: int | None) -> None:
         async with Dispatcher(installation.settings) as dispatcher:
             with pytest.raises(NoMailbox, match=r"broker declare --mailbox nobodys") as missing:

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.every_broker
-def test_the_caller_of_a_task_that_expired_in_its_queue_is_told_by_a_worker_of_another_queue(
+def test_the_caller_of_a_task_that_expired_in_its_queue_gets_its_failure_from_a_worker_of_another_queue(
     installation: Installation,
 ) -> None:
     installation.worker("queue_b")
@@ -30,7 +30,7 @@ def test_the_caller_of_a_task_that_expired_in_its_queue_is_told_by_a_worker_of_a
 
 
 @pytest.mark.every_broker
-def test_the_caller_of_a_task_over_its_delivery_limit_is_told(install: Install) -> None:
+def test_the_caller_of_a_task_over_its_delivery_limit_gets_its_failure(install: Install) -> None:
     installation = install(queues={"queue_a": {"delivery_limit": 2}})
     installation.worker("queue_b")
     vhost = installation.vhost
@@ -48,7 +48,7 @@ def test_the_caller_of_a_task_over_its_delivery_limit_is_told(install: Install) 
 
 
 @pytest.mark.every_broker
-def test_delayed_tasks_that_nothing_is_bound_for_when_due_are_told_and_hold_up_nobody(
+def test_delayed_tasks_that_nothing_is_bound_for_when_due_are_reported_and_hold_up_nobody(
     installation: Installation,
 ) -> None:
     installation.worker("queue_b")

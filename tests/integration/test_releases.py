@@ -235,7 +235,7 @@ def test_what_a_killed_worker_of_one_leaves_a_worker_of_the_other_ends(
     assert Counter(journal.ids) == Counter({*journal.ids}) + begun
 
 
-def test_the_caller_of_one_is_told_by_a_worker_of_the_other_what_the_broker_has_buried(
+def test_a_worker_of_one_reports_to_the_caller_of_the_other_what_the_broker_has_buried(
     installation: Installation, roll: tuple[Release, Release]
 ) -> None:
     asks, works = roll

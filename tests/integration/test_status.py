@@ -152,7 +152,7 @@ def test_a_worker_with_a_hostile_name_moves_no_cursor_and_the_table_says_how_old
     assert table.out.count("tasks.delay.") == 20
 
 
-def test_without_the_management_api_amqp_tells_what_it_can(crowd: Installation) -> None:
+def test_without_the_management_api_amqp_says_what_it_can(crowd: Installation) -> None:
     nowhere = {"GLASSRABBIT__BROKER__MANAGEMENT_URL": f"http://127.0.0.1:{free_port()}"}
     shown = seen(crowd, **nowhere)
     tasks = queue(shown, "queue_b")
@@ -195,7 +195,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(crowd: Installation, plain
     assert (b"\x1b[3" in shown) is not plain
 
 
-def test_delayed_tasks_dead_letters_and_missing_queues_are_told(install: Install, vhost: Vhost) -> None:
+def test_delayed_tasks_dead_letters_and_missing_queues_are_reported(install: Install, vhost: Vhost) -> None:
     nowhere = {"management_url": f"http://127.0.0.1:{free_port()}"}
     installation = install(broker=nowhere)
     installation.declare()

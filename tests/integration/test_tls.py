@@ -210,7 +210,7 @@ def test_a_dispatcher_is_refused_with_the_same_reason(install: Install, tls_brok
     assert "TLS failed: no authority that is trusted here" in refused.err
 
 
-def test_a_worker_tells_an_expired_certificate_once_and_comes_back_when_it_is_renewed(
+def test_a_worker_logs_an_expired_certificate_once_and_comes_back_when_it_is_renewed(
     trusting: Installation, tls_broker: TlsBroker, authority: Authority
 ) -> None:
     caller = trusting.caller()
@@ -280,7 +280,7 @@ def test_without_a_good_client_certificate_such_a_broker_refuses(
 @pytest.mark.parametrize(
     "words", [("broker", "declare"), ("broker", "diff"), ("dispatcher", "call", "echo"), ("worker", "queue_a")]
 )
-def test_files_that_cannot_be_used_are_told_with_their_keys_before_anyone_is_asked(
+def test_files_that_cannot_be_used_are_reported_with_their_keys_before_anyone_is_asked(
     install: Install, authority: Authority, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     certificate, key = authority.issue().write(tmp_path, "client", key_mode=0o644)

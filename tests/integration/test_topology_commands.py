@@ -55,7 +55,7 @@ def test_declaring_twice_changes_nothing_and_leaves_no_differences(install: Inst
     assert (same.code, same.out, same.err) == (0, "no differences\n", "")
 
 
-def test_a_dry_run_tells_what_would_be_made_and_changes_nothing(install: Install, vhost: Vhost) -> None:
+def test_a_dry_run_says_what_would_be_made_and_changes_nothing(install: Install, vhost: Vhost) -> None:
     installation = with_management(install, vhost)
     there = listing(vhost)
     ended = broker_command(installation, "declare", "--dry-run", "--mailbox", "box")
@@ -70,7 +70,7 @@ def test_a_dry_run_tells_what_would_be_made_and_changes_nothing(install: Install
 
 
 @pytest.mark.every_broker
-def test_drift_is_told_argument_by_argument_and_never_as_a_raw_406(install: Install, vhost: Vhost) -> None:
+def test_drift_is_reported_argument_by_argument_and_never_as_a_raw_406(install: Install, vhost: Vhost) -> None:
     install().declare()
     with vhost.channel() as channel:
         channel.queue_delete("queue_b")

@@ -28,7 +28,7 @@ def test_every_address_that_a_broker_makes_is_answered(node: int, ids: bytes, ke
     assert reply_kind(address(b"reply@%d" % node, ids, key)) is ReplyKind.DIRECT
 
 
-def test_an_address_tells_its_node() -> None:
+def test_an_address_says_its_node() -> None:
     assert reply_node(GOOD) == "reply@2147483647"
     assert reply_node("mailbox.box") is None
 

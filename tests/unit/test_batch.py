@@ -86,7 +86,7 @@ def test_an_id_twice_is_undecodable() -> None:
     assert refusal(pack_batch([(ID, b"\x80"), (ID, b"\x80")]), 2) is ErrorCode.UNDECODABLE
 
 
-def test_a_task_whose_arguments_break_the_rules_is_told_apart_from_the_others() -> None:
+def test_a_task_whose_arguments_break_the_rules_fails_apart_from_the_others() -> None:
     entries = read_batch(pack_batch([(ID, b"\x81\x01\x01"), (OTHER, b"\x81\xa1a\x01")]), 2, DEFAULT_LIMITS)
     with pytest.raises(Malformed):
         decode_arguments(entries[0][1], DEFAULT_LIMITS)

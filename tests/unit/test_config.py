@@ -446,7 +446,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line() -> None:
         load(environ={})
 
 
-def test_all_problems_are_told_at_once_and_none_that_only_follows_from_another() -> None:
+def test_all_problems_are_reported_at_once_and_none_that_only_follows_from_another() -> None:
     found = problems(
         """\
 broker: {heartbeat_s: no, url: [amqp://u:canary@h:x, amqp://, amqp://fine]}
@@ -631,7 +631,7 @@ def test_a_retry_delay_may_be_as_long_as_the_delay_line() -> None:
         RetrySettings(backoff_s=(LONGEST_S / 2, LONGEST_S / 2 + 0.1), jitter=1)
 
 
-def test_a_retry_that_only_becomes_too_long_by_inheritance_is_told_at_the_task() -> None:
+def test_a_retry_that_only_becomes_too_long_by_inheritance_is_reported_at_the_task() -> None:
     found = problems(ONE_TASK + "    retry: {jitter: 1}\ndefaults: {retry: {backoff_s: [60000], jitter: 0}}")
     assert [problem.split(": ")[:2] for problem in found] == [["config.yml:7:5", "tasks.task_a.retry"]]
 

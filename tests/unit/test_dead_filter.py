@@ -48,7 +48,7 @@ def test_the_broker_s_letters_died_when_it_says_so() -> None:
     assert Filter(reasons=("expired",), since_ms=NOW_MS).passes(one, DEFAULT_LIMITS)
 
 
-def test_a_letter_that_does_not_tell_when_it_died_is_not_younger_than_anything() -> None:
+def test_a_letter_that_does_not_say_when_it_died_is_not_younger_than_anything() -> None:
     for died in (None, "yesterday", -1, 2**62):
         assert not Filter(since_ms=1).passes(letter(headers={"v": 1, "died": died}), DEFAULT_LIMITS)
 

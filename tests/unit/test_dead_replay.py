@@ -66,7 +66,7 @@ def test_an_expiry_that_the_broker_would_not_take_is_left_to_the_workers() -> No
     assert properties_of(task, NOW_MS).headers["expires_at"] == 10**13
 
 
-def test_a_death_that_the_history_does_not_tell_is_added_to_it() -> None:
+def test_a_death_that_is_not_in_the_history_is_added_to_it() -> None:
     deaths = [{"queue": "queue_a", "reason": "delivery_limit"}]
     task = again(exchange="tasks.killed", headers={**HEADERS, "attempt": 3, "x-death": deaths})
     assert [(entry.attempt, entry.error) for entry in task.history] == [

@@ -139,7 +139,7 @@ def test_a_letter_that_cannot_be_replayed_says_why(properties: dict[str, Any], p
     assert problem in description(letter(**properties), DEFAULT_LIMITS)
 
 
-def test_the_history_tells_of_both_lives_of_a_task_that_was_replayed() -> None:
+def test_the_history_has_both_lives_of_a_task_that_was_replayed() -> None:
     history = [
         {"attempt": attempt, "error": "KeyError", "text": f"life {life}", "worker": "host:1", "started": 1000}
         for life in (1, 2)

@@ -93,7 +93,7 @@ def test_each_argument_that_differs_has_a_line_in_the_order_of_the_names(listing
     ]
 
 
-def test_a_type_that_differs_is_told(listing: Listing) -> None:
+def test_a_type_that_differs_is_reported(listing: Listing) -> None:
     listing.exchanges["tasks"]["type"] = "topic"
     listing.queues["queue_b"] = {"name": "queue_b", "type": "classic", "arguments": {}}
     lines = listing.lines

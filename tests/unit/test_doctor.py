@@ -101,7 +101,7 @@ def test_one_silent_node_of_several_is_worth_knowing() -> None:
     assert found.measured == "amqp://a/ in 3 ms; 1 of 2 endpoints do not answer"
 
 
-def test_whoever_knows_nothing_says_so_and_every_verdict_that_is_not_ok_names_a_way() -> None:
+def test_a_doctor_that_knows_nothing_says_so_and_every_verdict_that_is_not_ok_names_a_way() -> None:
     nothing = Facts(settings=settings(), reached=[Reached(where="a", problem="Start it.")], api_problem="No API.")
     for found in examine(nothing):
         assert found.why
@@ -197,7 +197,7 @@ def test_memory_and_disk_need_room(change: dict[str, int], state: State) -> None
     ("before_s", "after_s", "ahead_s"),
     [(0, 0, 0), (0.9, 1.2, 0), (1.5, 1.6, 0.5), (-3, -2.5, -2.5), (-0.5, 0.1, 0), (61, 62, 60)],
 )
-def test_clocks_that_tell_whole_seconds_differ_by_no_more_than_is_sure(
+def test_clocks_that_give_whole_seconds_differ_by_no_more_than_is_sure(
     before_s: float, after_s: float, ahead_s: float
 ) -> None:
     clock = Clock(before_s=NOW_S + before_s, theirs_s=NOW_S, after_s=NOW_S + after_s)
@@ -220,7 +220,7 @@ def test_clocks_that_tell_whole_seconds_differ_by_no_more_than_is_sure(
         ("binding tasks → queue_a (task_a): on the broker, not in the configuration", check_topology),
     ],
 )
-def test_a_difference_is_told_by_the_check_that_it_harms_and_by_no_other(difference: str, check: Any) -> None:
+def test_a_difference_is_reported_by_the_check_that_it_harms_and_by_no_other(difference: str, check: Any) -> None:
     found = [one(facts(differences=[difference])) for one in (check_topology, check_delay_line, check_results)]
     [failed] = [one for one in found if one.state is State.FAILED]
     assert failed == check(facts(differences=[difference]))
@@ -394,7 +394,7 @@ def test_a_body_of_the_largest_size_is_taken_or_not_or_nobody_knows() -> None:
     assert states == [State.OK, State.FAILED, State.UNKNOWN]
 
 
-def test_what_a_crash_costs_is_told_only_if_it_is_known() -> None:
+def test_what_a_crash_costs_is_reported_only_if_it_is_known() -> None:
     assert check_crash(facts()).state is State.UNKNOWN
     assert "after 10 s" in check_crash(facts(resends_after_s=10.0)).measured
 
@@ -409,7 +409,7 @@ def test_what_a_crash_costs_is_told_only_if_it_is_known() -> None:
         ("unroutable", State.FAILED, Point.TASKS),
     ],
 )
-def test_a_probe_tells_an_answer_from_a_silence_and_a_task_that_nobody_took(
+def test_a_probe_distinguishes_an_answer_from_a_silence_and_a_task_that_nobody_took(
     end: str, state: State, point: Point
 ) -> None:
     found = check_probe(Probe(task="noop", took_ms=5, end=end))
@@ -431,7 +431,7 @@ def test_what_strangers_named_moves_no_cursor() -> None:
     assert json.loads(to_json(verdicts))["failure"] == "broker down"
 
 
-def test_the_page_tells_of_every_check() -> None:
+def test_the_page_has_every_check() -> None:
     page = section("docs/operations.md", "Doctor")
     probed = replace(facts(), probe=Probe(task="noop", took_ms=1, end="done"))
     verdicts = examine(probed)

@@ -125,7 +125,7 @@ def test_the_login_of_the_management_api_is_whole(user: str, password: str) -> N
     )
 
 
-def test_a_handler_from_whom_the_url_was_kept_is_told_so_and_may_bring_its_own() -> None:
+def test_a_handler_from_whom_the_url_was_kept_learns_so_and_may_bring_its_own() -> None:
     assert problem_of({WITHHELD: "1"}) == (
         "BROKER_URL is kept from handlers. Set worker.handlers_get_login: true for those that send tasks."
     )

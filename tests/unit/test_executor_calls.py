@@ -172,7 +172,7 @@ def test_a_task_of_a_series_that_takes_too_long_ends_and_the_rest_is_run(tmp_pat
     in_a_loop(story)
 
 
-def test_what_is_held_of_a_series_is_told_while_the_next_one_runs_and_what_waits_can_be_withdrawn(
+def test_what_is_held_of_a_series_is_reported_while_the_next_one_runs_and_what_waits_can_be_withdrawn(
     tmp_path: Path,
 ) -> None:
     async def story() -> None:

@@ -193,7 +193,7 @@ async def a_slow_reader(port: int) -> tuple[asyncio.StreamReader, asyncio.Stream
 
 
 @pytest.mark.parametrize("slow", [half_a_request, a_slow_reader])
-def test_whoever_is_slow_is_dropped_at_the_time_limit(
+def test_a_client_that_is_slow_is_dropped_at_the_time_limit(
     slow: Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -267,7 +267,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(caplog: pytest.LogCapture
         pytest.param("::1", "http://[::1]", marks=pytest.mark.needs("IPv6")),
     ],
 )
-def test_the_address_is_told_as_a_url(host: str, told: str) -> None:
+def test_the_address_is_reported_as_a_url(host: str, told: str) -> None:
     async def listen() -> str:
         server = HttpServer(PAGES, None)
         url = await server.listen(host, 0)

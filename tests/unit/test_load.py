@@ -100,7 +100,7 @@ def test_a_mix_is_spread_by_weight_at_any_moment(weights: list[int], count: int)
 
 
 @given(st.floats(0, 1), st.integers(1, 300))
-def test_a_share_of_the_tasks_is_told_to_fail(share: float, count: int) -> None:
+def test_a_share_of_the_tasks_fails(share: float, count: int) -> None:
     failing = [arguments for _n, _task, arguments in plan(count=count, failing=share).inputs() if arguments]
     assert len(failing) == int(count * share)
     assert all(arguments == {"reject": True} for arguments in failing)
@@ -231,6 +231,6 @@ def test_hostile_names_are_shown_escaped(tmp_path: Path, capsys: pytest.CaptureF
         draw(["a"], [run], str(tmp_path / "x.none"))
 
 
-def test_a_change_is_told_in_percent_where_it_says_something() -> None:
+def test_a_change_is_shown_in_percent_where_it_says_something() -> None:
     assert (changed("100.0/s", "150.0/s"), changed("2.00 s", "1.00 s")) == ("+50 %", "-50 %")
     assert (changed("0", "5"), changed("none", "1 s"), changed("7", "7")) == ("", "", "")

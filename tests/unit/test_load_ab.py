@@ -220,7 +220,7 @@ def test_a_value_is_read_as_yaml(config: str) -> None:
         (["tasks.noop.queue=queue_b"], "would change them"),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_with_the_option(config: str, texts: list[str], said: str) -> None:
+def test_a_setting_that_cannot_be_is_reported_with_the_option(config: str, texts: list[str], said: str) -> None:
     with pytest.raises(BadSetting) as raised:
         side(config, *texts)
     assert said in str(raised.value)

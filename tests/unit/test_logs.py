@@ -142,7 +142,7 @@ def test_of_a_flood_the_first_lines_are_written_and_then_how_many_were_not(name:
         assert log.events[-1]["level"] == "warning"
 
 
-def test_what_was_left_out_is_told_though_nothing_else_happens() -> None:
+def test_what_was_left_out_is_reported_though_nothing_else_happens() -> None:
     log = Log(JsonLines(dict), Flood(most=2, window_s=0.2))
     for _ in range(5):
         log.logger.warning("again")

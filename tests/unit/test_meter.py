@@ -117,7 +117,7 @@ def test_queue_time_is_that_of_first_attempts_which_say_when_they_were_sent() ->
     assert page["run_seconds_count", "one"] == 4
 
 
-def test_the_page_tells_of_the_worker_itself() -> None:
+def test_the_page_has_the_worker_itself() -> None:
     page = shown(Meter([]), Traffic(published=9, confirmed=4, returned=1, nacked=2, lost=1))
 
     assert page["info", "queue_a,queue_b", "host:1"] == 1

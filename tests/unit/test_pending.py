@@ -63,7 +63,7 @@ def test_a_reply_after_the_deadline_is_a_duplicate() -> None:
     assert caller.calls.duplicates == 1
 
 
-def test_a_call_that_was_given_up_is_told_nothing_more() -> None:
+def test_a_call_that_was_given_up_hears_nothing_more() -> None:
     caller = Caller()
     caller.ask("a")
     caller.calls.forget("a")
@@ -160,7 +160,7 @@ def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
     assert (caller.calls.duplicates, caller.calls.strangers) == (2, 4)
 
 
-def test_replies_that_come_together_are_told_together_for_each_message() -> None:
+def test_replies_that_come_together_are_reported_together_for_each_message() -> None:
     told: list[list[str]] = []
     caller = Caller()
     for ids in ("abc", "de"):

@@ -102,7 +102,7 @@ def test_a_failed_connection_says_where_and_what_to_check(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_of_two_addresses_the_one_whose_certificate_is_wrong_is_told(first: bool) -> None:
+def test_of_two_addresses_the_one_whose_certificate_is_wrong_is_reported(first: bool) -> None:
     certificate = AMQPConnectorSocketConnectError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
     silent = AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))
     errors = [certificate, silent] if first else [silent, certificate]
@@ -129,5 +129,5 @@ def test_the_end_of_what_was_open_keeps_the_brokers_code_and_words(
     assert told in str(found)
 
 
-def test_an_error_without_a_text_is_told_by_its_name() -> None:
+def test_an_error_without_a_text_is_reported_by_its_name() -> None:
     assert str(lost_error(exceptions.AMQPHeartbeatTimeout(), "the connection")).endswith("AMQPHeartbeatTimeout")

@@ -127,7 +127,7 @@ def test_a_clear_network_passes_everything_and_counts_it(proxy: Proxy) -> None:
     assert [event.by for event in proxy.events("end")] == ["client", "client"]
 
 
-def test_connections_that_come_together_are_told_apart(proxy: Proxy) -> None:
+def test_connections_that_come_together_are_kept_apart(proxy: Proxy) -> None:
     with contextlib.ExitStack() as stack:
         for one in [stack.enter_context(client(proxy)) for _ in range(20)]:
             round_trip(one)
@@ -142,7 +142,7 @@ def test_a_connection_that_is_reset_while_it_is_made_leaves_none_behind(proxy: P
     eventually(lambda: echo.ends, "the end of the connection to the server")
 
 
-def test_a_proxy_without_a_log_still_tells_its_observer(echo: Echo) -> None:
+def test_a_proxy_without_a_log_still_reports_to_its_observer(echo: Echo) -> None:
     seen: list[Event] = []
     with Proxy("127.0.0.1", echo.port, keep_log=False) as proxy:
         proxy.on_event = lambda event, _link: seen.append(event)

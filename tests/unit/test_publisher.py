@@ -173,7 +173,7 @@ def test_a_returned_message_says_what_the_broker_put_in_the_place_of_its_reply_a
     assert [error.reply_to for error in seen if isinstance(error, Unroutable)] == ["an address"]
 
 
-def test_who_is_told_may_send_again_at_once() -> None:
+def test_who_hears_of_an_end_may_send_again_at_once() -> None:
     async def act(sender: Sender) -> None:
         again: list[PublishError | None] = []
         sender.publisher.send(to("first"), lambda _end: sender.publisher.send(to("again"), again.append))

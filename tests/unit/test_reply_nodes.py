@@ -14,7 +14,7 @@ def admitted(nodes: Nodes, candidates: list[str], now_s: float = 0.0) -> list[st
     return [name for name in candidates if nodes.admits(name, CLUSTER, now_s)]
 
 
-def test_so_many_nodes_are_learned_and_those_stay_known() -> None:
+def test_nodes_are_learned_up_to_a_bound_and_those_stay_known() -> None:
     nodes, strangers = Nodes(), names(200)
     assert admitted(nodes, strangers) == strangers[:MOST]
     assert admitted(nodes, strangers) == strangers[:MOST]

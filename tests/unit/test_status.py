@@ -60,7 +60,7 @@ def look(listed: Listing | None = None, ready: Mapping[str, int] | None = None) 
     return status_of(SETTINGS, inspected, listed, NOW_S)
 
 
-def test_what_amqp_does_not_tell_is_unknown_and_not_nothing() -> None:
+def test_what_amqp_does_not_say_is_unknown_and_not_nothing() -> None:
     status = look(ready={"queue_a": 3})
     assert (status.work[0].ready, status.work[0].unacked, status.work[0].in_rate) == (3, None, None)
     assert (status.workers, status.staleness_s) == (None, None)
@@ -190,7 +190,7 @@ def test_a_bar_is_as_long_as_its_part(part: int, whole: int, shown: str) -> None
     ("seconds", "shown"),
     [(None, "–"), (0.04, "0.0 s"), (59.94, "59.9 s"), (90, "1 m 30 s"), (7260, "2 h 1 m"), (200_000, "2 d 7 h")],
 )
-def test_a_time_is_told_in_its_two_greatest_units(seconds: float | None, shown: str) -> None:
+def test_a_time_is_shown_in_its_two_greatest_units(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown
 
 
@@ -211,7 +211,7 @@ def test_what_a_worker_has_done_is_read_from_its_page() -> None:
 
 
 @pytest.mark.parametrize("page", ["", "404 not found", PAGE.replace("_info", "_other"), PAGE.replace(":42", ":x")])
-def test_what_is_no_page_of_a_worker_tells_nothing(page: str) -> None:
+def test_what_is_no_page_of_a_worker_says_nothing(page: str) -> None:
     assert counts_of(page) is None
 
 

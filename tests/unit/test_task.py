@@ -189,14 +189,14 @@ def test_everything_that_a_copy_may_not_carry_is_left_behind() -> None:
     assert not hasattr(copy, "user_id")
 
 
-def test_nobody_is_told_of_a_message_without_an_id_or_with_an_address_that_may_not_be_answered() -> None:
+def test_nobody_gets_a_failure_for_a_message_without_an_id_or_with_an_address_that_may_not_be_answered() -> None:
     assert read_requester(received({"message_id": "x", "reply_to": "mailbox.results"})) is None
     assert read_requester(received({"message_id": ID, "reply_to": "queue_a"})) is None
     assert read_requester(received({"message_id": ID, "reply_to": b"mailbox.results"})) is None
     assert read_requester(received({"message_id": ID})) is None
 
 
-def test_whoever_can_be_told_is_found_in_a_message_that_is_malformed_otherwise() -> None:
+def test_the_requester_is_found_in_a_message_that_is_malformed_otherwise() -> None:
     requester = read_requester(received({"message_id": ID, "reply_to": "mailbox.a", "type": 7, "headers": 5}))
     assert requester is not None
     assert (requester.id, requester.reply_to, requester.attempt) == (ID, "mailbox.a", 1)

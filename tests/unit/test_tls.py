@@ -71,7 +71,7 @@ def test_a_good_certificate_is_accepted_also_with_one_of_our_own(tmp_path: Path)
     ],
     ids=["another name", "expired", "too early", "self-signed", "authority's namesake", "unknown authority"],
 )
-def test_a_certificate_that_is_not_accepted_is_told_with_what_to_do(
+def test_a_certificate_that_is_not_accepted_is_reported_with_what_to_do(
     shown: Pair, told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ssl.SSLError) as raised:
@@ -88,13 +88,13 @@ def assert_told(found: Untrusted, told: str) -> None:
     assert "\n" not in str(found)
 
 
-def test_a_certificate_that_the_broker_misses_is_told(tmp_path: Path) -> None:
+def test_a_certificate_that_the_broker_misses_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLError) as raised:
         handshake(AUTHORITY.issue(NAME), tmp_path, asks=True)
     assert_told(untrusted(raised.value, WHERE), "the broker refused our certificate or misses one (")
 
 
-def test_a_peer_that_answers_in_plain_is_told() -> None:
+def test_a_peer_that_answers_in_plain_is_reported() -> None:
     answer, to_them = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = tls_context(TlsSettings()).wrap_bio(answer, to_them, server_hostname=NAME)
     answer.write(b"AMQP\x00\x00\x09\x01")
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_used_is_a_configuration_error_with_its_key(
     assert problem.endswith(".")
 
 
-def test_all_wrong_files_are_told_at_once(tmp_path: Path) -> None:
+def test_all_wrong_files_are_reported_at_once(tmp_path: Path) -> None:
     files = TlsSettings(ca_file=tmp_path / "a", cert_file=tmp_path / "b", key_file=tmp_path / "c")
     with pytest.raises(ConfigError) as raised:
         tls_context(files)

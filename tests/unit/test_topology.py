@@ -78,13 +78,13 @@ def test_a_delayed_task_waits_its_time_and_then_reaches_its_own_queue(units: int
 
 
 @given(st.integers(1, 2**20 - 1))
-def test_a_delayed_task_that_nothing_is_bound_for_is_kept_and_told(units: int) -> None:
+def test_a_delayed_task_that_nothing_is_bound_for_is_kept_and_reported(units: int) -> None:
     _, reached = journey(units / 10, "task_z")
     assert reached[-1] == {"tasks.lost", "tasks.obituaries"}
 
 
 @pytest.mark.parametrize("queue", WORK)
-def test_a_letter_of_a_worker_is_kept_and_one_of_the_broker_is_told_as_well(queue: str) -> None:
+def test_a_letter_of_a_worker_is_kept_and_one_of_the_broker_is_reported_as_well(queue: str) -> None:
     assert route(TOPOLOGY, "tasks.dead", queue) == {f"{queue}.dead"}
     arguments = QUEUES[queue].arguments
     killed = route(TOPOLOGY, str(arguments["x-dead-letter-exchange"]), str(arguments["x-dead-letter-routing-key"]))

@@ -188,7 +188,7 @@ def test_an_input_that_cannot_be_encoded_ends_by_itself_and_the_rest_go_on() -> 
     in_a_loop(story)
 
 
-def test_whoever_leaves_early_is_told_of_no_further_end_and_the_rest_is_forgotten() -> None:
+def test_a_caller_that_leaves_early_gets_no_further_end_and_the_rest_is_forgotten() -> None:
     async def story() -> None:
         broker, forgotten = Broker(), list[str]()
         stream = ends(numbered(5), pack, broker.launch, forgotten.append, at_most(3))
@@ -203,7 +203,7 @@ def test_whoever_leaves_early_is_told_of_no_further_end_and_the_rest_is_forgotte
     in_a_loop(story)
 
 
-def test_what_is_under_way_still_ends_when_the_inputs_fail() -> None:
+def test_what_is_in_progress_still_ends_when_the_inputs_fail() -> None:
     async def story() -> None:
         broker = Broker()
 
@@ -248,7 +248,7 @@ def test_an_end_is_given_while_the_next_input_is_still_awaited() -> None:
     in_a_loop(story)
 
 
-def test_an_error_of_the_inputs_reaches_whoever_reads_the_ends() -> None:
+def test_an_error_of_the_inputs_reaches_the_reader_of_the_ends() -> None:
     async def story() -> None:
         async def broken() -> AsyncIterator[Input]:
             yield 1, {"n": 1}
@@ -346,7 +346,7 @@ def test_a_batch_is_cut_by_its_bytes_and_a_task_that_is_larger_goes_alone() -> N
     in_a_loop(story)
 
 
-def test_whoever_leaves_while_a_batch_is_gathered_sends_nothing_more() -> None:
+def test_a_caller_that_leaves_while_a_batch_is_gathered_sends_nothing_more() -> None:
     async def story() -> None:
         broker, never = Broker(), asyncio.Event()
 
@@ -381,7 +381,7 @@ def test_what_was_gathered_is_still_sent_when_the_inputs_fail() -> None:
     in_a_loop(story)
 
 
-def test_batches_grow_by_what_was_answered_and_few_are_under_way_until_they_fit() -> None:
+def test_batches_grow_by_what_was_answered_and_few_are_in_progress_until_they_fit() -> None:
     async def story() -> None:
         broker, learned = Broker(), pace("auto", 3200, DEFAULT_LIMITS)
         assert isinstance(learned, LearningPace)
@@ -410,7 +410,7 @@ def test_batches_grow_by_what_was_answered_and_few_are_under_way_until_they_fit(
     in_a_loop(story)
 
 
-def test_ends_that_are_told_together_are_given_each_with_its_own_line_and_make_room() -> None:
+def test_ends_that_come_together_are_given_each_with_its_own_line_and_make_room() -> None:
     async def story() -> None:
         broker = Broker()
         stream = opened(numbered(9), pack, broker.launch, 6, size=3)

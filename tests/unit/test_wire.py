@@ -154,7 +154,7 @@ def test_a_table_that_pika_cannot_decode_arrives_as_broken_properties(table: byt
 
 
 @pytest.mark.parametrize("table", HOSTILE.values(), ids=HOSTILE.keys())
-def test_who_is_to_be_told_can_be_read_beside_a_broken_table(table: bytes) -> None:
+def test_the_requester_can_be_read_beside_a_broken_table(table: bytes) -> None:
     _, header = read(readable(table))
     properties = header.properties
     assert properties.message_id == properties.correlation_id == ID
