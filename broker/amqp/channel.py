@@ -151,14 +151,11 @@ class Channel:
         """Messages that were handed over to be settled, and are not."""
         return self._acks.outstanding
 
-    def _took(self, tag: int) -> None:
-        self.last_tag = tag
-        self._acks.add(tag)
-
     def _deliver(
         self, on_delivery: OnDelivery, method: Delivered, properties: ReceivedProperties, body: bytes
     ) -> None:
-        self._took(method.delivery_tag)
+        self.last_tag = method.delivery_tag
+        self._acks.add(method.delivery_tag)
         on_delivery(method, properties, body)
 
     def _leave_to_pika(self, tag: str) -> None:
@@ -180,7 +177,8 @@ class Channel:
         got = self._got
 
         def on_got(_channel: object, method: Got, properties: ReceivedProperties, body: bytes) -> None:
-            self._took(method.delivery_tag)
+            self.last_tag = method.delivery_tag
+            self._acks.add(method.delivery_tag)
             resolve(got, (method, properties, body))
 
         with mapped("the channel"):
