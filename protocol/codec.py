@@ -217,9 +217,9 @@ class Encoder:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._begin_anew()
+        self._make_packer()
 
-    def _begin_anew(self) -> None:
+    def _make_packer(self) -> None:
         self._pack = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack
 
     def encode(self, value: object, what: str = "value") -> bytes:
@@ -270,10 +270,10 @@ class Encoder:
         try:
             body: bytes = self._pack(value)
         except BaseException:
-            self._begin_anew()
+            self._make_packer()
             raise
         if len(body) > _KEPT_BYTES:
-            self._begin_anew()
+            self._make_packer()
         return body
 
 

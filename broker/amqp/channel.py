@@ -16,7 +16,7 @@ from pika import spec
 from broker.amqp.acks import Acks
 from broker.amqp.encoding import publish_frames
 from broker.amqp.handed_over import Delivered, Got, OnConfirm, OnDelivery, OnReturn
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from broker.amqp.pika_errors import lost_error, mapped, undone
 from broker.errors import ConnectionLost
 from protocol.properties import Properties, ReceivedProperties
@@ -44,7 +44,7 @@ class Channel:
         """``deadline_s``: when its answers have to be there, by the clock ``time.monotonic``."""
         self._deadline_s = deadline_s
         self._channel = channel
-        self._wire: Wire = channel.connection
+        self._wire: PikaConnection = channel.connection
         self._number: int = channel.channel_number
         self._acks = Acks()
         #: Acks may wait for each other while no more deliveries than this are held: the least of its consumers'.

@@ -19,7 +19,7 @@ from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
 from broker.amqp.channel import CLOSE_S, Channel, answer, left_s, resolve
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from broker.amqp.pika_errors import connect_error, lost_error, mapped, silent
 from broker.amqp.traffic import Traffic
 from broker.config.endpoint import Endpoint
@@ -35,7 +35,7 @@ ABANDON_S = 1.0
 class Connection:
     """An open connection. ``closed`` is done, with the reason, once it has ended for whatever cause."""
 
-    def __init__(self, wire: Wire, where: str) -> None:
+    def __init__(self, wire: PikaConnection, where: str) -> None:
         self._wire = wire
         self.where = where
         #: Where its publishers count.
@@ -155,7 +155,7 @@ async def connect(
             result.drop()
         resolve(opened, connection)
 
-    attempt = Wire.create_connection([parameters], on_done, custom_ioloop=loop)
+    attempt = PikaConnection.create_connection([parameters], on_done, custom_ioloop=loop)
     try:
         # pika bounds the attempt by itself; this bound is for what it does not count (a slow resolver).
         return await asyncio.wait_for(opened, timeout_s + 2)

@@ -66,7 +66,7 @@ async def connected(
             raise
         if isinstance(trouble, Unreachable):
             raise trouble from error
-        why = f"{trouble}" if isinstance(trouble, NoMajority) else await _look(settings, name)
+        why = f"{trouble}" if isinstance(trouble, NoMajority) else await _state_of(settings, name)
         raise TimedOut(f"not done within {timeout_s:g} s: {why}") from error
 
 
@@ -101,7 +101,7 @@ async def open_once(settings: Settings, name: str, within_s: float) -> Connectio
     raise next((error for error in errors if isinstance(error, Starting)), errors[-1])
 
 
-async def _look(settings: Settings, name: str) -> str:
+async def _state_of(settings: Settings, name: str) -> str:
     """What a broker is like that took a connection and did not do what it was asked."""
     try:
         await (await open_once(settings, name, _LOOK_S)).close(0.0)

@@ -63,7 +63,7 @@ class BrokenProperties(spec.BasicProperties):
     """Properties that pika could not decode. The short strings are set where they can be read without it."""
 
 
-class Wire(AsyncioConnection):
+class PikaConnection(AsyncioConnection):
     """One AMQP connection. Use it by ``broker.amqp.connection``."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -84,7 +84,7 @@ class Wire(AsyncioConnection):
         """As pika's own, on the transports of ``broker.amqp.pika_transport``."""
         services = Services(custom_ioloop)
 
-        def connection(parameters: Any) -> Wire:
+        def connection(parameters: Any) -> PikaConnection:
             return cls(parameters, custom_ioloop=services, internal_connection_workflow=False)
 
         return cls._start_connection_workflow(configurations, connection, services, None, on_done)

@@ -66,7 +66,7 @@ def with_places(
     draft = Draft() if file is None else _read(file)
     draft.tree = with_example(draft.tree)
     overlay(draft, environ)
-    settings = _settle(draft)
+    settings = _settings_of(draft)
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
     if file is None:
@@ -110,7 +110,7 @@ def _read(file: Path) -> Draft:
     return draft
 
 
-def _settle(draft: Draft) -> Settings | None:
+def _settings_of(draft: Draft) -> Settings | None:
     """The settings of what is right in the draft. What is wrong is reported and left out."""
     tree, cut = deepcopy(draft.tree), set[Loc]()
     while True:

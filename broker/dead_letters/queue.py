@@ -164,7 +164,7 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
     channel = await connection.channel()
     try:
         try:
-            looked = await _look(channel, queue, see)
+            looked = await _hold_all(channel, queue, see)
         except ConnectionLost as error:
             raise _explained(error, queue) from error
         yield looked
@@ -172,7 +172,7 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
         await channel.close()
 
 
-async def _look(channel: Channel, queue: str, see: Callable[[Letter], None]) -> Held:
+async def _hold_all(channel: Channel, queue: str, see: Callable[[Letter], None]) -> Held:
     ready, others = await count(channel, queue)
     wanted, seen = min(ready, MOST), 0
     all_seen: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()

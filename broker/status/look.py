@@ -33,10 +33,10 @@ def look(settings: Settings, timeout_s: float, *, oldest: bool = False) -> Statu
     Raises ``BrokerError`` if the broker cannot be asked by AMQP. ``oldest`` takes the first task of each work
     queue and gives it back: the broker counts that as a delivery.
     """
-    return asyncio.run(_look(settings, timeout_s, oldest=oldest))
+    return asyncio.run(_gather(settings, timeout_s, oldest=oldest))
 
 
-async def _look(settings: Settings, timeout_s: float, *, oldest: bool) -> Status:
+async def _gather(settings: Settings, timeout_s: float, *, oldest: bool) -> Status:
     api = Management.of(settings.broker, min(API_TIMEOUT_S, timeout_s))
     pages = asyncio.create_task(counted(settings.worker.http))
     listed = asyncio.create_task(asyncio.to_thread(_listed, api))

@@ -15,7 +15,7 @@ from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 from broker.amqp.channel import Channel
-from broker.amqp.pika_connection import BrokenProperties, Wire, read_frame
+from broker.amqp.pika_connection import BrokenProperties, PikaConnection, read_frame
 
 CHANNELS = (1, 2)
 #: The tags of each channel's consumers: one that acks, one that does not.
@@ -104,7 +104,7 @@ class Twin:
         channel.add_on_cancel_callback(
             lambda frame: self.log.append((number, "cancelled", frame.method.consumer_tag))
         )
-        if isinstance(self.connection, Wire):
+        if isinstance(self.connection, PikaConnection):
             self.channels[number] = Channel(channel)
             await self._set_up_ours(number, self.channels[number])
         else:
@@ -202,7 +202,7 @@ def _values(value: Any) -> tuple[Any, ...]:
 
 async def both(chunks: Sequence[bytes]) -> tuple[Twin, Twin]:
     """pika's twin and ours, after both have read the same."""
-    twins = Twin(Guarded), Twin(Wire)
+    twins = Twin(Guarded), Twin(PikaConnection)
     for twin in twins:
         await twin.open()
         await twin.read(chunks)

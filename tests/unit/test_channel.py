@@ -10,7 +10,7 @@ from pika import frame, spec
 
 import broker.amqp.channel
 from broker.amqp.channel import ACK_WAIT_S, Channel
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from broker.errors import ConnectionLost
 from protocol.properties import Properties
 from tests.support.differential import ACKING, Twin, method
@@ -26,7 +26,7 @@ def said(
     """Kind, tag and ``multiple`` of what a channel sends that has got deliveries 1, 2, 3 … and acts."""
 
     async def run() -> list[Event]:
-        twin = Twin(Wire, room)
+        twin = Twin(PikaConnection, room)
         await twin.open()
         for tag in range(1, deliveries + 1):
             twin.feed(method(1, spec.Basic.Deliver(ACKING, tag, False, "tasks", "task_a")))
@@ -167,7 +167,7 @@ def test_nothing_is_said_on_a_channel_that_the_broker_has_closed_but_that_it_was
         assert not channel.nack(1)
 
     async def last_bytes() -> bytes:
-        twin = Twin(Wire, room)
+        twin = Twin(PikaConnection, room)
         await twin.open()
         act_on = twin.channels[1]
         twin.feed(

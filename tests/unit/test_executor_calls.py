@@ -207,7 +207,7 @@ def test_a_thread_that_stands_still_for_longer_than_the_limit_charges_the_task_t
                 if ended[1][0] == number:
                     executor._seats[0].began_s -= 3600
                     looked = threading.Event()
-                    loop.call_soon_threadsafe(executor._look)
+                    loop.call_soon_threadsafe(executor._end_late)
                     loop.call_soon_threadsafe(looked.set)
                     looked.wait(10)
                 hand_over(ended, is_held)

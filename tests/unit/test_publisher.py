@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from broker.amqp.publisher import Message, Publisher
 from broker.errors import ConfirmLost, ConnectionLost, PublishError, Refused, Unroutable
 from protocol.properties import Properties
@@ -56,7 +56,7 @@ def to(key: str, message_id: str = "x") -> Message:
 
 def sending(act: Callable[[Sender], Awaitable[None]]) -> list[tuple[int, str]]:
     async def run() -> list[tuple[int, str]]:
-        twin = Twin(Wire)
+        twin = Twin(PikaConnection)
         await twin.open()
         publisher = Publisher(twin.channels[1])
         selecting = asyncio.ensure_future(

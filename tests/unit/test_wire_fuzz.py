@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from tests.support.differential import ACKING, CANCEL, CHANNELS, NOT_ACKING, compare, framed, method
 
 fuzzed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -112,7 +112,7 @@ def test_whatever_a_broker_sends_our_reader_and_pika_s_say_the_same(data: st.Dat
     stream = data.draw(streams())
     pika, ours = compare(data.draw(cut(stream)))
     assert not ours.is_ended
-    assert isinstance(ours.connection, Wire)
+    assert isinstance(ours.connection, PikaConnection)
     assert ours.connection.bytes_received == pika.connection.bytes_received
     assert ours.connection.frames_received == pika.connection.frames_received
 

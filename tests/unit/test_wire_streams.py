@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pika import frame, spec
 
-from broker.amqp.pika_connection import Wire
+from broker.amqp.pika_connection import PikaConnection
 from tests.support.differential import ACKING, RAISE, Twin, compare, delivery, framed, frames_of, method
 
 
@@ -18,7 +18,7 @@ def test_a_delivery_is_handed_over_with_its_last_byte_and_not_before() -> None:
         stream = delivery(1, body)
 
         async def run(stream: bytes = stream) -> list[int]:
-            twin = Twin(Wire)
+            twin = Twin(PikaConnection)
             await twin.open()
             seen = []
             for place in range(len(stream)):
@@ -96,14 +96,14 @@ def test_what_a_consumer_raises_ends_the_connection_and_its_delivery_is_not_hand
 def test_deliveries_and_confirms_do_go_past_pika(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the comparison would compare pika with itself."""
     seen: list[Any] = []
-    monkeypatch.setattr(Wire, "_process_frame", lambda _self, value: seen.append(value))
+    monkeypatch.setattr(PikaConnection, "_process_frame", lambda _self, value: seen.append(value))
     stream = delivery(1, b"") + delivery(2, b"hello") + method(1, spec.Basic.Ack(3, True))
 
     async def run() -> list[Any]:
-        twin = Twin(Wire)
+        twin = Twin(PikaConnection)
         monkeypatch.undo()
         await twin.open()
-        monkeypatch.setattr(Wire, "_process_frame", lambda _self, value: seen.append(value))
+        monkeypatch.setattr(PikaConnection, "_process_frame", lambda _self, value: seen.append(value))
         await twin.read([stream])
         return twin.log
 

@@ -73,7 +73,7 @@ class AsyncExecutor:
             self._woken = True
             self._theirs.call_soon_threadsafe(self._begin)
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._end_late)
 
     def withdraw(self) -> None:
         """All of them have begun."""
@@ -98,7 +98,7 @@ class AsyncExecutor:
             del self._running[coroutine]
             coroutine.run.on_results([(coroutine.position, outcome, ran_s)])
 
-    def _look(self) -> None:
+    def _end_late(self) -> None:
         self._sweep, now_s = None, time.monotonic()
         late = [one for one in self._running if now_s - one.began_s > one.run.terms.timeout_s]
         for one in late:
@@ -107,7 +107,7 @@ class AsyncExecutor:
             text = "it was cancelled, which takes effect at its next await"
             self._ended(one, timed_out(one.run.terms.timeout_s, text), now_s - one.began_s)
         if self._running and self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._end_late)
 
     def _serve(self) -> None:
         """Run the loop, whatever is raised by what a handler left behind on it, and also if that stops it."""

@@ -129,15 +129,15 @@ class ProcessExecutor:
                 self._waiting.appendleft((run, positions[count:]))
             child.send(run, positions[:count], expected_s)
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._end_late)
 
-    def _look(self) -> None:
+    def _end_late(self) -> None:
         self._sweep, now_s = None, time.monotonic()
         for child in list(self._children):
             if child.in_hand and now_s - child.since_s > SWEEP_S:
                 self._hurry(child, now_s - child.since_s)
         if self._sweep is None and self.busy:
-            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._end_late)
 
     def _hurry(self, child: Child, ran_s: float) -> None:
         """Its task takes long: nothing has to wait behind it. Over its limit, it is stopped."""

@@ -112,7 +112,7 @@ class ThreadExecutor:
         self._open += len(run.ids)
         self._queue.put((run, range(len(run.ids))))
         if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_S, self._look)
+            self._sweep = self._loop.call_later(SWEEP_S, self._end_late)
 
     def withdraw(self) -> None:
         """Of a run that has begun the rest is run: it is short, or it would be no batch."""
@@ -127,7 +127,7 @@ class ThreadExecutor:
         for _ in self._seats:
             self._queue.put(None)
 
-    def _look(self) -> None:
+    def _end_late(self) -> None:
         """End the waiting for tasks that are over their limit."""
         self._sweep = None
         self._outcomes.take_over()
@@ -143,7 +143,7 @@ class ThreadExecutor:
                 self._queue.put((run, rest))
             self._end(run, [(positions[0], timed_out(run.terms.timeout_s, _GOES_ON), now_s - seat.began_s)])
         if self._open and self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_S, self._look)
+            self._sweep = self._loop.call_later(SWEEP_S, self._end_late)
 
     def _take(self, ended: list[tuple[Run, Result]]) -> None:
         """What the threads have handed over."""

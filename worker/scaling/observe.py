@@ -55,7 +55,7 @@ class Watch:
         else:
             self._logged.discard("no numbers")
         known = {queue: found for queue, found in counts.items() if found is not None}
-        return self._look(known, await listing)
+        return self._numbers(known, await listing)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -84,7 +84,7 @@ class Watch:
             self._log_once("unacked tasks and rates are unknown", error)
             return None
 
-    def _look(self, inspected: dict[str, Count], listing: Listing | None) -> Look:
+    def _numbers(self, inspected: dict[str, Count], listing: Listing | None) -> Look:
         status = status_of(self._settings, inspected, listing, time.time())
         samples = {
             queue.name: Sample(inspected[queue.name][0], queue.unacked, queue.out_rate)
