@@ -23,12 +23,12 @@ NACK = b"\x00\x3c\x00\x78"
 CONFIRM_BYTES = 21
 TAG_AND_BITS = struct.Struct(">QB")
 
-_BASIC = 60
-_CONTENT_HEAD = struct.Struct(">BHLHHQH")
+BASIC = 60
+CONTENT_HEAD = struct.Struct(">BHLHHQH")
 _TABLE_SIZE = struct.Struct(">L")
 
 #: The properties in the order of their flags from the highest bit: 0 is a short string, -1 a table, else bytes.
-_PROPERTIES: Final = (
+PROPERTIES: Final = (
     ("content_type", 0),
     ("content_encoding", 0),
     ("headers", -1),
@@ -44,7 +44,7 @@ _PROPERTIES: Final = (
     ("app_id", 0),
     ("cluster_id", 0),
 )
-_ABSENT: Final[dict[str, Any]] = {name: None for name, _size in _PROPERTIES}
+_ABSENT: Final[dict[str, Any]] = {name: None for name, _size in PROPERTIES}
 
 #: Field types of whole numbers.
 _NUMBERS = {
@@ -72,15 +72,15 @@ def find_content(buffer: bytes, at: int, channel: int) -> Content | None:
     if size - at < AROUND:
         return UNFINISHED
     kind, number, length = FRAME_HEAD.unpack_from(buffer, at)
-    if kind != HEADER or number != channel or length < _CONTENT_HEAD.size - 7:
+    if kind != HEADER or number != channel or length < CONTENT_HEAD.size - 7:
         return None
     body = at + AROUND + length
     if body > size:
         return UNFINISHED
-    _, _, _, class_id, _, body_size, flags = _CONTENT_HEAD.unpack_from(buffer, at)
-    if class_id != _BASIC or buffer[body - 1] != END:
+    _, _, _, class_id, _, body_size, flags = CONTENT_HEAD.unpack_from(buffer, at)
+    if class_id != BASIC or buffer[body - 1] != END:
         return None
-    properties_at = at + _CONTENT_HEAD.size
+    properties_at = at + CONTENT_HEAD.size
     if not body_size:
         return flags, properties_at, body - 1, body, body, body
     if size - body < AROUND:
@@ -122,7 +122,7 @@ def read_properties(buffer: bytes, at: int, end: int, flags: int) -> dict[str, A
         return None
     found = _ABSENT.copy()
     try:
-        for name, size in _present(flags):
+        for name, size in present(flags):
             if not size:
                 start = at + 1
                 at = start + buffer[at]
@@ -141,7 +141,7 @@ def varying(flags: int, raw: bytes) -> Iterator[tuple[str, int, int]]:
     """What may differ between lists that are alike: its name, its first byte and the one after it. ``raw`` is a
     list that ``read_properties`` reads. Raises ``ValueError`` if a header stands in it twice."""
     at, keys = 0, set[str]()
-    for name, size in _present(flags):
+    for name, size in present(flags):
         if not size:
             if raw[at] == _ID_BYTES and name in _IDS:
                 yield name, at + 1, at + 1 + _ID_BYTES
@@ -169,8 +169,9 @@ def varying(flags: int, raw: bytes) -> Iterator[tuple[str, int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _present(flags: int) -> tuple[tuple[str, int], ...]:
-    return tuple(entry for number, entry in enumerate(_PROPERTIES) if flags >> (15 - number) & 1)
+def present(flags: int) -> tuple[tuple[str, int], ...]:
+    """The entries of ``PROPERTIES`` that a list has."""
+    return tuple(entry for number, entry in enumerate(PROPERTIES) if flags >> (15 - number) & 1)
 
 
 def _read_table(buffer: bytes, at: int, end: int) -> tuple[dict[str, Any], int]:

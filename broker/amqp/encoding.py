@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from broker.amqp.decoding import ACK, BASIC, BODY, CONTENT_HEAD, FRAME_HEAD, HEADER, METHOD
 from broker.errors import TooLarge, Unsendable
 from protocol.properties import Properties
 
@@ -20,15 +21,10 @@ _KEPT = 512
 _SMALL = 15
 _LENGTHS = tuple(bytes((length,)) for length in range(256))
 _FRAME_END = b"\xce"
-_FRAME_HEAD = struct.Struct(">BHL")
-_CONTENT_HEAD = struct.Struct(">BHLHHQH")
 _ACK = struct.Struct(">BHL4sQBB")
 _LONG, _LONG_LONG, _TIMESTAMP = struct.Struct(">ci"), struct.Struct(">cq"), struct.Struct(">Q")
 _TEXT_HEAD, _SIZE = struct.Struct(">cL"), struct.Struct(">L")
 _PERSISTENT = b"\x02"
-_METHOD, _HEADER, _BODY = 1, 2, 3
-_BASIC = 60
-_ACK_METHOD = b"\x00\x3c\x00\x50"
 _PUBLISH_METHOD = b"\x00\x3c\x00\x28\x00\x00"
 
 
@@ -52,30 +48,30 @@ def publish_frames(
         flags, values = _properties(properties)
     except (UnicodeError, struct.error) as error:
         raise Unsendable(f"a property that AMQP cannot carry ({type(error).__name__})") from error
-    length = _CONTENT_HEAD.size - _FRAME_HEAD.size + len(values)
+    length = CONTENT_HEAD.size - FRAME_HEAD.size + len(values)
     if length > longest:
         raise TooLarge(f"properties of {length} bytes do not fit a frame of {longest}")
-    frames = [method, _CONTENT_HEAD.pack(_HEADER, channel, length, _BASIC, 0, size, flags) + values + _FRAME_END]
+    frames = [method, CONTENT_HEAD.pack(HEADER, channel, length, BASIC, 0, size, flags) + values + _FRAME_END]
     if 0 < size <= longest:
-        frames.append(_FRAME_HEAD.pack(_BODY, channel, size) + body + _FRAME_END)
+        frames.append(FRAME_HEAD.pack(BODY, channel, size) + body + _FRAME_END)
     elif size:
         for start in range(0, size, longest):
             part = body[start : start + longest]
-            frames.append(_FRAME_HEAD.pack(_BODY, channel, len(part)) + part + _FRAME_END)
+            frames.append(FRAME_HEAD.pack(BODY, channel, len(part)) + part + _FRAME_END)
     return frames
 
 
 def ack_frames(channel: int, up_to: int, singles: Iterable[int]) -> list[bytes]:
     """Acks of all that is outstanding up to a tag (0: of nothing), and of single tags beyond it."""
-    frames = [_ACK.pack(_METHOD, channel, 13, _ACK_METHOD, up_to, 1, 0xCE)] if up_to else []
-    frames += [_ACK.pack(_METHOD, channel, 13, _ACK_METHOD, tag, 0, 0xCE) for tag in singles]
+    frames = [_ACK.pack(METHOD, channel, 13, ACK, up_to, 1, 0xCE)] if up_to else []
+    frames += [_ACK.pack(METHOD, channel, 13, ACK, tag, 0, 0xCE) for tag in singles]
     return frames
 
 
 @lru_cache(maxsize=1024)
 def _publish_method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
     payload = b"".join((_PUBLISH_METHOD, _short(exchange), _short(routing_key), bytes((mandatory,))))
-    return _FRAME_HEAD.pack(_METHOD, channel, len(payload)) + payload + _FRAME_END
+    return FRAME_HEAD.pack(METHOD, channel, len(payload)) + payload + _FRAME_END
 
 
 def _properties(properties: Properties) -> tuple[int, bytes]:

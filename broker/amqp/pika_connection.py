@@ -36,6 +36,7 @@ from broker.amqp.decoding import (
     TAG_AND_BITS,
     UNFINISHED,
     find_content,
+    present,
     read_deliver,
     read_properties,
 )
@@ -265,27 +266,12 @@ def _broken_header(data: bytes) -> tuple[int, frame.Header] | None:
 
 
 def _read_short_strings(properties: BrokenProperties, flags: int, data: bytes, at: int) -> None:
-    """AMQP lists the properties in the order of their flag bits; all but four are short strings."""
-    for flag, name in (
-        (spec.BasicProperties.FLAG_CONTENT_TYPE, "content_type"),
-        (spec.BasicProperties.FLAG_CONTENT_ENCODING, "content_encoding"),
-        (spec.BasicProperties.FLAG_HEADERS, None),
-        (spec.BasicProperties.FLAG_DELIVERY_MODE, 1),
-        (spec.BasicProperties.FLAG_PRIORITY, 1),
-        (spec.BasicProperties.FLAG_CORRELATION_ID, "correlation_id"),
-        (spec.BasicProperties.FLAG_REPLY_TO, "reply_to"),
-        (spec.BasicProperties.FLAG_EXPIRATION, "expiration"),
-        (spec.BasicProperties.FLAG_MESSAGE_ID, "message_id"),
-        (spec.BasicProperties.FLAG_TIMESTAMP, 8),
-        (spec.BasicProperties.FLAG_TYPE, "type"),
-    ):
-        if not flags & flag:
-            continue
-        if isinstance(name, int):
-            at += name
-        elif name is None:
+    for name, size in present(flags):
+        if size > 0:
+            at += size
+        elif size < 0:
             at += 4 + int.from_bytes(data[at : at + 4])
         else:
-            length = data[at]
-            setattr(properties, name, data[at + 1 : at + 1 + length].decode("utf-8", "replace"))
-            at += 1 + length
+            end = at + 1 + data[at]
+            setattr(properties, name, data[at + 1 : end].decode("utf-8", "replace"))
+            at = end

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from broker.amqp.decoding import PROPERTIES
 from broker.console.escaping import plain
 from broker.console.json_text import dumps
 from broker.dead_letters.queue import Letter, read_letter, text_of
@@ -26,20 +27,6 @@ CELL = 60
 LINE = 1000
 BODY = 4000
 _DUMPED_BYTES = 256
-_PROPERTIES = (
-    "content_type",
-    "content_encoding",
-    "delivery_mode",
-    "priority",
-    "correlation_id",
-    "reply_to",
-    "expiration",
-    "message_id",
-    "timestamp",
-    "type",
-    "user_id",
-    "app_id",
-)
 
 
 def cell(text: str, width: int = CELL) -> str:
@@ -126,7 +113,7 @@ def detail(letter: Letter, limits: Limits) -> dict[str, Any]:
 
 def whole(letter: Letter, limits: Limits) -> dict[str, Any]:
     """One letter with every property, every header and the bytes of its body."""
-    properties = {name: getattr(letter.properties, name, None) for name in _PROPERTIES}
+    properties = {name: getattr(letter.properties, name, None) for name, _ in PROPERTIES if name != "headers"}
     return {
         **detail(letter, limits),
         "exchange": letter.exchange,

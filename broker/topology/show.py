@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from broker.topology.model import Binding, Topology
 from protocol.delay import LEVELS
@@ -17,14 +18,8 @@ def to_json(topology: Topology) -> str:
     return json.dumps(
         {
             "schema": 1,
-            "exchanges": [
-                {"name": one.name, "type": str(one.type), "arguments": dict(one.arguments), "purpose": one.purpose}
-                for one in topology.exchanges
-            ],
-            "queues": [
-                {"name": one.name, "arguments": dict(one.arguments), "purpose": one.purpose}
-                for one in topology.queues
-            ],
+            "exchanges": [asdict(one) for one in topology.exchanges],
+            "queues": [asdict(one) for one in topology.queues],
             "bindings": [
                 {
                     "source": one.source,

@@ -9,8 +9,8 @@ from dispatcher.load_test.histogram import drawn
 
 Run = Mapping[str, Any]
 
-_TASKS = ("sent", "done", "failed", "returned", "refused", "lost", "retried", "retries", "duplicates")
-_LATENCIES = {"min": "min", "p50": "median", "p75": "p75", "p95": "p95", "p99": "p99", "max": "max"}
+TASKS = ("sent", "done", "failed", "returned", "refused", "lost", "retried", "retries", "duplicates")
+LATENCIES = {"min": "min", "p50": "median", "p75": "p75", "p95": "p95", "p99": "p99", "max": "max"}
 
 
 def rows(run: Run) -> list[tuple[str, str]]:
@@ -18,7 +18,7 @@ def rows(run: Run) -> list[tuple[str, str]]:
     messages = run["messages"]
     latency = run["latency_ms"]
     return [
-        *((name, str(run["tasks"][name])) for name in _TASKS),
+        *((name, str(run["tasks"][name])) for name in TASKS),
         ("messages accepted", f"{messages['accepted']} of {messages['sent']}"),
         ("success rate", f"{run['success'] * 100:.2f} %"),
         ("throughput", f"{run['throughput']:.1f}/s"),
@@ -27,7 +27,7 @@ def rows(run: Run) -> list[tuple[str, str]]:
         ("in sequence it would take", f"{run['sequence_s']:.2f} s"),
         ("speed-up", f"{run['speed_up']:.2f}"),
         ("memory, at most", "unknown" if run["memory_mib"] is None else f"{run['memory_mib']:.1f} MiB"),
-        *((f"latency {name}", f"{latency[key]:.1f} ms") for key, name in _LATENCIES.items()),
+        *((f"latency {name}", f"{latency[key]:.1f} ms") for key, name in LATENCIES.items()),
     ]
 
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dispatcher.load_test.text import LATENCIES, TASKS
+
 _RULE = re.compile(r"\s*([a-z]\w*)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(ms|s|%|/s)?\s*", re.ASCII)
 _HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_LATENCIES = ("min", "p50", "p75", "p95", "p99", "max")
-_COUNTS = ("sent", "done", "failed", "returned", "refused", "lost", "retried", "retries", "duplicates")
 #: Units of each name, and by what they are multiplied.
 _UNITS: dict[str, dict[str, float]] = {
-    **{name: {"ms": 1.0, "s": 1000.0} for name in (*_LATENCIES, "median")},
-    **{name: {"": 1.0} for name in _COUNTS},
+    **{name: {"ms": 1.0, "s": 1000.0} for name in (*LATENCIES, "median")},
+    **{name: {"": 1.0} for name in TASKS},
     "throughput": {"": 1.0, "/s": 1.0},
     "success": {"": 1.0, "%": 0.01},
 }
@@ -32,7 +32,7 @@ class Threshold:
 
     def seen(self, run: Mapping[str, Any]) -> float:
         """The value that a run has for it; latencies in milliseconds, success as a part of 1."""
-        if self.name in _COUNTS:
+        if self.name in TASKS:
             return float(run["tasks"][self.name])
         if self.name in ("throughput", "success"):
             return float(run[self.name])
@@ -40,7 +40,7 @@ class Threshold:
 
     def holds(self, run: Mapping[str, Any]) -> bool:
         """Latencies of which there are none hold no rule: a test that measured nothing must not pass."""
-        is_blind = self.name in (*_LATENCIES, "median") and not run["histogram_ms"]
+        is_blind = self.name in (*LATENCIES, "median") and not run["histogram_ms"]
         return not is_blind and bool(_HOLDS[self.sign](self.seen(run), self.value))
 
 

@@ -17,7 +17,7 @@ from broker.console.logs import TASKS
 from broker.errors import PublishError, Unsendable
 from protocol.batch import join_replies, read_batch
 from protocol.dead_letter import salvage
-from protocol.delay import enter
+from protocol.delay import Hop, enter
 from protocol.errors import Malformed
 from protocol.limits import Limits
 from protocol.reply import DONE, Failure, PackedReply, Run, pack_failed
@@ -63,13 +63,7 @@ class Publishing:
         hop = enter(decision.delay_s, task.name)
         last = replace(last, retry_in_ms=hop.delay_ms)
         copy = replace(task.next_attempt(last, limits), **_address(solo))
-        message = Message(
-            exchange=hop.exchange,
-            routing_key=hop.routing_key,
-            body=copy.body,
-            properties=task_properties(copy),
-        )
-        if not await self._outbox.send(message, lambda: solo.is_live):
+        if not await self._outbox.send(_message(copy, hop), lambda: solo.is_live):
             return False
         if _after_retry_confirm:
             _after_retry_confirm(1)
@@ -88,7 +82,9 @@ class Publishing:
 
     async def single(self, solo: Solo) -> bool:
         """A task of a batch as a message of its own, at the end of its queue."""
-        if not await self._outbox.send(_copy(solo.task, 0), lambda: solo.home.delivery.is_live):
+        if not await self._outbox.send(
+            _message(solo.task, enter(0, solo.task.name)), lambda: solo.home.delivery.is_live
+        ):
             return False
         self._meter.count("split")
         return True
@@ -96,7 +92,7 @@ class Publishing:
     async def postpone(self, solo: Solo, delay_s: float) -> bool:
         """A copy into the delay line that is the same attempt."""
         copy = replace(solo.task, **_address(solo))
-        if not await self._outbox.send(_copy(copy, delay_s), lambda: solo.is_live):
+        if not await self._outbox.send(_message(copy, enter(delay_s, copy.name)), lambda: solo.is_live):
             return False
         self._meter.ended(solo.task.name, "postponed")
         return True
@@ -175,8 +171,7 @@ class Publishing:
             _after_reply_confirm(1)
 
 
-def _copy(task: Task, delay_s: float) -> Message:
-    hop = enter(delay_s, task.name)
+def _message(task: Task, hop: Hop) -> Message:
     properties = task_properties(task)
     return Message(exchange=hop.exchange, routing_key=hop.routing_key, body=task.body, properties=properties)
 

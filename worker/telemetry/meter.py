@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 from broker.metrics import Family, Histogram
 from protocol.reply import Run
@@ -20,16 +20,7 @@ from protocol.task import Task
 #: no task for this worker. answered_again: from memory. joined: came while the same task ran. stale: its ack came
 #: too late, the broker hands it out again (a run that was done counts as well).
 Fate = Literal["done", "failed", "retried", "postponed", "refused", "answered_again", "joined", "stale"]
-FATES: tuple[Fate, ...] = (
-    "done",
-    "failed",
-    "retried",
-    "postponed",
-    "refused",
-    "answered_again",
-    "joined",
-    "stale",
-)
+FATES: tuple[Fate, ...] = get_args(Fate)
 UNKNOWN = "unknown"
 
 
