@@ -54,7 +54,7 @@ def test_workers_that_are_stopped_under_load_finish_what_runs_and_nothing_runs_t
 def test_replies_to_a_dispatcher_that_was_killed_cost_nothing_and_its_successor_does_the_rest(
     install: Install,
 ) -> None:
-    """What was asked and not told by then is asked anew, with other ids: at most a window of tasks runs twice."""
+    """What was asked and not printed is asked again, with new ids: at most a window of tasks runs twice."""
     installation = install(queues={"queue_a": {"prefetch": PREFETCH}})
     worker, vhost, journal = installation.worker(), installation.vhost, installation.journal()
     line = json.dumps({"journal": str(journal)}) + "\n"
@@ -63,16 +63,16 @@ def test_replies_to_a_dispatcher_that_was_killed_cost_nothing_and_its_successor_
         first.write(line * INPUTS)
         first.lines(TOLD)
         first.sigkill()
-        told = [json.loads(one)["line"] for one in first.wait().out.splitlines() if one.endswith("}")]
-    rest = command(installation.environment, "dispatcher", *words, stdin=line * (INPUTS - len(told)), within_s=60)
+        said = [json.loads(one)["line"] for one in first.wait().out.splitlines() if one.endswith("}")]
+    rest = command(installation.environment, "dispatcher", *words, stdin=line * (INPUTS - len(said)), within_s=60)
     stuck = finish(vhost, worker)
 
     starts = Counter(journal.ids)
     again = sum(starts.values()) - INPUTS
-    print(f"told {len(told)}, then {len(rest.objects)}; {again} asked anew had run; stuck {stuck}")
+    print(f"{len(said)} ended, then {len(rest.objects)}; {again} asked again had run; stuck {stuck}")
     assert rest.code == 0, rest.err
     assert {one["result"] for one in rest.objects} == {1}
-    assert len(set(told)) + len(rest.objects) == INPUTS
+    assert len(set(said)) + len(rest.objects) == INPUTS
     assert (set(starts.values()), stuck, vhost.ready("queue_a.dead")) == ({1}, 0, 0)
     # One more than the window: the one that is being printed has made room already.
     assert 0 <= again <= WINDOW + 1

@@ -95,7 +95,7 @@ def test_without_a_broker_it_ends_with_69_within_the_connect_bound_and_says_what
 
 
 @pytest.mark.parametrize(
-    ("greeting", "told"),
+    ("greeting", "said"),
     [
         (None, "took the connection and did not answer"),
         (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "does not speak AMQP"),
@@ -104,13 +104,13 @@ def test_without_a_broker_it_ends_with_69_within_the_connect_bound_and_says_what
     ids=["silent", "http", "ssh"],
 )
 def test_a_server_that_is_no_rabbitmq_is_recognised(
-    impatient: Installation, greeting: bytes | None, told: str
+    impatient: Installation, greeting: bytes | None, said: str
 ) -> None:
     with server(greeting) as port:
         url = f"amqp://someone:{PASSWORD}@127.0.0.1:{port}/"
         ended = command({**impatient.environment, "BROKER_URL": url}, "dispatcher", "call", "echo")
     assert (ended.code, ended.out) == (69, "")
-    assert told in ended.err
+    assert said in ended.err
     assert in_time(ended.wall_s, CONNECT_S + 3)
 
 
@@ -120,14 +120,14 @@ def test_a_refused_login_and_a_missing_vhost_are_reported_at_once(
     impatient: Installation, case: tuple[str, list[str]]
 ) -> None:
     broker, (module, words) = impatient.vhost.broker, case
-    for url, told in (
+    for url, said in (
         (f"amqp://guest:{PASSWORD}@{broker.host}:{broker.port}/", "refused the login. Check user and password"),
         (broker.url("no-such-vhost"), "refused the virtual host"),
     ):
         environment = {**impatient.environment, "BROKER_URL": url, "GLASSRABBIT__BROKER__CONNECT_TIMEOUT_S": "20"}
         ended = command(environment, module, *words)
         assert (ended.code, ended.out) == (69, "")
-        assert told in ended.err
+        assert said in ended.err
         assert PASSWORD not in ended.err
         assert len(ended.err.splitlines()) == 1
         assert in_time(ended.wall_s, 5)

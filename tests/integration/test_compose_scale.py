@@ -50,8 +50,8 @@ def test_more_containers_come_beside_those_there_are_and_fewer_finish_what_they_
 ) -> None:
     compose_project, folder = project
     (first,), broker = compose_project.containers("worker-a"), compose_project.containers("rabbitmq")
-    (told,) = scale(site, "queue_a=2", "--dry-run", "-o", "json").objects
-    assert told["queues"] == {"queue_a": {"service": "worker-a", "before": 1, "wanted": 2, "after": 1}}
+    (said,) = scale(site, "queue_a=2", "--dry-run", "-o", "json").objects
+    assert said["queues"] == {"queue_a": {"service": "worker-a", "before": 1, "wanted": 2, "after": 1}}
     assert compose_project.containers("worker-a") == [first]
 
     assert scale(site, "queue_a=2").out == "queue_a 1→2: service worker-a\n"
@@ -114,5 +114,5 @@ def test_the_load_before_and_after_is_as_the_page_shows(site: Site, tmp_path: Pa
     assert [sum(int(row[column]) for row in spread) for column in (1, 2)] == [60, 60]
 
     once = block_with(section("docs/workers.md", "As many as are needed"), "console", "--over compose")
-    (told,) = run_block(once, tmp_path, **environment)
-    assert " queue_a 3: ready 0, unacked " in told
+    (said,) = run_block(once, tmp_path, **environment)
+    assert " queue_a 3: ready 0, unacked " in said

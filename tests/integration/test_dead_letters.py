@@ -45,7 +45,7 @@ def dead(installation: Installation, *words: str, **options: Any) -> Ended:
     return command(installation.environment, "broker", "dead", *words, **options)
 
 
-def told(installation: Installation, *words: str) -> list[dict[str, Any]]:
+def said(installation: Installation, *words: str) -> list[dict[str, Any]]:
     """What a command that must succeed prints as lines of JSON."""
     ended = dead(installation, *words, "-o", "jsonl")
     assert ended.code == 0, ended.err
@@ -53,7 +53,7 @@ def told(installation: Installation, *words: str) -> list[dict[str, Any]]:
 
 
 def ids(installation: Installation, *words: str) -> list[str]:
-    return [one["id"] for one in told(installation, "list", *words)]
+    return [one["id"] for one in said(installation, "list", *words)]
 
 
 def settled(vhost: Vhost, queue: str, count: int) -> bool:
@@ -68,7 +68,7 @@ def test_looking_changes_neither_order_nor_number_of_ten_thousand_letters(instal
     assert ids(installation, "queue_a") == buried
     settled(installation.vhost, "queue_a.dead", 10_000)
     for words in (("list", "--limit", "5"), ("show", "--limit", "3"), ("export", "--id", buried[7000])):
-        told(installation, *words, "queue_a")
+        said(installation, *words, "queue_a")
         settled(installation.vhost, "queue_a.dead", 10_000)
     letters = installation.vhost.messages("queue_a.dead", 10_000, within_s=40)
     assert [letter.properties.message_id for letter in letters] == buried
@@ -133,7 +133,7 @@ def test_hostile_letters_are_shown_escaped_and_cut_and_stay(installation: Instal
     shown = dead(installation, "show", "queue_a")
     assert sum(not line.startswith(" ") for line in shown.out.splitlines() if line) == count
     assert len(shown.out) < 10_000 * count
-    exported = told(installation, "export", "queue_a")
+    exported = said(installation, "export", "queue_a")
     assert [one["properties"].get("type") for one in exported][:2] == [NASTY, "note"]
     assert settled(installation.vhost, "queue_a.dead", count)
     replay = dead(installation, "replay", "queue_a", "--reason", "unknown", "--reason", NASTY, "--dry-run")
@@ -154,7 +154,7 @@ def test_show_prints_history_arguments_and_what_a_replay_would_do(install: Insta
     )
     assert "  reply to  mailbox.results\n" in shown
     assert '    {\n      "times": 9\n    }\n' in shown
-    (one,) = told(installation, "show", "--id", task_id)
+    (one,) = said(installation, "show", "--id", task_id)
     assert (one["arguments"], one["attempts"], len(one["history"])) == ({"times": 9}, 2, 2)
 
 
@@ -166,7 +166,7 @@ def test_a_replayed_task_that_is_done_answers_its_mailbox(install: Install) -> N
     task_id = installation.caller().submit("fail", arguments, mailbox="results")
     (failed,) = vhost.messages("mailbox.results")
     assert failed.value["error"]["code"] == "retries_exhausted"
-    (report,) = told(installation, "replay", "queue_a", "--edit", "times=1")
+    (report,) = said(installation, "replay", "queue_a", "--edit", "times=1")
     assert (report["replayed"], report["left"], report["unroutable"]) == (1, {}, {})
     (done,) = vhost.messages("mailbox.results")
     assert (done.value["id"], done.value["result"], done.value["attempts"]) == (task_id, 2, 2)
@@ -182,7 +182,7 @@ def test_a_mailbox_gives_each_end_of_a_replayed_task(install: Install) -> None:
     arguments = {"times": 9, "journal": str(installation.journal())}
     task_id = caller.submit("fail", arguments, mailbox="results")
     eventually(lambda: vhost.ready("mailbox.results") == 1, "the end of its first life")
-    told(installation, "replay", "queue_a", "--edit", "times=0")
+    said(installation, "replay", "queue_a", "--edit", "times=0")
 
     async def collect() -> list[Reply]:
         return [reply async for reply in caller.dispatcher.collect("results", count=2, timeout_s=20)]
@@ -199,7 +199,7 @@ def test_a_replayed_task_that_fails_again_has_the_history_of_both_lives(install:
     task_id = installation.caller().submit("fail")
     settled(installation.vhost, "queue_a.dead", 1)
     for replays in (1, 2):
-        told(installation, "replay", "queue_a")
+        said(installation, "replay", "queue_a")
         (one,) = reborn(installation, replays)
         assert (one["id"], one["attempts"], one["reason"]) == (task_id, 2, "retries_exhausted")
         assert [entry["attempt"] for entry in one["history"]] == [1, 2] * (replays + 1)
@@ -209,7 +209,7 @@ def test_a_replayed_task_that_fails_again_has_the_history_of_both_lives(install:
 def reborn(installation: Installation, replays: int) -> list[dict[str, Any]]:
     """The letters of tasks that were replayed so often, as soon as there is one."""
     return eventually(
-        lambda: [one for one in told(installation, "show", "queue_a") if one["replays"] == replays],
+        lambda: [one for one in said(installation, "show", "queue_a") if one["replays"] == replays],
         "the next letter",
         30,
     )
@@ -264,14 +264,14 @@ def test_a_letter_that_the_broker_takes_no_longer_is_named_and_stays_and_all_oth
         assert replayed == good
     # One was refused beside others: as many as were on their way may be there twice, and later.
     assert (set(replayed), len(replayed) - len(good) <= WINDOW) == (set(good), True)
-    (report,) = told(installation, "replay", "queue_a")
+    (report,) = said(installation, "replay", "queue_a")
     assert report["replayed"] == 1
 
 
 def test_a_dry_run_replays_nothing(installation: Installation) -> None:
     installation.declare()
     buried = bury(installation.settings, [dead_task() for _ in range(3)])
-    (report,) = told(installation, "replay", "queue_a", "--dry-run", "--limit", "2")
+    (report,) = said(installation, "replay", "queue_a", "--dry-run", "--limit", "2")
     assert (report["dry_run"], report["letters"], report["meant"], report["replayed"]) == (True, 3, 2, 2)
     settled(installation.vhost, "queue_a.dead", 3)
     assert installation.vhost.ready("queue_a") == 0
@@ -338,15 +338,15 @@ def test_what_the_broker_buried_is_replayed_with_its_death_in_the_history(instal
     vhost.publish("tasks.due", ".".join(["0"] * 20 + ["later"]), body(), task("later", task_id=lost))
     settled(vhost, "queue_a.dead", 1)
     settled(vhost, "tasks.lost", 1)
-    (one,) = told(installation, "list", "queue_a")
+    (one,) = said(installation, "list", "queue_a")
     assert (one["id"], one["reason"]) == (expired, "expired")
     assert one["died"] is not None
-    (one,) = told(installation, "list", "tasks.lost")
+    (one,) = said(installation, "list", "tasks.lost")
     assert (one["id"], one["reason"], one["queue"]) == (lost, "unknown_task", "tasks.lost")
     assert dead(installation, "replay", "tasks.lost").code == 4
     with vhost.channel() as channel:
         channel.queue_bind("queue_b", "tasks", "later")
-    told(installation, "replay", "tasks.lost", "queue_a")
+    said(installation, "replay", "tasks.lost", "queue_a")
     for queue, error in (("queue_a", "expired"), ("queue_b", "unknown_task")):
         (replayed,) = vhost.messages(queue)
         assert [entry["error"] for entry in replayed.headers["history"]] == [error]
@@ -357,18 +357,18 @@ def test_purge_removes_what_is_chosen_and_keeps_the_others_in_order(installation
     installation.declare()
     vhost = installation.vhost
     buried = bury(installation.settings, [dead_task(("note", "echo")[number % 2]) for number in range(10)])
-    assert told(installation, "purge", "queue_a", "--task", "note", "--dry-run") == [
+    assert said(installation, "purge", "queue_a", "--task", "note", "--dry-run") == [
         {"queue": "queue_a.dead", "to be purged": 5}
     ]
     refused = dead(installation, "purge", "queue_a", "--task", "note")
     assert refused.code == 2
     assert "give --yes" in refused.err
     settled(vhost, "queue_a.dead", 10)
-    (report,) = told(installation, "purge", "queue_a", "--task", "note", "--limit", "3", "--yes")
+    (report,) = said(installation, "purge", "queue_a", "--task", "note", "--limit", "3", "--yes")
     assert report == {"queue": "queue_a.dead", "purged": 3}
     settled(vhost, "queue_a.dead", 7)
     assert ids(installation, "queue_a") == [one for one in buried if one not in buried[0:5:2]]
-    told(installation, "purge", "queue_a", "--yes")
+    said(installation, "purge", "queue_a", "--yes")
     assert vhost.ready("queue_a.dead") == 0
 
 

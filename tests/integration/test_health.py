@@ -181,7 +181,7 @@ def test_readiness_follows_each_wedge_and_its_end_within_5_s_and_the_worker_live
     vhost.broker.management.add_user(user, "secret", vhost.name, rights)
     worker = installation.worker(BROKER_URL=f"amqp://{user}:secret@127.0.0.1:{vhost.broker.port}/{vhost.name}")
     health = Health(worker)
-    told: list[str] = []
+    reported: list[str] = []
     try:
         with LivenessProbe(health):
             for wedge in WEDGES:
@@ -196,7 +196,7 @@ def test_readiness_follows_each_wedge_and_its_end_within_5_s_and_the_worker_live
                     assert health.numbers()["ready",] == 0
                 healed_s = time.monotonic()
                 eventually(lambda: health.is_ready, f"the end of {name}", GREEN_S)
-                told.append(f"{name}: red after {red_s:.2f} s ({text.strip()}), "
+                reported.append(f"{name}: red after {red_s:.2f} s ({text.strip()}), "
                             f"green {time.monotonic() - healed_s:.2f} s after the repair")  # fmt: skip
         numbers = health.numbers()
         assert (numbers["refused",], numbers["blocked_seconds_total",] > 0) == (0, True)
@@ -204,7 +204,7 @@ def test_readiness_follows_each_wedge_and_its_end_within_5_s_and_the_worker_live
         assert worker.wait() == 0
     finally:
         vhost.broker.management.remove_user(user)
-    print("\n".join(told))
+    print("\n".join(reported))
 
 
 def test_workers_of_one_machine_share_a_range_of_ports_and_go_beyond_it(installation: Installation) -> None:

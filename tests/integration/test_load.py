@@ -83,7 +83,7 @@ def test_a_worker_that_stands_still_shows_in_the_percentiles(installation: Insta
     lines: list[str] = []
     stopped_s: list[float] = []
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         lines.append(line)
         if len(lines) == 1:
             os.kill(worker.pid, signal.SIGSTOP)
@@ -93,7 +93,7 @@ def test_a_worker_that_stands_still_shows_in_the_percentiles(installation: Insta
             stopped_s.append(time.monotonic())
 
     try:
-        seen = run(run_load(installation.settings, plan, tell))
+        seen = run(run_load(installation.settings, plan, report))
     finally:
         os.kill(worker.pid, signal.SIGCONT)
     stall_ms = (stopped_s[1] - stopped_s[0]) * 1000

@@ -44,12 +44,12 @@ def test_each_event_is_one_line_with_the_task_it_is_about(install: Install) -> N
     worker.wait_for("is refused")
     worker.sigterm()
     assert worker.wait() == 0
-    told = events(worker)
-    identity = {event["worker"] for event in told}
+    said = events(worker)
+    identity = {event["worker"] for event in said}
     assert len(identity) == 1
     assert identity.pop().endswith(f":{worker.pid}")
     for name, task_id in ids.items():
-        about = [event for event in told if event.get("task_id") == task_id]
+        about = [event for event in said if event.get("task_id") == task_id]
         assert {(event["task"], event["queue"]) for event in about} == {(name, "queue_a")}
         # Each attempt raises in its executor; after the first comes a retry, after the last one the end.
         assert [event["attempt"] for event in about] == [1, 1, 2, 2]
@@ -59,9 +59,9 @@ def test_each_event_is_one_line_with_the_task_it_is_about(install: Install) -> N
             (True, False),
             (False, True),
         ]
-    (death,) = [event for event in told if event.get("task_id") == rejected]
+    (death,) = [event for event in said if event.get("task_id") == rejected]
     assert (death["level"], death["attempt"], death["task"]) == ("warning", 1, "reject")
-    (refusal,) = [event for event in told if "is refused" in event["message"]]
+    (refusal,) = [event for event in said if "is refused" in event["message"]]
     assert refusal["queue"] == "queue_a"
 
 

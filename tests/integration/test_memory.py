@@ -45,7 +45,7 @@ def test_a_map_from_a_generator_takes_no_more_memory_than_one_of_a_quarter_of_it
         timeout=_WITHIN_S,
     )
 
-    told = json.loads(done.stdout)
-    print(told)
-    assert told["done"] == tasks
-    assert told["grown_bytes"] < LIMIT_BYTES_PER_TASK * (tasks - tasks // 4)
+    said = json.loads(done.stdout)
+    print(said)
+    assert said["done"] == tasks
+    assert said["grown_bytes"] < LIMIT_BYTES_PER_TASK * (tasks - tasks // 4)

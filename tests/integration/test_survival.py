@@ -68,9 +68,9 @@ def test_2000_tasks_survive_workers_killed_in_turns_and_a_broker_killed_once(
         for thread in threads:
             thread.join(10)
 
-    told = [json.loads(line) for line in replies]
-    assert dict.fromkeys(range(1, TASKS + 1), 1) == Counter(reply["line"] for reply in told)
-    assert [reply for reply in told if "error" in reply] == []
+    said = [json.loads(line) for line in replies]
+    assert dict.fromkeys(range(1, TASKS + 1), 1) == Counter(reply["line"] for reply in said)
+    assert [reply for reply in said if "error" in reply] == []
     assert code == 0, "".join(complaints)
     assert installation.vhost.ready("queue_a.dead") == 0
 

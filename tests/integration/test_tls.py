@@ -107,7 +107,7 @@ def test_declare_worker_call_and_diff_work_over_tls_alone(trusting: Installation
 class Wrong:
     """One thing that is not as it should be."""
 
-    told: str
+    said: str
     #: Another certificate for the broker.
     shown: Callable[[Authority], Pair] | None = None
     #: Another ``ca_file``; None: the system's authorities.
@@ -150,13 +150,13 @@ def test_what_is_wrong_is_refused_with_its_reason(
     environment = {**installation.environment, "BROKER_URL": f"{wrong.scheme}://guest:{CANARY}@{place}"}
     with tls_broker.showing(wrong.shown(authority)) if wrong.shown else contextlib.nullcontext():
         refused = command(environment, "broker", "declare")
-    assert_refused(refused, wrong.told)
+    assert_refused(refused, wrong.said)
     assert refused.err.startswith(f"error: {wrong.scheme}://guest:***@{place}")
 
 
-def assert_refused(refused: Ended, told: str) -> None:
+def assert_refused(refused: Ended, said: str) -> None:
     assert refused.code == ExitCode.UNAVAILABLE, refused.err
-    assert told in refused.err
+    assert said in refused.err
     assert len(refused.err.splitlines()) == 1
     assert CANARY not in refused.out + refused.err
 

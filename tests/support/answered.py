@@ -46,8 +46,8 @@ class Answered:
             case "publish" if event.exchange == _TASKS or event.exchange.startswith(_LINE):
                 for task_id in event.ids or (event.id,):
                     if task_id in self._read:
-                        told = f"{task_id} was answered at {self._read[task_id]:.3f}"
-                        self.violations.append(f"{event.at:.3f} {link.name}: {told}, and is published again")
+                        said = f"{task_id} was answered at {self._read[task_id]:.3f}"
+                        self.violations.append(f"{event.at:.3f} {link.name}: {said}, and is published again")
             case "end":
                 del self._links[event.connection]
 

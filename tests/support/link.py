@@ -73,7 +73,7 @@ class Link:
         self._writers = [writer]
         self.to_broker = _Direction(self, "client", chance)
         self.to_client = _Direction(self, "broker", chance)
-        self._tell(Event(kind="accept", by="proxy", at=time.monotonic(), connection=number))
+        self._report(Event(kind="accept", by="proxy", at=time.monotonic(), connection=number))
 
     async def pass_on(self, host: str, port: int) -> None:
         """Connect to the broker and pass on whatever comes, until both have ended."""
@@ -120,15 +120,15 @@ class Link:
         """For directions: the client cannot use it any more."""
         if self.is_open:
             self.is_open = False
-            self._tell(Event(kind="end", by=by, at=time.monotonic(), connection=self.number))
+            self._report(Event(kind="end", by=by, at=time.monotonic(), connection=self.number))
 
-    def tell(self, events: list[Event]) -> None:
+    def report(self, events: list[Event]) -> None:
         for event in events:
             if event.kind == "hello":
                 self.name = event.name
-            self._tell(event)
+            self._report(event)
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         self._note(event, self)
 
 
@@ -170,7 +170,7 @@ class _Direction:
         try:
             while data := await reader.read(_CHUNK):
                 if self._by == "client":
-                    self._link.tell(self._decoder.feed(data, time.monotonic()))
+                    self._link.report(self._decoder.feed(data, time.monotonic()))
                 self.put(data)
                 await self._until(lambda: self._held_bytes < _HELD_BYTES)
         except OSError:
@@ -221,7 +221,7 @@ class _Direction:
             writer.write(piece)
             self.passed += size
             if self._by == "broker":
-                self._link.tell(self._decoder.feed(piece, given))
+                self._link.report(self._decoder.feed(piece, given))
             if way.limit_bytes is not None and self.passed >= way.limit_bytes:
                 self._link.reset()
                 return

@@ -201,8 +201,8 @@ def text(decision: Mapping[str, Any]) -> str:
     """A decision of ``-o json`` as the line that it is without that option."""
     one = decision
     sample = None if one["ready"] is None else Sample(one["ready"], one["unacked"], one["rate"])
-    told = Decision(one["before"], one["after"], one["wanted"], sample, one["target"], one["why"])
-    return f"{one['time'][11:19]} {one['queue']} {told}"
+    said = Decision(one["before"], one["after"], one["wanted"], sample, one["target"], one["why"])
+    return f"{one['time'][11:19]} {one['queue']} {said}"
 
 
 @dataclass

@@ -148,7 +148,7 @@ def test_a_duration_is_read_as_docker_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "reported"),
     [
         (
             "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?\n",
@@ -163,8 +163,8 @@ def test_a_duration_is_read_as_docker_writes_it() -> None:
         ("", "`docker compose up` failed: exit code 17. Run it"),
     ],
 )
-def test_what_docker_says_comes_with_what_to_do(said: str, told: str) -> None:
-    assert told in problem(["compose", "up"], said, 17)
+def test_what_docker_says_comes_with_what_to_do(said: str, reported: str) -> None:
+    assert reported in problem(["compose", "up"], said, 17)
 
 
 def test_without_docker_it_says_what_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

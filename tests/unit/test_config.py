@@ -558,8 +558,8 @@ def test_whatever_is_written_becomes_settings_or_problems_and_nothing_else(
     ],
 )
 def test_a_breaker_that_cannot_do_its_work_is_refused(more: str, expected: str) -> None:
-    told = problems(ONE_TASK + more)
-    assert any(problem.startswith(expected) for problem in told), told
+    said = problems(ONE_TASK + more)
+    assert any(problem.startswith(expected) for problem in said), said
 
 
 def holding(

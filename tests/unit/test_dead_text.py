@@ -76,10 +76,10 @@ def test_nothing_that_a_letter_says_can_move_the_cursor_or_forge_a_line(
     assert all(is_harmless(line) and len(line) <= BODY + 4 for line in lines)
     # Whatever follows the first line is indented: no letter can look like the start of the next.
     assert all(line.startswith("  ") for line in lines[1:])
-    for told in (summary(hostile), detail(hostile, DEFAULT_LIMITS), whole(hostile, DEFAULT_LIMITS)):
-        assert is_harmless(dumps(told))
-        assert json.loads(dumps(told))["text"] == text
-        assert is_harmless(dumps(told, indent=2), "\n")
+    for said in (summary(hostile), detail(hostile, DEFAULT_LIMITS), whole(hostile, DEFAULT_LIMITS)):
+        assert is_harmless(dumps(said))
+        assert json.loads(dumps(said))["text"] == text
+        assert is_harmless(dumps(said, indent=2), "\n")
 
 
 @given(st.binary(max_size=600))
@@ -133,9 +133,9 @@ def nested(depth: int) -> object:
     ],
 )
 def test_a_letter_that_cannot_be_replayed_says_why(properties: dict[str, Any], problem: str) -> None:
-    told = detail(letter(**properties), DEFAULT_LIMITS)
-    assert not told["replayable"]
-    assert problem in told["problem"]
+    said = detail(letter(**properties), DEFAULT_LIMITS)
+    assert not said["replayable"]
+    assert problem in said["problem"]
     assert problem in description(letter(**properties), DEFAULT_LIMITS)
 
 

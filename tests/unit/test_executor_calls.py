@@ -53,13 +53,13 @@ class Caller:
             for position, outcome, _ran_s in results:
                 assert ids[position] not in self.ends
                 self.ends[ids[position]] = outcome
-            told = asyncio.get_running_loop().create_task(self._tell())
-            self._waiting.add(told)
-            told.add_done_callback(self._waiting.discard)
+            said = asyncio.get_running_loop().create_task(self._report())
+            self._waiting.add(said)
+            said.add_done_callback(self._waiting.discard)
 
         return Run(terms(task, timeout_s), ids, list(arguments.values()), 1, 0, on_results)
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         async with self._news:
             self._news.notify_all()
 

@@ -261,17 +261,17 @@ def test_a_client_that_goes_away_leaves_nothing_behind(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "reported"),
     [
         ("127.0.0.1", "http://127.0.0.1"),
         pytest.param("::1", "http://[::1]", marks=pytest.mark.needs("IPv6")),
     ],
 )
-def test_the_address_is_reported_as_a_url(host: str, told: str) -> None:
+def test_the_address_is_reported_as_a_url(host: str, reported: str) -> None:
     async def listen() -> str:
         server = HttpServer(PAGES, None)
         url = await server.listen(host, 0)
         await server.close()
         return url.rpartition(":")[0]
 
-    assert run(listen()) == told
+    assert run(listen()) == reported

@@ -66,7 +66,7 @@ def test_an_argument_without_a_key_or_an_equals_sign_is_refused(pair: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "said"),
     [
         (b"", "no JSON"),
         (b"{", "no JSON"),
@@ -79,8 +79,8 @@ def test_an_argument_without_a_key_or_an_equals_sign_is_refused(pair: str) -> No
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_line_that_is_no_object_is_refused_with_the_reason(line: bytes, told: str) -> None:
-    with pytest.raises(BadLine, match=told):
+def test_a_line_that_is_no_object_is_refused_with_the_reason(line: bytes, said: str) -> None:
+    with pytest.raises(BadLine, match=said):
         read_object(line)
 
 

@@ -35,5 +35,5 @@ def test_any_other_broker_has_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_configured_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"management_url": "http://127.0.0.1:15000"}
-    assert base_url(tmp_path, json.dumps(NOTED), NOTED["url"], monkeypatch, **told) == "http://127.0.0.1:15000"
+    said = {"management_url": "http://127.0.0.1:15000"}
+    assert base_url(tmp_path, json.dumps(NOTED), NOTED["url"], monkeypatch, **said) == "http://127.0.0.1:15000"

@@ -161,12 +161,12 @@ def test_the_memory_of_ended_calls_is_bounded_and_the_oldest_become_strangers(
 
 
 def test_replies_that_come_together_are_reported_together_for_each_message() -> None:
-    told: list[list[str]] = []
+    said: list[list[str]] = []
     caller = Caller()
     for ids in ("abc", "de"):
-        caller.ask(*ids).on_end = lambda ends: told.append(list(ends))
+        caller.ask(*ids).on_end = lambda ends: said.append(list(ends))
     caller.calls.end_all([reply(task_id) for task_id in "badxec"])
-    assert told == [["b", "a"], ["d"], ["e"], ["c"]]
+    assert said == [["b", "a"], ["d"], ["e"], ["c"]]
     assert (caller.calls.replies, caller.calls.strangers, caller.calls.calls) == (5, 1, {})
 
 

@@ -36,7 +36,7 @@ def in_handshake(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "told"),
+    ("error", "kind", "said"),
     [
         (wrapped(ConnectionRefusedError(111, "Connection refused")), Unreachable, "Connection refused"),
         (wrapped(socket.gaierror(-2, "Name or service not known")), Unreachable, "Name or service not known"),
@@ -87,7 +87,7 @@ def in_handshake(error: BaseException) -> Any:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
 def test_a_failed_connection_says_where_and_what_to_check(
-    error: BaseException, kind: type[BrokerError], told: str
+    error: BaseException, kind: type[BrokerError], said: str
 ) -> None:
     found = connect_error(error, WHERE)
     assert type(found) is kind
@@ -95,7 +95,7 @@ def test_a_failed_connection_says_where_and_what_to_check(
     assert found.retryable is issubclass(kind, Unreachable)
     text = str(found)
     assert text.startswith(WHERE)
-    assert re.search(told, text)
+    assert re.search(said, text)
     assert "Check " in text
     assert "\n" not in text
     assert "()" not in text
@@ -110,7 +110,7 @@ def test_of_two_addresses_the_one_whose_certificate_is_wrong_is_reported(first: 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "said"),
     [
         (exceptions.ChannelClosedByBroker(404, "NOT_FOUND - no queue"), 404, "404 NOT_FOUND - no queue"),
         (exceptions.ChannelClosedByBroker(406, "PRECONDITION_FAILED"), 406, "406 PRECONDITION_FAILED"),
@@ -120,13 +120,13 @@ def test_of_two_addresses_the_one_whose_certificate_is_wrong_is_reported(first: 
     ],
 )
 def test_the_end_of_what_was_open_keeps_the_brokers_code_and_words(
-    error: BaseException, code: int, told: str
+    error: BaseException, code: int, said: str
 ) -> None:
     found = lost_error(error, "the channel")
     assert isinstance(found, ConnectionLost)
     assert (found.code, found.outcome_known, found.retryable) == (code, False, True)
     assert str(found).startswith("the channel ended: ")
-    assert told in str(found)
+    assert said in str(found)
 
 
 def test_an_error_without_a_text_is_reported_by_its_name() -> None:

@@ -54,7 +54,7 @@ def test_a_good_certificate_is_accepted_also_with_one_of_our_own(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("shown", "told"),
+    ("shown", "said"),
     [
         (
             AUTHORITY.issue("other.example"),
@@ -72,18 +72,18 @@ def test_a_good_certificate_is_accepted_also_with_one_of_our_own(tmp_path: Path)
     ids=["another name", "expired", "too early", "self-signed", "authority's namesake", "unknown authority"],
 )
 def test_a_certificate_that_is_not_accepted_is_reported_with_what_to_do(
-    shown: Pair, told: str, tmp_path: Path
+    shown: Pair, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ssl.SSLError) as raised:
         handshake(shown, tmp_path)
-    assert_told(untrusted(raised.value, WHERE), told)
+    assert_explained(untrusted(raised.value, WHERE), said)
 
 
-def assert_told(found: Untrusted, told: str) -> None:
+def assert_explained(found: Untrusted, said: str) -> None:
     assert isinstance(found, Unreachable)
     assert found.exit_code is ExitCode.UNAVAILABLE
     assert str(found).startswith(f"{WHERE}: TLS failed: ")
-    assert told in str(found)
+    assert said in str(found)
     assert str(found).endswith(".")
     assert "\n" not in str(found)
 
@@ -91,7 +91,7 @@ def assert_told(found: Untrusted, told: str) -> None:
 def test_a_certificate_that_the_broker_misses_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLError) as raised:
         handshake(AUTHORITY.issue(NAME), tmp_path, asks=True)
-    assert_told(untrusted(raised.value, WHERE), "the broker refused our certificate or misses one (")
+    assert_explained(untrusted(raised.value, WHERE), "the broker refused our certificate or misses one (")
 
 
 def test_a_peer_that_answers_in_plain_is_reported() -> None:
@@ -100,11 +100,11 @@ def test_a_peer_that_answers_in_plain_is_reported() -> None:
     answer.write(b"AMQP\x00\x00\x09\x01")
     with pytest.raises(ssl.SSLError) as raised:
         client.do_handshake()
-    assert_told(untrusted(raised.value, WHERE), "nobody speaks TLS on this port")
+    assert_explained(untrusted(raised.value, WHERE), "nobody speaks TLS on this port")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol", "offers no TLS from version 1.2 on"),
         ("[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version", "offers no TLS from version 1.2 on"),
@@ -112,8 +112,8 @@ def test_a_peer_that_answers_in_plain_is_reported() -> None:
         ("something new", "something new. Check broker.tls, and the broker's log."),
     ],
 )
-def test_other_failures_keep_openssls_words(text: str, told: str) -> None:
-    assert_told(untrusted(ssl.SSLError(1, text), WHERE), told)
+def test_other_failures_keep_openssls_words(text: str, said: str) -> None:
+    assert_explained(untrusted(ssl.SSLError(1, text), WHERE), said)
 
 
 def test_nothing_can_be_set_that_weakens_it() -> None:
@@ -149,7 +149,7 @@ def _with_passphrase(folder: Path) -> TlsSettings:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "said"),
     [
         (
             lambda f: TlsSettings(ca_file=f / "no.pem"),
@@ -188,12 +188,12 @@ def _with_passphrase(folder: Path) -> TlsSettings:
     ],
 )
 def test_a_file_that_cannot_be_used_is_a_configuration_error_with_its_key(
-    files: Files, told: str, tmp_path: Path
+    files: Files, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError) as raised:
         tls_context(files(tmp_path))
     (problem,) = raised.value.problems
-    assert problem.startswith("broker.tls." + told.replace("{}", str(tmp_path)))
+    assert problem.startswith("broker.tls." + said.replace("{}", str(tmp_path)))
     assert problem.endswith(".")
 
 
