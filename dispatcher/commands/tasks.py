@@ -14,8 +14,7 @@ from broker.config.settings import Settings
 from broker.console.json_text import dumps
 from broker.console.tables import print_table
 from dispatcher.client import Dispatcher
-from dispatcher.commands.printing import Printer
-from dispatcher.commands.progress import Progress
+from dispatcher.commands.printing import Printer, Progress
 from dispatcher.commands.workload import HEAD, code_of, send, task_map
 from dispatcher.errors import TaskFailed
 from dispatcher.json_lines import ended_line, lines_of, read_object, result_text

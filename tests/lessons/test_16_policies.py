@@ -15,7 +15,7 @@ that it came with: what stood in the queue before the policy waits as long as be
 
 **Our own code** declares with arguments, shows a difference instead of failing at it
 ([`diff`](../../broker/topology/diff.py)), and looks for policies that change what it asked for
-([`policies`](../../broker/topology/policies.py)).
+([`overruled`](../../broker/topology/diff.py)).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,8 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgpack
@@ -29,7 +32,6 @@ from protocol.limits import Limits
 from worker.execution import child_protocol as frames
 from worker.execution.handler import Handler, load, run
 from worker.execution.place import Place
-from worker.execution.wear import Wear
 from worker.telemetry.log_fields import of_worker
 
 READY = "ready"
@@ -195,3 +197,26 @@ def _end_with_parent() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+@dataclass(slots=True)
+class Wear:
+    """When a child has run enough, and another one takes its place: ``worker.max_tasks_per_child`` and
+    ``max_memory_per_child_mb``; None: no bound."""
+
+    max_tasks: int | None
+    max_mb: int | None
+    tasks: int = 0
+
+    def is_over(self) -> bool:
+        """Whether that was its last task. To be asked after each of them."""
+        self.tasks += 1
+        return self.tasks == self.max_tasks or (self.max_mb is not None and resident_bytes() > self.max_mb << 20)
+
+
+def resident_bytes() -> int:
+    """The memory of this process; where the kernel says no more, the most that it ever had (macOS)."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
