@@ -80,7 +80,7 @@ def _settings(config: str | None, *queues: str) -> Settings:
     settings = configured(config)
     if not settings.control.enabled:
         raise ConfigError(
-            ["control.enabled is false: nobody reads a control stream. Set it, and start the workers anew."]
+            ["control.enabled is false: nobody reads a control stream. Set it, and restart the workers."]
         )
     settings.require_queues(queues)
     return settings

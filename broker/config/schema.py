@@ -105,7 +105,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "enabled": "Whether it is declared, and read by workers.",
         "required": "true: a worker takes no task before it has read the stream; false: it waits for 5 s at most.",
         "retention_s": "What was said is kept for so long; what still holds is said again before half of it.",
-        "retention_bytes": "In at most so many bytes.",
+        "retention_bytes": "How many bytes it may hold.",
     },
     "WorkItem": {
         "task": "One of tasks.",

@@ -1,8 +1,8 @@
 """What holds by the control stream: its records folded in their order. Pure; the clock is a parameter.
 
-A record may come again, with the same id: it was written anew, or the stream is read from its beginning once more.
+A record may come again, with the same id: it was written again, or the stream is read from its beginning.
 So nothing depends on how often a record is folded; and what ends a pause names it, so that a pause that was
-written anew after its end does not come back.
+written again after its end does not come back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class State:
     _held: dict[str, Held] = field(default_factory=dict)
     #: By the id of a pause that is over: what ended it.
     _ended: dict[str, Resume] = field(default_factory=dict)
-    #: Ends of pauses that were written anew behind them.
+    #: Ends of pauses that were written again behind them.
     _contradicted: dict[str, Resume] = field(default_factory=dict)
 
     def fold(self, record: AnyRecord, size: int) -> None:

@@ -37,7 +37,7 @@ from protocol.properties import ReceivedProperties
 
 log = logging.getLogger("glassrabbit.broker")
 
-#: Deliveries under way; the broker hands out chunks of a stream whole.
+#: Deliveries in progress; the broker hands out chunks of a stream whole.
 PREFETCH = 500
 
 

@@ -27,7 +27,7 @@ def check_version(facts: Facts) -> Verdict:
     why = "Quorum queues, their delivery limit and at-least-once dead-lettering are what keeps tasks."
     version = version_of(facts.version)
     if version is None:
-        return unseen("version", why, "The broker tells it once it lets this user in.")
+        return unseen("version", why, "The broker says it once it lets this user in.")
     old = version < OLDEST
     flags = facts.api.feature_flags if facts.api else ()
     off = [str(one.get("name")) for one in flags if one.get("state") == "disabled" and _stable(one)]
@@ -64,7 +64,7 @@ def check_management(facts: Facts) -> Verdict:
         point=Point.BROKER,
         state=state,
         measured=measured,
-        why="Only it tells bindings, unacked tasks, workers, memory and disk.",
+        why="Only it shows bindings, unacked tasks, workers, memory and disk.",
         fix=fix,
     )
 
@@ -113,7 +113,7 @@ def check_headroom(facts: Facts) -> Verdict:
     why = "At the limit of memory or disk an alarm stops everything that publishes."
     nodes = facts.api.nodes if facts.api else ()
     if not nodes:
-        return unseen("memory and disk", why, "The management API tells a user with the tag `monitoring`.")
+        return unseen("memory and disk", why, "The management API shows them to a user with the tag `monitoring`.")
     short = [text for node in nodes for text in _short(node)]
     return Verdict(
         check="memory and disk",
@@ -151,7 +151,7 @@ def check_lost_nodes(facts: Facts) -> Verdict:
     why = "A task that a worker of a lost node holds is done by another after so long."
     version = version_of(facts.version)
     if version is None or facts.api is None:
-        return unseen("lost nodes", why, "The management API tells of policies and of the nodes of queues.")
+        return unseen("lost nodes", why, "The management API lists policies and the nodes of queues.")
     nodes = {node for one in facts.api.counts for node in one.get("members") or ()}
     late = [
         name
@@ -205,7 +205,7 @@ def check_clocks(facts: Facts) -> Verdict:
     why = "Expiry and waiting times compare clocks of dispatchers and workers; the broker's stands in for them."
     clock = facts.api.clock if facts.api else None
     if clock is None:
-        return unseen("clocks", why, "The management API tells the broker's time.")
+        return unseen("clocks", why, "The management API has the broker's time.")
     skew_s = skew(clock)
     wrong = abs(skew_s) > LARGEST_SKEW_S
     return Verdict(
@@ -221,7 +221,7 @@ def check_clocks(facts: Facts) -> Verdict:
 
 
 def skew(clock: Clock) -> float:
-    """How far our clock is ahead of the broker's, at least; below 0: behind. The broker tells whole seconds."""
+    """How far our clock is ahead of the broker's, at least; below 0: behind. The broker gives whole seconds."""
     if clock.before_s > clock.theirs_s + 1:
         return clock.before_s - clock.theirs_s - 1
     return min(0.0, clock.after_s - clock.theirs_s)

@@ -27,7 +27,7 @@ def _verdict(
         state=State.FAILED if found else State.OK if seen else State.UNKNOWN,
         measured="; ".join(found) or (right if seen else f"in the configuration: {right}"),
         why=why,
-        fix=fix if found else "" if seen else "See the management API, which tells what is on the broker.",
+        fix=fix if found else "" if seen else "See the management API, which shows what is on the broker.",
     )
 
 
@@ -39,7 +39,7 @@ def check_delivery_limit(facts: Facts) -> Verdict:
         Point.TASKS,
         _short_limits(facts, limits),
         ", ".join(f"{name}: {limit}" for name, limit in limits.items()),
-        "After so many returns the broker buries a task: also one that only waited in workers that were lost.",
+        "After these returns the broker buries a task: also one that only waited in workers that were lost.",
         "Clear a policy with delivery-limit (`rabbitmqctl list_policies`), or raise delivery_limit beyond "
         "the retries.",
     )
@@ -71,7 +71,7 @@ def _delivery_limit(facts: Facts, queue: str) -> int:
 
 def check_consumer_timeout(facts: Facts) -> Verdict:
     timeouts = {name: _consumer_timeouts_s(facts, name) for name in facts.settings.queues}
-    told = [f"{name}: {min(found):g} s" for name, found in timeouts.items() if found]
+    found_s = [f"{name}: {min(found):g} s" for name, found in timeouts.items() if found]
     asks = (version_of(facts.version) or ASKS) >= ASKS
     untold = "each worker asks for its own" if asks else "the broker does not report it; it is taken for"
     return _verdict(
@@ -79,7 +79,7 @@ def check_consumer_timeout(facts: Facts) -> Verdict:
         "consumer timeout",
         Point.TASKS,
         _taken_back(facts, timeouts),
-        ", ".join(told) or f"{untold} {facts.settings.broker.consumer_timeout_s:g} s",
+        ", ".join(found_s) or f"{untold} {facts.settings.broker.consumer_timeout_s:g} s",
         "The broker takes a task back that is unacked for so long, and it runs twice.",
         "Restart workers of before, which did not ask for what they need."
         if asks

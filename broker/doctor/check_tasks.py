@@ -56,7 +56,7 @@ def check_dead_lettering(facts: Facts) -> Verdict:
     """Of a busy line a look always sees some: as many as it takes in within ``_PASSING_S`` are no fault."""
     why = "What its next queue does not take waits for minutes, and 32 of these stop a delay level for all."
     if facts.api is None or facts.stuck is None:
-        fix = "The management API tells, at two looks; give the second one time: --timeout 20."
+        fix = "The management API says it at two looks; give the second one time: --timeout 20."
         return unseen("dead lettering", why, fix, Point.TASKS)
     rates = [
         table(table(one, "message_stats"), "publish_in_details").get("rate")

@@ -196,7 +196,7 @@ def _dead_lettered(topology: Topology, counts: Sequence[Listed]) -> dict[str, in
 
 
 def _ask_api(settings: Settings, within_s: float) -> tuple[Api | None, str]:
-    """What the API tells, or why it does not. A user without the tag ``monitoring`` is not told of nodes."""
+    """What the API says, or why it does not. A user without the tag ``monitoring`` sees no nodes."""
     management = Management.of(settings.broker, within_s)
     asked: dict[str, Callable[[], Any]] = {
         "overview": management.overview,
@@ -214,7 +214,7 @@ def _ask_api(settings: Settings, within_s: float) -> tuple[Api | None, str]:
             answers = {name: pool.submit(ask) for name, ask in asked.items()}
             nodes = pool.submit(_or_none, management.nodes)
             flags = pool.submit(_or_none, management.feature_flags)
-            told = {name: answer.result() for name, answer in answers.items()}
+            listed = {name: answer.result() for name, answer in answers.items()}
     except (Unreachable, AccessRefused) as error:
         return None, str(error)
     return (
@@ -224,7 +224,7 @@ def _ask_api(settings: Settings, within_s: float) -> tuple[Api | None, str]:
             clock=clock,
             nodes=nodes.result(),
             feature_flags=flags.result(),
-            **told,
+            **listed,
         ),
         "",
     )

@@ -56,9 +56,9 @@ async def writable(connection: Connection) -> dict[str, bool | None]:
 
 
 async def largest_taken(connection: Connection, write: Mapping[str, bool | None], size: int) -> bool | None:
-    """Whether the broker takes a body of so many bytes. None: it was not tried, or the broker did not say.
+    """Whether the broker takes a body of this size. None: it was not tried, or the broker did not say.
 
-    No API tells its ``max_message_size``; beyond that it closes the channel that a message came on, and no more.
+    No API has its ``max_message_size``; beyond that it closes the channel that a message came on, and no more.
     """
     allowed = next((exchange for exchange, may in write.items() if may), None)
     if allowed is None or size > LARGEST_TRIED:

@@ -138,7 +138,7 @@ class Facts:
 
     @property
     def version(self) -> str:
-        """Of RabbitMQ, as the first node that let us in tells; empty if none did."""
+        """Of RabbitMQ, as the first node that let us in says; empty if none did."""
         return next((one.version for one in self.reached if one.version), "")
 
 

@@ -207,8 +207,8 @@ class Runner:
             executor.withdraw()
 
     def review(self, is_seen_to: Callable[[Batch | Solo], bool] = lambda _work: False) -> None:
-        """Take back what has not begun, and submit it anew, but for what the caller has seen to. Not from within a
-        report of results."""
+        """Take back what has not begun, and submit it again, but for what the caller has seen to. Not from within
+        a report of results."""
         if self._draining or self._stopped:
             return
         self._withdraw()

@@ -90,7 +90,7 @@ class Steering:
             with contextlib.suppress(AccessRefused, TopologyDrift):
                 await declare(connection, control_of(self._settings))
         after, self._offset = self._offset, None
-        # A stream that was deleted and made anew begins at 0 again: then the next try reads it from there.
+        # A stream that was deleted and made again begins at 0 again: then the next try reads it from there.
         self._publisher = await follow(connection, self._identity, self._on_entry, after=after, within_s=SILENT_S)
         self._is_catching_up = False
         self._on_state(self.state)
