@@ -14,8 +14,8 @@ from typing import Any
 
 PACKAGES = ("protocol", "broker", "worker", "dispatcher")
 #: What starts here beside the command line. Their ``main`` takes the words after the name.
-_CHILD = "worker.execution.child_main"
-PROCESSES = (_CHILD, "broker.commands.node", "broker.completion")
+_CHILDREN = ("worker.execution.child_main", "worker.execution.zygote_main")
+PROCESSES = (*_CHILDREN, "broker.commands.node", "broker.completion")
 #: The folder of the four packages.
 ROOT = dirname(dirname(dirname(abspath(__file__))))
 
@@ -39,7 +39,7 @@ def main() -> None:
         import_module(package)
     sys.path.remove(ROOT)
     name, words = "".join(sys.argv[1:2]), sys.argv[2:]
-    if name == _CHILD:
+    if name in _CHILDREN:
         entry(name)(words)
         return
     from broker.console.options import enter

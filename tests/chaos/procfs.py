@@ -25,7 +25,22 @@ def marked(mark: str) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
+    """The processes that run a worker's handlers."""
+    found = _children(pid)
+    zygotes = [child for child in found if b"zygote_main" in _command(child)]
+    return [child for child in found if child not in zygotes] + [
+        one for each in zygotes for one in _children(each)
+    ]
+
+
+def _children(pid: int) -> list[int]:
     return [child for child in _pids() if _stat(child)[1:2] == [str(pid)]]
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / "cmdline").read_bytes()
+    return b""
 
 
 def descriptors(pid: int) -> int:

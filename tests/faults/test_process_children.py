@@ -28,13 +28,21 @@ _LEAVES_BYTES = 1 << 18
 
 
 def children(pid: int) -> list[int]:
-    """Of all threads of a process that runs."""
+    """Of all threads of a process that runs; of a worker that forks its children, these."""
     found: list[int] = []
     for task in Path("/proc", str(pid), "task").iterdir():
         # A thread may end while this looks at it.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += map(int, (task / "children").read_text().split())
-    return found
+    zygotes = [one for one in found if one != pid and is_zygote(one) and not is_zygote(pid)]
+    return [one for one in found if one not in zygotes] + [one for zygote in zygotes for one in children(zygote)]
+
+
+def is_zygote(pid: int) -> bool:
+    """Whether it is one, or a fork of one."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"zygote_main" in Path("/proc", str(pid), "cmdline").read_bytes()
+    return False
 
 
 def size_bytes(pid: int) -> int:

@@ -19,14 +19,15 @@ import pytest
 
 from protocol.limits import DEFAULT_LIMITS
 from tests.support.waiting import eventually
-from worker.execution.child_process import Child
 from worker.execution.executor import Executor, Result, Run, Terms
 from worker.execution.outcome import Done, Failed, Outcome, Rejected
 from worker.execution.process_executor import SWEEP_S, ProcessExecutor
 from worker.execution.thread_executor import ThreadExecutor
+from worker.execution.zygote import Nursery
 
 HANDLERS = {name: f"tests.support.handlers:{name}" for name in ("echo", "hold", "note", "crash")}
-KINDS = ("process", "thread")
+CHILDREN = ("process", "fork") if sys.platform == "linux" else ("process",)
+KINDS = (*CHILDREN, "thread")
 
 
 def terms(task: str, timeout_s: float = 30.0) -> Terms:
@@ -74,8 +75,9 @@ class Caller:
 
 @asynccontextmanager
 async def calling(kind: str, size: int) -> AsyncIterator[Caller]:
-    if kind == "process":
-        executor: Executor = ProcessExecutor(size, HANDLERS, DEFAULT_LIMITS, [os.getcwd()])
+    if kind in CHILDREN:
+        forks = kind == "fork"
+        executor: Executor = ProcessExecutor(size, HANDLERS, DEFAULT_LIMITS, [os.getcwd()], forks=forks)
     else:
         executor = ThreadExecutor(size, HANDLERS, DEFAULT_LIMITS)
     await executor.start()
@@ -300,9 +302,10 @@ def test_of_calls_that_belong_together_one_over_its_limit_is_charged_and_the_oth
     in_a_loop(story)
 
 
-def test_a_child_that_dies_costs_the_call_that_it_ran_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_child_that_dies_costs_the_call_that_it_ran_and_no_other(kind: str, tmp_path: Path) -> None:
     async def story() -> None:
-        async with calling("process", 1) as caller:
+        async with calling(kind, 1) as caller:
             caller.submit("echo", *many("before", 20), value=1)
             caller.submit("hold", "known", gate=os.devnull)
             await caller.done(*many("before", 20), "known")
@@ -320,9 +323,10 @@ def test_a_child_that_dies_costs_the_call_that_it_ran_and_no_other(tmp_path: Pat
     in_a_loop(story)
 
 
-def test_of_a_batch_that_crashes_its_child_each_call_ends_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_of_a_batch_that_crashes_its_child_each_call_ends_once(kind: str, tmp_path: Path) -> None:
     async def story() -> None:
-        async with calling("process", 2) as caller:
+        async with calling(kind, 2) as caller:
             caller.submit("crash", *many("a", 4))
             await caller.wait(lambda: len(caller.ends) == 4)
             assert {end.code for end in caller.ends.values() if isinstance(end, Failed)} == {"worker_lost"}
@@ -335,11 +339,12 @@ def test_of_a_batch_that_crashes_its_child_each_call_ends_once(tmp_path: Path) -
     in_a_loop(story)
 
 
-def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_its_own_result() -> None:
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_its_own_result(kind: str) -> None:
     """Stopped, it takes no permit: those of the calls behind the first are taken back time and again."""
 
     async def story() -> None:
-        async with calling("process", 1) as caller:
+        async with calling(kind, 1) as caller:
             caller.submit("echo", *many("before", 50), value=0)
             await caller.done(*many("before", 50))
             (child,) = caller.executor._children  # type: ignore[attr-defined]
@@ -360,9 +365,10 @@ def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_i
     in_a_loop(story)
 
 
-def test_calls_that_are_taken_back_from_a_child_stay_with_their_own_handlers() -> None:
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_calls_that_are_taken_back_from_a_child_stay_with_their_own_handlers(kind: str) -> None:
     async def story() -> None:
-        async with calling("process", 1) as caller:
+        async with calling(kind, 1) as caller:
             for task in ("echo", "note"):
                 caller.submit(task, *many(task, 50))
             await caller.done(*many("echo", 50), *many("note", 50))
@@ -385,7 +391,7 @@ def test_a_child_that_is_lost_in_the_turn_in_which_it_was_handed_a_call_harms_no
     async def story() -> None:
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
-        child = await Child.start([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS), [None, None]])
+        child = await Nursery([[os.getcwd()], HANDLERS, asdict(DEFAULT_LIMITS), [None, None]]).child()
         child.send(Run(terms("echo"), ["a"], [msgpack.packb({})], 1, 0, lambda _results: None), range(1), 1.0)
         await child.kill()
         await asyncio.sleep(0)

@@ -34,36 +34,53 @@ from worker.execution.handler import Handler, load, run
 from worker.execution.place import Place
 from worker.telemetry.log_fields import of_worker
 
-READY = "ready"
-BROKEN = "broken"
 #: How long outcomes of a batch wait here for each other, at most.
 FLUSH_S = 0.005
 _BUFFER_BYTES = 4096
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: A signal → its handler.
+Stops = Mapping[signal.Signals, Any]
 
 
 def main(descriptors: Sequence[str]) -> None:
     """Run the tasks that come by the first of these descriptors, each with a token that comes by the second."""
-    _leave_stops_to_the_worker()
+    leave_stops_to_the_worker(usual_stops())
     make_safe(threaded=False)
     print_to_stderr()
     configure(fields=of_worker(os.getppid()))
-    _end_with_parent()
+    end_with_parent()
     pair, tokens = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
     with pair, tokens, pair.makefile("rb") as incoming:
         setup = _next(incoming)
         if setup is None:
             return
         paths, handler_paths, limit_values, bounds = setup
-        sys.path += [path for path in paths if path not in sys.path]  # as worker.execution.handler_folders does
+        add_paths(paths)
         try:
             handlers: dict[str, Handler] = {task: load(path) for task, path in handler_paths.items()}
         except ConfigError as error:
-            pair.sendall(msgpack.packb([BROKEN, *error.problems]))
+            pair.sendall(msgpack.packb([frames.BROKEN, *error.problems]))
             return
-        pair.sendall(msgpack.packb([READY]))
-        with closing(Place(Limits(**limit_values))) as place:
-            _serve(tokens, incoming, Answers(pair), handlers, place, Wear(*bounds) if any(bounds) else None)
+        work(pair, tokens, incoming, handlers, limit_values, bounds)
+
+
+def add_paths(paths: Sequence[str]) -> None:
+    """The folders of handlers, behind all others, as ``worker.execution.handler_folders`` does."""
+    sys.path += [path for path in paths if path not in sys.path]
+
+
+def work(
+    pair: socket.socket,
+    tokens: socket.socket,
+    incoming: BinaryIO,
+    handlers: Mapping[str, Handler],
+    limit_values: Mapping[str, int],
+    bounds: tuple[int | None, int | None],
+) -> None:
+    """Say that this child is ready, and run what comes until the tokens end."""
+    pair.sendall(msgpack.packb([frames.READY]))
+    with closing(Place(Limits(**limit_values))) as place:
+        _serve(tokens, incoming, Answers(pair), handlers, place, Wear(*bounds) if any(bounds) else None)
 
 
 def _serve(
@@ -146,16 +163,18 @@ def _next(incoming: BinaryIO) -> Any:
     return frames.unpack(incoming.read(size))
 
 
-def _leave_stops_to_the_worker() -> None:
+def usual_stops() -> Stops:
+    """What the signals that stop a worker do now."""
+    return {number: signal.getsignal(number) for number in _STOPS}
+
+
+def leave_stops_to_the_worker(usual: Stops) -> None:
     """A signal that stops a worker may reach its children as well, and the worker lets what runs finish.
 
-    They are heard and passed over, not ignored: what a handler starts would ignore them too.
+    They are heard and passed over, not ignored: what a handler starts would ignore them too. In a fork they do
+    what is ``usual`` again.
     """
-    usual = {number: signal.getsignal(number) for number in _STOPS}
-    for number in _STOPS:
-        if usual[number] is not signal.SIG_IGN:
-            signal.signal(number, _pass_over)
-            signal.siginterrupt(number, False)
+    pass_over_stops(usual)
     forking = threading.local()
 
     def before_fork() -> None:
@@ -174,12 +193,20 @@ def _leave_stops_to_the_worker() -> None:
     os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=be_as_usual)
 
 
+def pass_over_stops(usual: Stops) -> None:
+    for number in _STOPS:
+        if usual[number] is not signal.SIG_IGN:
+            signal.signal(number, _pass_over)
+            signal.siginterrupt(number, False)
+
+
 def _pass_over(_number: int, _frame: object) -> None:
     return
 
 
-def _end_with_parent() -> None:
-    """Watch the pipe on a copy of standard input; handlers see an empty input instead."""
+def end_with_parent(*, threaded: bool = True) -> int:
+    """Watch the pipe on a copy of standard input, which is returned; handlers see an empty input instead.
+    ``threaded``: by a thread as well as by the kernel, which not every one does."""
     lifeline = os.dup(0)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -196,7 +223,9 @@ def _end_with_parent() -> None:
         # This process leads its group: the handlers' own children go with it.
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    if threaded:
+        threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    return lifeline
 
 
 @dataclass(slots=True)

@@ -13,27 +13,44 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
-from broker.config.environment import URLS, WITHHELD
-from broker.console.start import command
 from broker.errors import ConfigError
 from worker.execution import child_protocol as frames
-from worker.execution.child_main import READY
 from worker.execution.claim_tokens import ClaimTokens
 from worker.execution.executor import Result, Run
 from worker.execution.outcome import Outcome
 
-#: A new interpreter that takes longer than this to import the handlers is given up.
 STOP_TIMEOUT_S = 2.0
 _READ_BYTES = 1 << 16
 #: Outcomes in one answer.
 _MOST = 1 << 20
 _GARBLED = "the process that ran it wrote to a socket that is not its own, and was ended"
-_SECRETS = ("GLASSRABBIT__BROKER__", "GLASSRABBIT__WORKER__HTTP__")
+
+
+class Process(Protocol):
+    """What runs a child: an interpreter of its own, or a fork of one that has the handlers already."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it had to end since what it was forked from did: no task of its is to blame."""
+
+    async def wait(self) -> int:
+        """Its return code, once it has ended."""
+
+    def kill(self) -> None:
+        """End it, if it has not ended, and its group: what its handlers have started."""
+
+
+#: Starts a process with these descriptors: its standard input, its end of the socket pair, that of the tokens.
+Begin = Callable[[int, int, int], Awaitable[Process]]
 
 
 class ChildLost(Exception):
@@ -52,9 +69,7 @@ class InHand(NamedTuple):
 class Child:
     """One child process. Replaced, never repaired."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, lifeline: int, pair: socket.socket, tokens: ClaimTokens
-    ) -> None:
+    def __init__(self, process: Process, lifeline: int, pair: socket.socket, tokens: ClaimTokens) -> None:
         self.process = process
         self._lifeline = lifeline
         self._pair = pair
@@ -79,10 +94,8 @@ class Child:
         self._watch = asyncio.create_task(self._hang_up_when_gone())
 
     @classmethod
-    async def start(
-        cls, setup: list[object], *, with_login: bool = False, import_timeout_s: float = 60.0
-    ) -> Child:
-        """Start an interpreter and hand it its handlers; ``with_login``: with all of our environment.
+    async def start(cls, begin: Begin, setup: list[object] | None, import_timeout_s: float = 60.0) -> Child:
+        """Start a process and hand it its handlers; ``setup`` is None if it has them.
 
         Raises ``ChildLost``, or ``ConfigError``, also if the handlers are not imported in time.
         """
@@ -93,37 +106,25 @@ class Child:
             unless_started.callback(ours.close)
             unless_started.callback(tokens.close)
             unless_started.callback(os.close, lifeline)
-            passed = (theirs.fileno(), tokens.theirs.fileno())
-            process = await asyncio.create_subprocess_exec(
-                *command("worker.execution.child_main", *map(str, passed)),
-                stdin=lifeline_end,
-                # Standard output is for data; a handler's prints are not data of ours.
-                stdout=2,
-                pass_fds=passed,
-                env=None if with_login else _without_login(os.environ),
-                process_group=0,
-            )
+            process = await begin(lifeline_end, theirs.fileno(), tokens.theirs.fileno())
             unless_started.pop_all()
         child = cls(process, lifeline, ours, tokens)
         try:
             async with asyncio.timeout(import_timeout_s):
-                state, *problems = await child._ask(frames.pack(setup))
+                if setup is not None:
+                    child._out += frames.pack(setup)
+                    child._write()
+                state, *problems = await child._first
         except TimeoutError as error:
             await child.kill()
-            problem = f"the modules of the handlers were not imported within {import_timeout_s:g} s"
-            raise ConfigError([f"{problem}. Import less there, or raise worker.import_timeout_s."]) from error
+            raise not_imported(import_timeout_s) from error
         except (ChildLost, asyncio.CancelledError):
             await child.kill()
             raise
-        if state != READY:
+        if state != frames.READY:
             await child.kill()
             raise ConfigError([str(problem) for problem in problems])
         return child
-
-    async def _ask(self, frame: bytes) -> list[Any]:
-        self._out += frame
-        self._write()
-        return await self._first
 
     def _on_first(self, message: list[Any]) -> None:
         if not self._first.done():
@@ -266,7 +267,7 @@ class Child:
         """End the child and whatever its handlers started; its return code. Nobody hears of its end."""
         # Before it has been waited for, its number cannot belong to another process.
         if self.process.returncode is None:
-            _kill_group(self.process.pid)
+            self.process.kill()
         self._retire()
         return await self.process.wait()
 
@@ -291,25 +292,12 @@ class Child:
         except TimeoutError:
             code = await self.kill()
         # What it forked holds the group, and the group its number, until the last of them has ended.
-        _kill_group(self.process.pid)
+        self.process.kill()
         if code >= 0:
             return f"the process that ran it ended with exit code {code}"
         return f"the process that ran it was ended by {signal.Signals(-code).name}"
 
 
-def _without_login(environment: Mapping[str, str]) -> dict[str, str]:
-    """For handlers, who have no business with the broker's password, or the token of the metrics."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name not in URLS and not name.upper().startswith(_SECRETS)
-    }
-    # Else a handler that sends tasks would send them to whatever is on this machine.
-    return {**kept, WITHHELD: "1"} if any(map(environment.get, URLS)) else kept
-
-
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+def not_imported(within_s: float) -> ConfigError:
+    problem = f"the modules of the handlers were not imported within {within_s:g} s"
+    return ConfigError([f"{problem}. Import less there, or raise worker.import_timeout_s."])

@@ -28,6 +28,11 @@ TOKEN = struct.Struct(">I")
 #: Numbers start again from 0 after this many.
 NUMBERS = 1 << 32
 
+#: What a child says first, and a zygote.
+READY, BROKEN = "ready", "broken"
+#: What a zygote hears and says besides.
+UNFIT, FORK, FORKED, REFUSED, KILL, ENDED = "unfit", "fork", "forked", "refused", "kill", "ended"
+
 
 class Garbled(Exception):
     """What came from a child is no answer."""

@@ -95,5 +95,9 @@ def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Execut
         return AsyncExecutor(handlers, limits)
     worker = settings.worker
     wear = (worker.max_tasks_per_child, worker.max_memory_per_child_mb)
-    options = {"with_login": worker.handlers_get_login, "import_timeout_s": worker.import_timeout_s}
+    options = {
+        "forks": worker.start == "fork",
+        "with_login": worker.handlers_get_login,
+        "import_timeout_s": worker.import_timeout_s,
+    }
     return ProcessExecutor(size, handlers, limits, handler_folders(settings), wear, **options)

@@ -1,4 +1,4 @@
-"""The process executor: children that are fresh interpreters, one task in each at a time.
+"""The process executor: children of the worker, one task in each at a time.
 
 A crash or a time-out is charged to the one task that ran in the child, and the child is replaced. The loop that
 owns AMQP never runs a handler, so nothing that a handler does can stop heartbeats.
@@ -15,9 +15,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
-from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.backoff import Backoff
 from broker.errors import ConfigError
@@ -26,6 +25,7 @@ from protocol.limits import Limits
 from worker.execution.child_process import Child, ChildLost, InHand
 from worker.execution.executor import Result, Run
 from worker.execution.outcome import Failed
+from worker.execution.zygote import Nursery
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -45,6 +45,7 @@ WEIGHT = 0.2
 #: How often it is looked whether a task is over its limit, or holds up others.
 SWEEP_S = 0.02
 
+T = TypeVar("T")
 #: Tasks of a run that follow one another.
 Piece = tuple[Run, range]
 
@@ -61,9 +62,9 @@ class ProcessExecutor:
         wear: tuple[int | None, int | None] = (None, None),
         **options: Any,
     ) -> None:
-        """``wear``: the bounds of ``Wear``; ``options`` of ``Child.start``."""
+        """``wear``: the bounds of ``Wear``; ``options`` of ``Nursery``."""
         self._size = size
-        self._start = partial(Child.start, [paths, handlers, asdict(limits), wear], **options)
+        self._nursery = Nursery([paths, handlers, asdict(limits), wear], **options)
         self._waiting: deque[Piece] = deque()
         self._children: list[Child] = []
         self._mean_s: dict[str, float] = {}
@@ -85,8 +86,11 @@ class ProcessExecutor:
         return sum(bool(child.in_hand) for child in self._children)
 
     async def start(self) -> None:
+        problem = await _started(self._nursery.begin)
+        if problem is not None:
+            raise problem
         async with asyncio.TaskGroup() as group:
-            starts = [group.create_task(_started(self._start)) for _ in range(self._size)]
+            starts = [group.create_task(_started(self._nursery.child)) for _ in range(self._size)]
         results = [start.result() for start in starts]
         started = [result for result in results if isinstance(result, Child)]
         for result in results:
@@ -114,6 +118,7 @@ class ProcessExecutor:
             task.cancel()
         # What they run never ends: a stop gives it up.
         await asyncio.gather(*(child.kill() if child.in_hand else child.stop() for child in self._children))
+        await self._nursery.stop()
 
     def _feed(self) -> None:
         """Hand out what waits: to the first child that has room, so that it is awake already."""
@@ -158,7 +163,7 @@ class ProcessExecutor:
         """A child is lost, or has to go: charge the task that it ran, hand on the others, replace it."""
         self._children.remove(child)
         begun, back = child.let_go()
-        guilty = begun.pop() if begun else None
+        guilty = begun.pop() if begun and not child.process.is_orphan else None
         # Those before the guilty one have run, but what came of it was lost with the child.
         for held in reversed(begun):
             self._waiting.appendleft((held.run, range(held.position, held.position + 1)))
@@ -203,7 +208,7 @@ class ProcessExecutor:
         try:
             while not self._stopping:
                 try:
-                    self._add(await self._start())
+                    self._add(await self._nursery.child())
                     return
                 except (ConfigError, ChildLost, OSError) as error:
                     if not is_logged:
@@ -233,8 +238,8 @@ def _pieces(taken: list[InHand]) -> list[Piece]:
     return pieces
 
 
-async def _started(start: Callable[[], Awaitable[Child]]) -> Child | ConfigError:
-    """A child, or why there is none, as a value: one failure must not leave its siblings unowned."""
+async def _started(start: Callable[[], Awaitable[T]]) -> T | ConfigError:
+    """What was started, or why it was not, as a value: one failure must not leave its siblings unowned."""
     try:
         return await start()
     except ConfigError as error:
