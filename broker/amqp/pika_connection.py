@@ -11,7 +11,7 @@ pika also decodes a message's properties where it reads frames, so a field it ca
 2^62, 1,500 nested tables) would take the connection down before anyone saw the message; redelivered, it
 would take down the next worker's as well. Here such a message arrives with ``BrokenProperties``.
 
-The overridden methods are private to pika 1.4; ``tests/unit/test_wire.py`` fails when their source changes.
+The overridden methods are private to pika 1.4: ``tests/unit/broker/amqp/test_wire.py`` fails when they change.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tests.support.hostile_bodies import ALL, BUILT, SCANNED, SOUND, of
 from tests.support.hostile_memory import MIB
 from tests.support.replies import replies_in
 from tests.support.workers import ROOT
-from tests.unit.test_codec import reference, values
+from tests.unit.protocol.test_codec import reference, values
 
 #: What tracing itself and an exception with its text may take.
 SLACK = 64 * 1024

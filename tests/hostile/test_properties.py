@@ -23,7 +23,7 @@ from tests.contract.checks import TASKS, content_header, decoded_header
 from tests.contract.vectors import octets, section, title
 from tests.support.as_pika import to_pika
 from tests.support.hostile_socket import HEADER
-from tests.unit.test_task import tasks
+from tests.unit.protocol.test_task import tasks
 from worker.intake.admission import admit
 
 BODY = b"\x80"

@@ -18,7 +18,7 @@ from broker.topology.model import (
     topology_of,
 )
 from protocol.delay import enter
-from tests.unit.test_delay import matches
+from tests.unit.protocol.test_delay import matches
 
 TASKS = {"task_a": "queue_a", "task_b": "queue_b", "daily": "queue_a", "reports.daily": "queue_b"}
 TOPOLOGY = build({"queue_a": 50, "queue_b": 7}, TASKS, ["results"])

@@ -17,7 +17,7 @@ from tests.support.place import lacks
 from tests.support.shared import is_free
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

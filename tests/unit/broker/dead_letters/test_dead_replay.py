@@ -12,7 +12,7 @@ from protocol.errors import ExitCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 from protocol.task import Task
 from tests.support.hostile import ADDRESS
-from tests.unit.test_dead_text import ID, letter
+from tests.unit.broker.dead_letters.test_dead_text import ID, letter
 
 NOW_MS = 1_795_000_000_000
 HISTORY = [{"attempt": attempt, "error": "KeyError", "text": "'n'", "worker": "host:1"} for attempt in (1, 2)]

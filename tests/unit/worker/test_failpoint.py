@@ -14,7 +14,7 @@ import pytest
 from broker.errors import ConfigError
 from worker.failpoint import CRASHED, VARIABLE, Armed, Point, armed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PASSING = """
 from worker.failpoint import failpoint
 after_work, after_ack = failpoint("after_work"), failpoint("after_ack")

@@ -10,7 +10,7 @@ from broker.dead_letters.filter import Chosen, Filter, since_ms
 from broker.dead_letters.queue import MissingQueue, dead_queues
 from protocol.limits import DEFAULT_LIMITS
 from protocol.names import LOST
-from tests.unit.test_dead_text import ID, letter
+from tests.unit.broker.dead_letters.test_dead_text import ID, letter
 
 NOW_MS = 1_795_000_000_000
 

@@ -12,7 +12,7 @@ from broker.config.settings import TaskSettings
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import DEFAULT_LIMITS
 from tests.contract.checks import received
-from tests.unit.test_task import fields, known, properties
+from tests.unit.protocol.test_task import fields, known, properties
 from worker.intake.admission import admit
 
 ID = "0f8fad5bd9cb469fa16570867728950e"

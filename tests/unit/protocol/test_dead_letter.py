@@ -12,7 +12,7 @@ from protocol.limits import DEFAULT_LIMITS
 from protocol.properties import Properties
 from tests.contract.checks import content_header, decoded_header, received
 from tests.support.as_pika import to_pika
-from tests.unit.test_task import fields, known, properties
+from tests.unit.protocol.test_task import fields, known, properties
 
 EXCHANGES = ["tasks", "tasks.dead", "tasks.killed", "tasks.due", "tasks.lost", "replies", ""]
 

@@ -92,7 +92,7 @@ def test_texts_and_numbers_of_an_enumeration_may_be_keys() -> None:
     [
         ({"rows": [1, 2, 3, {"price": 1j}]}, 'result["rows"][3]["price"]: complex cannot be carried. Allowed are'),
         (Row(1, tags=[(Decimal(1), {"a": object()})]), 'result["tags"][0][1]["a"]: object cannot be carried'),
-        ([date(2026, 11, 30), Nat.now(UTC)], "result[1]: tests.unit.test_values.Nat cannot be carried"),
+        ([date(2026, 11, 30), Nat.now(UTC)], "result[1]: tests.unit.protocol.test_values.Nat cannot be carried"),
         ({"a": {UUID(int=1): 2}}, 'result["a"]: a key of type uuid.UUID; keys are str'),
         ({"a": {7: "secret"}}, 'result["a"]: a key of type int; keys are str'),
         ({"a": ["secret\ud800"]}, 'result["a"][0]: a surrogate that UTF-8 cannot carry'),
