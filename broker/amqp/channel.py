@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -14,10 +13,11 @@ from pika import exceptions as pika_errors
 from pika import spec
 
 from broker.amqp.acks import Acks
+from broker.amqp.answers import CLOSE_S, answer, left_s, resolve
 from broker.amqp.encoding import publish_frames
 from broker.amqp.handed_over import Delivered, Got, OnConfirm, OnDelivery, OnReturn
 from broker.amqp.pika_connection import PikaConnection
-from broker.amqp.pika_errors import lost_error, mapped, undone
+from broker.amqp.pika_errors import lost_error, mapped
 from broker.errors import ConnectionLost
 from protocol.properties import Properties, ReceivedProperties
 
@@ -25,10 +25,6 @@ T = TypeVar("T")
 
 #: How long an ack waits for others at most: as long as a few calls take, one after the other.
 ACK_WAIT_S = 0.005
-#: How long the broker may take for one answer; and how long at least, where its time is over.
-ANSWER_S, LEAST_S = 30.0, 0.5
-#: How long a close waits to be answered. What it gives back is given back without an answer as well.
-CLOSE_S = 1.0
 #: RabbitMQ's own limit of a prefetch.
 _MOST_UNACKED = 65_535
 
@@ -302,24 +298,3 @@ def _consumer_arguments(timeout_s: int | None, offset: int | str | None) -> dict
     if offset is not None:
         return {"x-stream-offset": offset}
     return None if timeout_s is None else {"x-consumer-timeout": timeout_s * 1000}
-
-
-def left_s(deadline_s: float, most_s: float) -> float:
-    return max(0.0, min(most_s, deadline_s - time.monotonic()))
-
-
-async def answer(asked: asyncio.Future[T], ended: asyncio.Future[Any], deadline_s: float) -> T:
-    """What the broker answered in time. Raises ``ConnectionLost``, or why the channel or connection ended."""
-    within_s = max(LEAST_S, left_s(deadline_s, ANSWER_S))
-    await asyncio.wait({asked, ended}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    if asked.done():
-        return asked.result()
-    if not ended.done():
-        raise ConnectionLost("the broker takes connections and did not answer in time")
-    raise undone(ended.result()) if isinstance(ended.result(), ConnectionLost) else ended.result()
-
-
-def resolve(future: asyncio.Future[T], value: T) -> None:
-    """Answer a future that may have been answered, or given up, before."""
-    if not future.done():
-        future.set_result(value)

@@ -18,7 +18,8 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorWrongState
 
-from broker.amqp.channel import CLOSE_S, Channel, answer, left_s, resolve
+from broker.amqp.answers import CLOSE_S, answer, left_s, resolve
+from broker.amqp.channel import Channel
 from broker.amqp.pika_connection import PikaConnection
 from broker.amqp.pika_errors import connect_error, lost_error, mapped, silent
 from broker.amqp.traffic import Traffic

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from broker.amqp.channel import CLOSE_S, resolve
+from broker.amqp.answers import CLOSE_S, resolve
 from broker.amqp.connection import Connection, connect
 from broker.amqp.link_state import Event, State, after
 from broker.amqp.pika_errors import silent

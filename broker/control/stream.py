@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from broker.amqp.channel import resolve
+from broker.amqp.answers import resolve
 from broker.amqp.connection import Connection
 from broker.amqp.handed_over import Delivered
 from broker.amqp.publisher import REFUSALS, Message, Publisher, refusal

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from broker.amqp.channel import Channel, resolve
+from broker.amqp.answers import resolve
+from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.counting import count
 from broker.amqp.handed_over import Delivered

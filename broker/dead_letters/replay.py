@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from broker.amqp.answers import resolve
 from broker.amqp.careful import CarefulPublisher
-from broker.amqp.channel import resolve
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import REFUSALS, Message
 from broker.console.arguments import pairs_of, read_json

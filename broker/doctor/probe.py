@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from broker.amqp.channel import resolve
+from broker.amqp.answers import resolve
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Message, Publisher
 from broker.config.settings import Settings

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.amqp import channel
+from broker.amqp import answers
 from broker.amqp.channel import Channel
 from broker.amqp.link import LinkSettings
 from broker.config.loader import load
@@ -70,7 +70,7 @@ async def idling(installation: Installation, proxy: Proxy) -> AsyncIterator[Idle
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker looks every tenth of a second or two, and waits for an answer no longer than half of one."""
     monkeypatch.setattr(consumer, "LOOK_S", 0.1)
-    monkeypatch.setattr(channel, "ANSWER_S", 0.5)
+    monkeypatch.setattr(answers, "ANSWER_S", 0.5)
     monkeypatch.setattr(consumer, "LATE_S", 0.1)
 
 

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from broker.amqp.answers import resolve
 from broker.amqp.careful import CarefulPublisher
-from broker.amqp.channel import resolve
 from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.link_state import State
