@@ -162,7 +162,8 @@ def submit(
 def collect(context: click.Context, config: str | None, name: str, **options: Any) -> ExitCode:
     """Print the replies in mailbox NAME, a JSON line each: what is there, or COUNT of them.
 
-    A reply leaves the mailbox only after it was printed. Exit 1 if one of them is a failure.
+    A reply leaves the mailbox only after it was printed: if this is killed, some may come again. Exit 1 if one of
+    them is a failure.
     """
     from dispatcher.commands.tasks import collect as command
 

@@ -163,7 +163,7 @@ def check_message_size(facts: Facts) -> Verdict:
         check="message size",
         point=Point.TASKS,
         state=State.OK if facts.takes_largest else State.FAILED,
-        measured=f"the broker takes {'' if facts.takes_largest else 'no '}bodies of {limit} bytes",
+        measured=f"the broker takes {'' if facts.takes_largest else 'no '}replies with results of {limit} bytes",
         why=why,
         fix="" if facts.takes_largest else "Lower limits.body_bytes, or raise max_message_size in rabbitmq.conf.",
     )

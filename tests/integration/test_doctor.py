@@ -380,9 +380,19 @@ def test_a_body_that_the_broker_does_not_take_is_found_before_a_task_has_it(shar
     fix = "Lower limits.body_bytes, or raise max_message_size"
     broker = shared.vhost.broker
     with sound(shared) as site:
+
+        def until(state: State) -> None:
+            def found() -> bool:
+                return [one.state for one in site.examine() if one.check == "message size"] == [state]
+
+            eventually(found, f"message size: {state}", _LAG_S)
+
+        # RabbitMQ 4 takes this without a reply around it.
+        site.environment["GLASSRABBIT__LIMITS__BODY_BYTES"] = str(16 * 1024 * 1024)
+        until(State.OK if broker.version.startswith("3.") else State.FAILED)
         site.environment["GLASSRABBIT__LIMITS__BODY_BYTES"] = "30000"
         with small_messages(broker, 40_000):
-            assert State.FAILED not in {one.state for one in site.examine()}
+            until(State.OK)
         with small_messages(broker, 20_000):
             assert_found(site, Fault(lambda _: None, ("message size",), Point.TASKS, fix))
             # A dispatcher may write nothing but tasks.
@@ -391,8 +401,7 @@ def test_a_body_that_the_broker_does_not_take_is_found_before_a_task_has_it(shar
             broker.management.add_user(name, "s3cret", shared.vhost.name, RIGHTS["dispatcher"])
             site.cleanup.callback(broker.management.remove_user, name)
             site.environment["BROKER_URL"] = users.url("dispatcher")
-            [verdict] = [one for one in site.examine() if one.check == "message size"]
-            assert verdict.state is State.FAILED
+            until(State.FAILED)
 
 
 def test_what_a_crash_costs_is_known_of_a_broker_of_ours_alone(

@@ -62,6 +62,15 @@ def test_the_pictures_are_what_the_commands_print(vhost: Vhost, tmp_path: Path) 
         assert len(missing) <= len(ours) / 10, f"python -m tests.pictures: {name} has no longer {missing}"
 
 
+def test_the_pictures_have_the_columns_and_checks_that_the_page_has() -> None:
+    """Of these none may be missing."""
+    heads = [line for line in block_of("Status").splitlines() if line.startswith(("  queue  ", "  host  "))]
+    checks = re.findall(r"^[✓✗–] (.{17}) ", block_of("Doctor"), re.MULTILINE)
+    assert (len(heads), len(checks)) == (2, 24)
+    for name, words in (("status", " ".join(heads)), ("doctor", " ".join(checks).replace("probe", ""))):
+        assert set(re.findall(r"[a-z]{2,}", words)) <= words_of(ROOT / "docs" / f"{name}.svg"), name
+
+
 def words_of(picture: Path) -> set[str]:
     """What is read in a picture, without numbers, which differ from run to run."""
     text = " ".join(ElementTree.parse(picture).getroot().itertext())  # noqa: S314 - it is ours
