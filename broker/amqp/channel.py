@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pika import exceptions as pika_errors
 from pika import spec
@@ -20,8 +20,6 @@ from broker.amqp.pika_connection import PikaConnection
 from broker.amqp.pika_errors import lost_error, mapped
 from broker.errors import ConnectionLost
 from protocol.properties import Properties, ReceivedProperties
-
-T = TypeVar("T")
 
 #: How long an ack waits for others at most: as long as a few calls take, one after the other.
 ACK_WAIT_S = 0.005
