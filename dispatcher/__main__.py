@@ -9,6 +9,8 @@ import click
 
 from broker.console.options import (
     FORMATS,
+    Seconds,
+    Whole,
     config_option,
     configured,
     enter,
@@ -40,7 +42,7 @@ _task_options = together(
     click.option(
         "--delay",
         "delay_s",
-        type=float,
+        type=Seconds(or_zero=True),
         default=0.0,
         metavar="S",
         help="Wait S seconds in the delay line first.",
@@ -48,7 +50,7 @@ _task_options = together(
     click.option(
         "--expires",
         "expires_s",
-        type=float,
+        type=Seconds(),
         metavar="S",
         help="Bury it if it has not started within S seconds.",
     ),
@@ -98,9 +100,7 @@ def call(
 @main.command("map")
 @click.argument("task", shell_complete=names_of("tasks"))
 @click.argument("file", default="-", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
-@click.option(
-    "--window", type=click.IntRange(min=1), help="Tasks in progress.  [default: 500, in batches up to 20000]"
-)
+@click.option("--window", type=Whole(min=1), help="Tasks in progress.  [default: 500, in batches up to 20000]")
 @click.option(
     "--batch", type=BatchSize(), help="Tasks in one message, for tasks of milliseconds: a number, or auto."
 )
@@ -153,9 +153,7 @@ def submit(
 
 @main.command()
 @click.argument("name", shell_complete=names_of("mailboxes"))
-@click.option(
-    "-n", "--count", type=click.IntRange(min=1), help="Wait for this many (exit 75 if they do not come)."
-)
+@click.option("-n", "--count", type=Whole(min=1), help="Wait for this many (exit 75 if they do not come).")
 @_timeout
 @_lines
 @_around

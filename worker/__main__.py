@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from broker.console.options import (
+    Whole,
     config_option,
     enter,
     log_format_option,
@@ -61,7 +62,7 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @click.command(cls=WithCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("queues", nargs=-1, required=True, metavar="QUEUE...", shell_complete=names_of("queues"))
 @config_option
-@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time (default: worker.concurrency).")
+@click.option("--concurrency", type=Whole(min=1), help="Tasks at a time (default: worker.concurrency).")
 @log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Log more: each task that ends, too.")
 @version_option

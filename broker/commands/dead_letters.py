@@ -15,6 +15,7 @@ import click
 
 from broker.console.options import (
     FORMATS,
+    Whole,
     config_option,
     names_of,
     output_option,
@@ -60,7 +61,7 @@ _letters = together(
     ),
     click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
     click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters, oldest first."),
+    click.option("--limit", type=Whole(min=1), metavar="N", help="At most N letters, oldest first."),
     timeout_option(),
     config_option,
 )
@@ -126,7 +127,7 @@ def export(output: str, **which: Any) -> None:
 @click.option("--edit-json", "text", metavar="OBJECT", help="These arguments instead of the letter's.")
 @click.option(
     "--window",
-    type=click.IntRange(1, 10_000),
+    type=Whole(1, 10_000),
     default=100,
     show_default=True,
     help="Letters in progress: as many may run twice if this command is killed.",

@@ -46,7 +46,11 @@ class Commands(click.Group):
         return command.get_command(ctx, name)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+# Empty, for click's "Did you mean …?".
+_NAMED = {name: click.Command(name) for name in _PACKAGE_OF}
+
+
+@click.command(cls=Commands, commands=_NAMED, context_settings={"help_option_names": ["-h", "--help"]})
 @log_format_option
 @version_option
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.console.options import config_option, reports_errors
+from broker.console.options import Whole, config_option, reports_errors
 from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option(
-    "--listen", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 (default: a free one)."
-)
+@click.option("--listen", type=Whole(0, 65535), default=0, help="Port on 127.0.0.1 (default: a free one).")
 @click.option(
     "--filter", "filters", multiple=True, metavar="PATTERN", help="Show only these: basic.*, header, body."
 )

@@ -23,18 +23,34 @@ if TYPE_CHECKING:
     from broker.config.settings import Settings
 
 
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number within bounds."""
+
+    name = "number"
+
+
 class Seconds(click.ParamType[float]):
-    """A finite number of seconds, above zero."""
+    """A finite number of seconds, above zero; or zero as well."""
 
     name = "seconds"
+
+    def __init__(self, *, or_zero: bool = False) -> None:
+        self._or_zero = or_zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             seconds = float(value)
         except ValueError:
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value} is not a finite number of seconds above 0", param, ctx)
+        if not 0 < seconds < float("inf") and not (self._or_zero and seconds == 0):
+            least = "of at least 0" if self._or_zero else "above 0"
+            self.fail(f"{value} is not a finite number of seconds {least}", param, ctx)
         return seconds
 
 
@@ -156,7 +172,9 @@ def enter(command: Callable[..., object], *arguments: object, **options: object)
     except OSError as error:
         # A pipe whose reader has enough needs no word. Nothing more can be written there, either way.
         if not isinstance(error, BrokenPipeError):
-            _report(_UNWRITABLE.get(error.errno or 0, str(error)))
+            text = error.strerror or str(error)
+            named = f"{error.filename}: {text}" if error.filename else text
+            _report(_UNWRITABLE.get(error.errno or 0, named))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         end = SystemExit(end.code or int(ExitCode.FAILED))
     raise end

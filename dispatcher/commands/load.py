@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from broker.console.options import (
+    Number,
     Seconds,
+    Whole,
     config_option,
     log_format_option,
     output_option,
@@ -28,17 +30,13 @@ class BatchSize(click.ParamType[Any]):
     name = "n|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+        return value if value == "auto" else Whole(min=1).convert(value, param, ctx)
 
 
 # What `load` and `load ab` have in common.
 _load = together(
-    click.option(
-        "--rate", type=click.FloatRange(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."
-    ),
-    click.option(
-        "--window", type=click.IntRange(1, 20_000), help="Or keep this many in progress.  [default: 500]"
-    ),
+    click.option("--rate", type=Number(min=0, min_open=True, max=1e6), metavar="R", help="Send R tasks a second."),
+    click.option("--window", type=Whole(1, 20_000), help="Or keep this many in progress.  [default: 500]"),
     click.option(
         "--task", "tasks", multiple=True, metavar="NAME[=WEIGHT]", help="A task of the mix.  [default: noop]"
     ),
@@ -53,12 +51,10 @@ _around = together(_output, config_option, log_format_option, click.pass_context
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "-n", "--count", type=click.IntRange(min=1), help="Tasks to send.  [default: 1000, or by --duration]"
-)
+@click.option("-n", "--count", type=Whole(min=1), help="Tasks to send.  [default: 1000, or by --duration]")
 @click.option("--duration", type=Seconds(), metavar="S", help="Send for S seconds.")
 @_load
-@click.option("--failing", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share that fails.")
+@click.option("--failing", type=Number(0, 1), default=0.0, metavar="SHARE", help="Share that fails.")
 @click.option(
     "--failing-with",
     metavar="OBJECT",
@@ -91,7 +87,9 @@ def load(context: click.Context, config: str | None, **options: Any) -> ExitCode
 
 
 @load.command()
-@click.argument("files", nargs=-1, required=True, metavar="A.json B.json…", type=click.Path(dir_okay=False))
+@click.argument(
+    "files", nargs=-1, required=True, metavar="A.json B.json…", type=click.Path(exists=True, dir_okay=False)
+)
 @click.option(
     "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw them: x.svg (needs matplotlib)."
 )
@@ -108,9 +106,9 @@ def compare(files: tuple[str, ...], plot: str | None, output: str) -> ExitCode:
 @load.command()
 @click.option("--a", "left", multiple=True, metavar="KEY=VALUE", help="A setting of A, like worker.prefetch=1.")
 @click.option("--b", "right", multiple=True, metavar="KEY=VALUE", help="A setting of B.")
-@click.option("-n", "--count", type=click.IntRange(min=1), default=500, show_default=True, help="Tasks of a turn.")
-@click.option("--rounds", type=click.IntRange(6, 1000), default=10, show_default=True, help="Turns of each side.")
-@click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="Workers of a side.")
+@click.option("-n", "--count", type=Whole(min=1), default=500, show_default=True, help="Tasks of a turn.")
+@click.option("--rounds", type=Whole(6, 1000), default=10, show_default=True, help="Turns of each side.")
+@click.option("--workers", type=Whole(1, 100), default=1, show_default=True, help="Workers of a side.")
 @_load
 @_batch
 @_timeout

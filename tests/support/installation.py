@@ -82,9 +82,10 @@ class Installation:
         process = self._kept(WorkerProcess(queues or ("queue_a",), {**self.environment, **further}))
         return process.wait_ready() if ready else process
 
-    def worker_of(self, code: Path, *queues: str) -> WorkerProcess:
+    def worker_of(self, code: Path, *queues: str, **further: str) -> WorkerProcess:
         """The same with the code of another folder than this checkout."""
-        return self._kept(WorkerProcess(queues or ("queue_a",), self.environment, cwd=code)).wait_ready()
+        own = {**self.environment, **further}
+        return self._kept(WorkerProcess(queues or ("queue_a",), own, cwd=code)).wait_ready()
 
     def _kept(self, process: WorkerProcess) -> WorkerProcess:
         self._cleanup.callback(process.stop)

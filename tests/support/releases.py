@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,15 @@ from tests.support.workers import ROOT, WorkerProcess
 #: The tests fail over what is missing here, and over what is here and is not so. Of messages it is their kind and
 #: one of ``parts`` (``retry: header replay (int)``), else a line of ``broker diff`` (``queue x: missing on the
 #: broker``).
-ADDED: Mapping[str, str] = {}
+ADDED: Mapping[str, str] = {
+    "exchange control: missing on the broker": "nothing",
+    "exchange control.markers: missing on the broker": "nothing",
+    "queue tasks.control: missing on the broker": "nothing: its workers cannot be steered",
+    "binding control → tasks.control (tasks.control): missing on the broker": "nothing",
+    "binding control.markers → tasks.control (tasks.control): missing on the broker": "nothing",
+}
+#: What has to be asked for.
+SWITCHED_ON: Mapping[str, str] = {"GLASSRABBIT__CONTROL__ENABLED": "true"}
 
 _HANDLERS = Path("tests/support/handlers.py")
 
@@ -34,26 +42,32 @@ class Release:
 
     name: str
     folder: Path
+    #: Settings, as environment variables.
+    settings: Mapping[str, str]
 
     def worker(self, installation: Installation, *queues: str) -> WorkerProcess:
-        return installation.worker_of(self.folder, *queues)
+        return installation.worker_of(self.folder, *queues, **self.settings)
 
     def run(self, installation: Installation, line: str, stdin: str = "", code: int = 0) -> Ended:
         """Run ``python -m LINE`` to its end, which has to come with this exit code."""
-        ended = command(installation.environment, *line.split(), stdin=stdin, cwd=self.folder)
+        ended = self._command(installation, line.split(), stdin)
         assert ended.code == code, f"{line} of {self.name}: {ended}"
         return ended
 
     def collected(self, installation: Installation, count: int) -> list[dict[str, Any]]:
         """So many replies out of the mailbox ``results``, failures as well."""
         words = ["collect", "results", "-n", str(count), "--timeout", "20"]
-        return command(installation.environment, "dispatcher", *words, cwd=self.folder).objects
+        return self._command(installation, ["dispatcher", *words]).objects
+
+    def _command(self, installation: Installation, words: Sequence[str], stdin: str = "") -> Ended:
+        environment = {**installation.environment, **self.settings}
+        return command(environment, *words, stdin=stdin, cwd=self.folder)
 
     def running(self, installation: Installation, line: str) -> Running:
-        return Running(installation.environment, *line.split(), cwd=self.folder)
+        return Running({**installation.environment, **self.settings}, *line.split(), cwd=self.folder)
 
 
-TODAY = Release("today", ROOT)
+TODAY = Release("today", ROOT, SWITCHED_ON)
 
 
 def yesterday(folder: Path) -> Release:
@@ -63,7 +77,7 @@ def yesterday(folder: Path) -> Release:
     # A namespace package: what is installed would come before it, whichever folder Python is started in.
     (folder / "broker" / "__init__.py").touch()
     shutil.copy(ROOT / _HANDLERS, folder / _HANDLERS)
-    return Release("yesterday", folder)
+    return Release("yesterday", folder, {})
 
 
 def parts(letter: Letter) -> set[str]:

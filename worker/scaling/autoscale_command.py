@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.console.options import (
+    Whole,
     config_option,
     configured,
     log_format_option,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes of this command, or containers of Docker Compose.",
 )
-@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time of each local worker.")
+@click.option("--concurrency", type=Whole(min=1), help="Tasks at a time of each local worker.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done for the workers that there are.")
 @click.option("--once", is_flag=True, help="One look and what would be done, and no more; changes nothing.")
 @output_option("text", "json")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.console.options import config_option, configured, log_format_option, reports_errors
+from broker.console.options import Whole, config_option, configured, log_format_option, reports_errors
 from worker.stops import Stop, Stops, has_terminal, heeded
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class QueueCount(click.ParamType[tuple[str, int]]):
 @click.command()
 @click.argument("wanted", nargs=-1, required=True, metavar="QUEUE=N...", type=QueueCount())
 @config_option
-@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time of each worker.")
+@click.option("--concurrency", type=Whole(min=1), help="Tasks at a time of each worker.")
 @log_format_option
 @reports_errors
 def up(wanted: tuple[tuple[str, int], ...], config: str | None, concurrency: int | None) -> None:
