@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from contextlib import closing
+from contextlib import ExitStack
 
 from tests.lessons.kit import Broken, Claim, Lesson, lesson_on
 from tests.lessons.page import Plan, answer, lines, picture, plans
-from tests.support.brokers import DEFAULT, IMAGES, LOCAL, new_broker, why_not
+from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, Wanted, why_not
 from tests.support.vhost import vhost_of
 
 
@@ -75,7 +75,10 @@ def _run(plan: Plan, name: str | None, *, predict: bool) -> int:
     print(f"{plan.number}. {plan.question}\n\n{plan.explanation if not predict else 'Predict, then look.'}")
     print("\nstarting a broker …", file=sys.stderr)
     narrator = Narrator(plan, predict=predict)
-    with closing(_Started(name)) as broker, vhost_of(broker.broker, "lesson") as vhost:
+    with ExitStack() as stack:
+        brokers = Brokers()
+        stack.callback(brokers.stop)
+        vhost = stack.enter_context(vhost_of(brokers.get(Wanted(name, alone=True)), "lesson"))
         with lesson_on(vhost, narrator) as lesson:
             narrator.lesson = lesson
             print(f"on RabbitMQ {lesson.version}")
@@ -90,21 +93,6 @@ def _run(plan: Plan, name: str | None, *, predict: bool) -> int:
     print(f"\nThe line that matters: change {plan.mutant.line} to {plan.mutant.instead}, and claim"
           f" {plan.mutant.breaks} breaks. Next: make lesson N={int(plan.next.split('_')[1])}")  # fmt: skip
     return 0
-
-
-class _Started:
-    """A broker of our own until ``close``."""
-
-    def __init__(self, name: str) -> None:
-        self.broker = new_broker(name)
-        try:
-            self.broker.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        self.broker.stop()
 
 
 if __name__ == "__main__":

@@ -25,9 +25,14 @@ from tests.support.vhost import Vhost
 
 T = TypeVar("T")
 
+#: Whose lane is what happens to the broker itself.
+BROKER = "broker"
+
 _LOOPBACK = "127.0.0.1"
 _CALL_S = 20.0
 _POLL_S = 0.02
+#: RabbitMQ itself may lose a quorum queue that is killed within a second of its declaration.
+_SETTLED_S = 3.0
 
 
 class Broken(AssertionError):
@@ -80,22 +85,30 @@ class Lesson:
         self._listen = listen
         self._lines = _Lines(vhost, self.recording)
         self._channels: dict[str, BlockingChannel] = {}
+        #: Clients of which the broker reads nothing at present.
+        self._unread: set[str] = set()
+        #: What ``close`` has to undo on the node.
+        self._undo = contextlib.ExitStack()
 
     @property
     def version(self) -> str:
         return self.vhost.broker.version
 
-    def channel(self, client: str, *, confirms: bool = False) -> BlockingChannel:
-        """A channel on a new connection of the client of this name; ``confirms``: in confirm mode."""
+    def channel(self, client: str, *, confirms: bool = False, heartbeat_s: int = 0) -> BlockingChannel:
+        """A channel on a new connection of the client of this name; ``confirms``: in confirm mode.
+        ``heartbeat_s`` of 0: neither side expects heartbeats."""
         parameters = pika.ConnectionParameters(
             _LOOPBACK,
             self._lines.open(client),
             self.vhost.name,
             pika.PlainCredentials(self.vhost.broker.user, self.vhost.broker.password),
-            heartbeat=0,
+            heartbeat=heartbeat_s,
             blocked_connection_timeout=_CALL_S,
         )
-        channel = self._channels[client] = BlockingConnection(parameters).channel()
+        connection = BlockingConnection(parameters)
+        connection.add_on_connection_blocked_callback(lambda *_: self._unread.add(client))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._unread.discard(client))
+        channel = self._channels[client] = connection.channel()
         if confirms:
             channel.confirm_delivery()
         return channel
@@ -106,6 +119,55 @@ class Lesson:
         self.recording.happened(client, "is killed")
         self._lines.cut(client)
         _end(self._channels.pop(client))
+
+    def silence(self, client: str) -> None:
+        """From now on the network passes nothing on between this client and the broker, and ends nothing."""
+        self._sync(client)
+        self.recording.happened(client, "is cut off: nothing arrives any more, and nobody is told")
+        self._lines.silence(client)
+        self._unread.add(client)
+
+    def restart_broker(self) -> None:
+        """The broker is killed, as by a power cut, and starts again on its data; every connection is gone."""
+        for client in self._channels:
+            self._sync(client)
+        self.wait(lambda: False, within_s=_SETTLED_S)
+        self.recording.happened(BROKER, "is killed, and starts again")
+        self.vhost.broker.restart()
+        for client in list(self._channels):
+            _end(self._channels.pop(client))
+
+    def alarm(self) -> None:
+        """The broker has less memory than it wants, until ``all_clear``."""
+        before = self._eval("vm_memory_monitor:get_vm_memory_high_watermark().")
+        self.recording.happened(BROKER, "has a memory alarm")
+        self._undo.callback(self.vhost.broker.ctl, "set_vm_memory_high_watermark", before)
+        self.vhost.broker.ctl("set_vm_memory_high_watermark", "0.000001")
+
+    def all_clear(self) -> None:
+        """Undo ``alarm``, ``configure`` or ``stop_leader``."""
+        self._undo.close()
+        self.recording.happened(BROKER, "is as it was before")
+
+    def configure(self, **settings: int) -> None:
+        """Settings of the node, as in its ``advanced.config`` under ``rabbit``, until the end of the lesson."""
+        old = "{K, application:get_env(rabbit, K, undefined)}"
+        before = self._eval(f"[{old} || K <- [{', '.join(settings)}]].")
+        self._set_all("[" + ", ".join(f"{{{name}, {value}}}" for name, value in settings.items()) + "]")
+        self._undo.callback(self._set_all, before)
+
+    def stop_leader(self, queue: str) -> None:
+        """A quorum queue loses its only member, until ``all_clear``."""
+        member = f"quorum_queues, {{'{self.vhost.name}_{queue}', node()}}"
+        self.recording.happened(BROKER, f"has no leader of {queue}")
+        self._undo.callback(self._eval, f"ra:restart_server({member}).")
+        self._eval(f"ra:stop_server({member}).")
+
+    def _set_all(self, pairs: str) -> None:
+        self._eval(f"[application:set_env(rabbit, K, V) || {{K, V}} <- {pairs}].")
+
+    def _eval(self, erlang: str) -> str:
+        return self.vhost.broker.ctl("eval", erlang).strip()
 
     def wait(self, condition: Callable[[], bool], *channels: BlockingChannel, within_s: float = 15.0) -> bool:
         """Until ``condition`` holds or the time is over, and which; meanwhile these channels take what comes.
@@ -130,10 +192,21 @@ class Lesson:
 
     def heard(self, client: str) -> list[str]:
         """The methods that the broker has sent to this client since the last claim."""
+        return self._methods(client, by_client=False)
+
+    def is_blocked(self, client: str) -> bool:
+        """Whether the broker has sent it ``connection.blocked``, and no ``connection.unblocked`` since."""
+        return client in self._unread
+
+    def said(self, client: str) -> list[str]:
+        """The methods that this client has sent since the last claim."""
+        return self._methods(client, by_client=True)
+
+    def _methods(self, client: str, *, by_client: bool) -> list[str]:
         self._sync(client)
         step = self.recording.step
         of_client = [one for one in self.recording.events() if one.client == client and one.step == step]
-        return [event.method for event in of_client if not event.by_client]
+        return [event.method for event in of_client if event.method and event.by_client is by_client]
 
     def claim(self, number: int, question: str, saw: object, expected: object) -> None:
         """Raise ``Broken`` unless what was seen is what was expected, at this version if it depends on that."""
@@ -150,16 +223,17 @@ class Lesson:
     def _sync(self, client: str) -> None:
         """Until what the client sent has passed: an ack, say, has no answer that it could have waited for."""
         with contextlib.suppress(AMQPError):
-            if (channel := self._channels[client]).is_open:
+            if (channel := self._channels[client]).is_open and client not in self._unread:
                 channel.connection.channel().close()
         self._lines.sync()
 
     def close(self) -> None:
         """End what is open, unrecorded."""
         self._lines.record = False
+        self._undo.close()
+        self._lines.close()
         for channel in self._channels.values():
             _end(channel)
-        self._lines.close()
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -185,6 +259,34 @@ def lesson_on(vhost: Vhost, listen: Callable[[Claim], None] = lambda claim: None
         lesson.close()
 
 
+class _Line(Proxy):
+    """A proxy that can fall silent."""
+
+    async def __aenter__(self) -> _Line:
+        self.passes = asyncio.Event()
+        self.passes.set()
+        await super().__aenter__()
+        return self
+
+    async def _pump(
+        self, number: int, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, by_client: bool
+    ) -> None:
+        await super()._pump(number, _Gate(source, self.passes), target, by_client=by_client)
+
+
+class _Gate(asyncio.StreamReader):
+    """Reads from another reader what may pass."""
+
+    def __init__(self, source: asyncio.StreamReader, passes: asyncio.Event) -> None:
+        super().__init__()
+        self._from, self._passes = source, passes
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await self._from.read(n)
+        await self._passes.wait()
+        return data
+
+
 class _Lines:
     """A recording proxy for each client, on a thread of their own: a lesson itself runs on one thread."""
 
@@ -192,7 +294,7 @@ class _Lines:
         self._endpoint = parse_endpoint(vhost.url)
         self._recording = recording
         self.record = True
-        self._proxies: dict[str, Proxy] = {}
+        self._proxies: dict[str, _Line] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
         self._thread.start()
@@ -200,9 +302,12 @@ class _Lines:
     def open(self, client: str) -> int:
         """A port of the client's own."""
         if client not in self._proxies:
-            proxy = Proxy(self._endpoint, None, self._recorder(client), on_problem=print)
-            self._proxies[client] = self._call(proxy.__aenter__())
+            line = _Line(self._endpoint, None, self._recorder(client), on_problem=print)
+            self._proxies[client] = self._call(line.__aenter__())
         return self._proxies[client].port
+
+    def silence(self, client: str) -> None:
+        self._proxies[client].passes.clear()
 
     def cut(self, client: str) -> None:
         self._call(self._proxies.pop(client).__aexit__())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tests.lessons.kit import ByVersion, Claim, Lesson, Mutant, version_numbers
+from tests.lessons.kit import BROKER, ByVersion, Claim, Lesson, Mutant, version_numbers
 from tests.lessons.recording import Event
 from tests.support.workers import ROOT
 
@@ -147,7 +147,7 @@ def picture(events: Sequence[Event]) -> Iterator[str]:
     clients = _clients(events)
     yield "broker".ljust(_WIDE) + "".join(client.ljust(_WIDE) for client in clients)
     for event in events:
-        lane = (clients.index(event.client) + 1) * _WIDE
+        lane = 0 if event.client == BROKER else (clients.index(event.client) + 1) * _WIDE
         row = [" "] * (len(clients) * _WIDE + 1)
         for at in range(0, len(row), _WIDE):
             row[at] = "│"
@@ -160,15 +160,15 @@ def picture(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _clients(events: Sequence[Event]) -> list[str]:
-    return list(dict.fromkeys(event.client for event in events))
+    return list(dict.fromkeys(event.client for event in events if event.client != BROKER))
 
 
 def _mermaid(clients: Sequence[str], events: Sequence[Event]) -> Iterator[str]:
     """What came unasked has an open arrow."""
-    names = {client: f"c{number}" for number, client in enumerate(clients)}
+    names = {client: f"c{number}" for number, client in enumerate(clients)} | {BROKER: BROKER}
     yield "sequenceDiagram"
-    yield from (f"    participant {name} as {client}" for client, name in names.items())
-    yield "    participant broker"
+    yield from (f"    participant {names[client]} as {client}" for client in clients)
+    yield f"    participant {BROKER}"
     for event in events:
         name, text = names[event.client], _plain(event.gist)
         if not event.method:

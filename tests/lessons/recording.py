@@ -94,6 +94,11 @@ def _is_quiet(frame: Frame, by_client: bool) -> bool:
     # Further channels are those by which the kit waits for what was sent before.
     if by_client and frame.method == "channel.close" and frame.channel > 1:
         return True
+    if frame.method == "connection.close":
+        return by_client
+    # A prefetch without a limit changes nothing: lessons ask for it to hear of a channel that the broker closed.
+    if frame.method == "basic.qos" and not frame.fields.get("prefetch_count"):
+        return True
     return _QUIET.fullmatch(frame.method or frame.kind) is not None
 
 

@@ -26,7 +26,7 @@ DIFFERS = {
     2: ByVersion({"3.10": b"2", "4.3": None}),
     3: ByVersion({"3.10": None, "4.3": b"2"}),
 }
-NEXT = "test_01_acks_and_redelivery"
+NEXT = "test_18_blocked_publisher"
 
 
 def test_the_delay_of_a_retry_is_the_brokers_own_since_4_3(lesson: Lesson) -> None:

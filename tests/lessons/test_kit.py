@@ -62,6 +62,7 @@ def test_what_a_lesson_says_of_our_code_is_there(plan: Plan) -> None:
 
 @pytest.mark.long
 @every_lesson
+@pytest.mark.own_broker
 def test_the_mutant_breaks_the_claim_that_it_names(plan: Plan, broker: Broker, tmp_path: Path) -> None:
     source, mutant = plan.file.read_text(), plan.mutant
     head, body = source.split("\ndef test_", 1)
