@@ -54,6 +54,7 @@ class _Delivery:
     is_task: bool
     #: Of the tasks of a batch, whose own id is ``id``.
     ids: tuple[str, ...] = ()
+    is_obituary: bool = False
 
     @property
     def all_ids(self) -> tuple[str, ...]:
@@ -96,6 +97,8 @@ class _Task:
     #: Deliveries that are not acked, on connections that live.
     held: int = 0
     is_over: bool = False
+    #: A delivery was lost with its channel: whatever came of it meanwhile, what runs is reported at its end.
+    is_lost: bool = False
     #: The addresses it came with, and of the last request that had each: how often it had been asked for before,
     #: and the order of its newest delivery.
     addresses: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -175,12 +178,13 @@ class Judge:
             event.name,
             not consumer.queue.startswith(_MAILBOX),
             event.ids,
+            consumer.queue == _OBITUARIES,
         )
         channel.unacked[event.tag] = delivery
         for task in self._tasks_of(event, delivery):
             task.held += 1
             task.is_over = False
-            if consumer.queue == _OBITUARIES:
+            if delivery.is_obituary:
                 task.has_letter = True
             asked = (event.resent, self._order)
             task.addresses[event.reply_to] = max(asked, task.addresses.get(event.reply_to, asked))
@@ -210,7 +214,7 @@ class Judge:
                     self._violation(event, f"acked before the confirm that it depends on: {what}")
                 for task in tasks:
                     task.held -= 1
-                    task.is_over = task.held == 0
+                    task.is_over = task.held == 0 and not (task.is_lost and delivery.is_obituary)
 
     def _on_given_back(self, event: Event) -> None:
         for delivery in self._settled(event):
@@ -293,7 +297,9 @@ class Judge:
         channel = self._channels.pop(key, None)
         for delivery in channel.unacked.values() if channel is not None else ():
             for task_id in delivery.all_ids if delivery.is_task else ():
-                self._tasks[self._names.get(key[0], ""), task_id].held -= 1
+                task = self._tasks[self._names.get(key[0], ""), task_id]
+                task.held -= 1
+                task.is_lost = True
 
     def _settled(self, event: Event) -> list[_Delivery]:
         channel = self._channel(event)

@@ -126,6 +126,13 @@ HONEST: dict[str, list[Event]] = {
         event("deliver", "broker", tag=1, name="second", id=ID, reply_to=DIRECT),
         *(failure(1), confirm(), ack()),
     ],
+    "a run that ends after its task was buried, which was lost with its connection": [
+        *(deliver(), ended(CONSUME)),
+        event("hello", connection=2, name="worker-h-1 consume"),
+        event("consume", connection=2, queue="tasks.obituaries", name="second"),
+        event("deliver", "broker", 2, tag=1, name="second", id=ID, reply_to=DIRECT),
+        *(failure(1), confirm(), ack(connection=2), publish(2), confirm(2)),
+    ],
     "a dead letter for one that cannot be told": [deliver(), publish(1, *DEAD), confirm(), ack()],
     "a missing mailbox": [
         deliver(reply_to="mailbox.box"),
@@ -418,6 +425,15 @@ DISHONEST: dict[str, tuple[str, list[Event]]] = {
     "a batch, its replies to another address": (
         "before the confirm",
         [batch(), together(1, ID, OTHER, routing_key=DIRECT + "2"), confirm(), ack()],
+    ),
+    "a run that ends after its task was buried, which was never lost": (
+        "after its last delivery was acked",
+        [
+            *(deliver(), publish(), confirm(), ack()),
+            event("consume", queue="tasks.obituaries", name="second"),
+            event("deliver", "broker", tag=2, name="second", id=ID, reply_to=DIRECT),
+            *(failure(2), confirm(2), ack(2), publish(3), confirm(3)),
+        ],
     ),
     "a batch, and replies after its ack": (
         "after its last delivery was acked",
