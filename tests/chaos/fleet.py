@@ -117,7 +117,7 @@ class Place:
 
 
 class Fleet:
-    """``with Fleet(places, incidents) as fleet``: all are started, and each is replaced until it is retired. None
+    """``with Fleet(places, incidents) as fleet``: once they are started each is replaced until it is retired. None
     of them runs any more at the end of the block."""
 
     def __init__(self, places: Sequence[Place], incidents: Incidents) -> None:
@@ -127,13 +127,7 @@ class Fleet:
         self._thread = threading.Thread(target=self._watch, name="fleet")
 
     def __enter__(self) -> Fleet:
-        try:
-            for place in self.places.values():
-                place.start()
-            self._thread.start()
-        except BaseException:
-            self._end_all()
-            raise
+        self._thread.start()
         return self
 
     def __exit__(
@@ -146,9 +140,15 @@ class Fleet:
     def side(self, side: Side) -> list[Place]:
         return [place for place in self.places.values() if place.side == side]
 
-    def wait_ready(self, within_s: float) -> None:
-        for place in self.places.values():
-            eventually(place.ready.is_set, f"{place.name} ready (see {place.log})", within_s)
+    def start(self, within_s: float) -> None:
+        """Workers first, and requesters once these are ready: nothing is asked before somebody can do it."""
+        sides: tuple[Side, ...] = ("workers", "requesters")
+        for side in sides:
+            for place in self.side(side):
+                with place.lock:
+                    place.start()
+            for place in self.side(side):
+                eventually(place.ready.is_set, f"{place.name} ready (see {place.log})", within_s)
 
     def retire(self, places: Sequence[Place], within_s: float) -> None:
         """Tell them to end: they are not replaced, and it is a complaint if one does not end with 0 by then."""
@@ -168,7 +168,8 @@ class Fleet:
         while not self._over.wait(_POLL_S):
             for place in self.places.values():
                 with place.lock:
-                    self._look_at(place)
+                    if place.count:
+                        self._look_at(place)
 
     def _look_at(self, place: Place) -> None:
         seen_s, code = now(), place.code

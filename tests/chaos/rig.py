@@ -64,7 +64,7 @@ def play(campaign: Campaign, broker: Broker, folder: Path, tell: Tell) -> None:
         ]
         fleet = stack.enter_context(Fleet(places, where.incidents))
         stack.enter_context(Progress(where.ledgers, where.incidents, tell))
-        fleet.wait_ready(READY_S)
+        fleet.start(READY_S)
         since = now()
         time.sleep(schedule.WARM_UP_S)
         usual = max(procfs.descriptors(place.pid) for place in fleet.side("workers"))
