@@ -15,7 +15,7 @@ from typing import Literal
 from tests.chaos.incidents import Incidents
 from tests.chaos.records import now
 from tests.support.proxy import Proxy
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patiently
 from tests.support.workers import ROOT
 
 Side = Literal["workers", "requesters"]
@@ -109,11 +109,14 @@ class Place:
                 self.send(number)
 
     def wait(self, within_s: float) -> int | None:
-        """Its exit code; None if it still runs after so long."""
-        try:
-            return self._process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            return None
+        """Its exit code; None if it still runs after so long of a machine with nothing else to do."""
+        patiently(self._ends_within, within_s)
+        return self.code
+
+    def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self.code is not None
 
 
 class Fleet:
