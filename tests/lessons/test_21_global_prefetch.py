@@ -30,15 +30,19 @@ NEXT = "test_22_errors"
 
 
 def test_a_prefetch_is_each_consumers_own_and_the_global_one_is_going(lesson: Lesson) -> None:
+    publisher = lesson.channel("publisher", confirms=True)
+
     def waiting(queue: str, *, global_qos: bool) -> int:
         worker = lesson.channel(queue)
         worker.queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
-        for body in (b"1", b"2", b"3", b"4"):
-            worker.basic_publish("", queue, body)
         worker.basic_qos(prefetch_count=2, global_qos=global_qos)
         worker.basic_consume(queue, lambda *_: None)
         worker.basic_consume(queue, lambda *_: None)
-        return int(worker.queue_declare(queue, passive=True).method.message_count)
+        for body in (b"1", b"2", b"3", b"4"):
+            publisher.basic_publish("", queue, body)
+        count = lesson.ready(queue)
+        lesson.wait(lambda: lesson.heard(queue).count("basic.deliver") == 4 - count)
+        return count
 
     count = waiting("usual", global_qos=False)
     lesson.claim(1, "Four messages, two consumers, a prefetch of 2: how many wait?", count, 0)
