@@ -116,6 +116,12 @@ def test_the_readme_can_be_read_in_one_sitting() -> None:
     assert len(README.splitlines()) <= 150
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "compose.yaml"])
+def test_where_operators_commands_run_beside_compose_is_said(page: str) -> None:
+    """The host has neither the configuration nor the login."""
+    assert "docker compose exec worker-a glassrabbit status" in (ROOT / page).read_text()
+
+
 def test_every_make_target_of_the_readme_is_there() -> None:
     targets = set(re.findall(r"`make ([\w-]+)`", README))
     assert targets == {"demo", "lesson", "test", "test-quick", "test-long"}
