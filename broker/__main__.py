@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from broker.commands.config import config as config_group
-from broker.commands.control import pause, resume
+from broker.commands.control import cancel, pause, resume, running
 from broker.commands.dead_letters import dead
 from broker.commands.doctor import doctor
 from broker.commands.node import down, up
@@ -146,6 +146,8 @@ main.add_command(down)
 main.add_command(wire)
 main.add_command(pause)
 main.add_command(resume)
+main.add_command(running)
+main.add_command(cancel)
 
 if __name__ == "__main__":
     enter(main, prog_name="python -m broker")

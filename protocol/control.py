@@ -11,7 +11,7 @@ from typing import Any
 
 from protocol.codec import decode, encode
 from protocol.limits import Limits, cut
-from protocol.names import APP_ID, CONTROL, MARKERS, are_ids, is_id
+from protocol.names import APP_ID, CONTROL, MARKERS, are_ids, is_id, is_task_name
 from protocol.properties import Properties, Reader, bad
 
 VERSION = 1
@@ -36,7 +36,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker(Record):
-    """Somebody has read up to here; ``by``: a worker, or a command."""
+    """Somebody has read up to here; ``by``: a worker as ``host:pid``, or a command. ``gone``: 1 if it stops."""
+
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,32 @@ class Resume(Record):
     ends: tuple[str, ...]
 
 
-AnyRecord = Marker | Pause | Resume
-KINDS: dict[str, type[AnyRecord]] = {"marker": Marker, "pause": Pause, "resume": Resume}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel(Record):
+    """These tasks do not run, nor do those of the name ``task`` that were sent before ``before``, until ``until``
+    (epoch milliseconds). One that was replayed after ``at`` does."""
+
+    ids: tuple[str, ...] = ()
+    task: str = ""
+    before: int = 0
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect(Record):
+    """Each worker answers with what it runs, at the direct address in ``reply_to``, until ``until``."""
+
+    until: int
+
+
+AnyRecord = Marker | Pause | Resume | Cancel | Inspect
+KINDS: dict[str, type[AnyRecord]] = {
+    "marker": Marker,
+    "pause": Pause,
+    "resume": Resume,
+    "cancel": Cancel,
+    "inspect": Inspect,
+}
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
 
@@ -97,13 +123,32 @@ def _record(table: Reader) -> AnyRecord:
         raise bad("record.id must be 32 lower-case hexadecimal digits")
     match table.text("kind"):
         case "marker":
-            return Marker(**common)
+            return Marker(**common, gone=table.integer("gone", 0, 0, 1))
         case "pause":
             return Pause(**common, queue=_name(table, "queue"))
         case "resume":
             return Resume(**common, queue=_name(table, "queue"), ends=_ids(table, "ends"))
+        case "cancel":
+            return _cancel(table, common)
+        case "inspect":
+            return Inspect(**common, until=table.integer("until", 0, 1, _LATEST_MS))
         case kind:
             raise bad(f"record.kind {cut(kind, 40)!r} is not one of {', '.join(KINDS)}")
+
+
+def _cancel(table: Reader, common: dict[str, Any]) -> Cancel:
+    record = Cancel(
+        **common,
+        ids=_ids(table, "ids"),
+        task=table.text("task", ""),
+        before=table.integer("before", 0, 0, _LATEST_MS),
+        until=table.integer("until", 0, 1, _LATEST_MS),
+    )
+    if bool(record.ids) is bool(record.task) or bool(record.task) is not bool(record.before):
+        raise bad("a cancel has either ids, or task and before")
+    if record.task and not is_task_name(record.task):
+        raise bad("record.task must be a task's name")
+    return record
 
 
 def _name(table: Reader, key: str) -> str:
@@ -118,3 +163,54 @@ def _ids(table: Reader, key: str) -> tuple[str, ...]:
     if not are_ids(ids):
         raise bad(f"record.{key} must be ids")
     return tuple(map(str, ids))
+
+
+#: Tasks of one answer.
+MOST_TASKS = 1000
+ANSWER_LIMITS = Limits(body_bytes=512 * 1024, depth=4, nodes=20 * MOST_TASKS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A task that runs. ``since``: epoch milliseconds; ``executor``: process, thread or async."""
+
+    id: str
+    task: str
+    queue: str
+    attempt: int
+    since: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Of one worker to an ``Inspect``; ``more``: tasks beyond those that are listed."""
+
+    worker: str
+    tasks: tuple[Running, ...] = ()
+    more: int = 0
+
+
+def pack_answer(answer: Answer) -> bytes:
+    listed = answer.tasks[:MOST_TASKS]
+    more = answer.more + len(answer.tasks) - len(listed)
+    tasks = [asdict(task) for task in listed]
+    return encode({"worker": answer.worker, "tasks": tasks, "more": more}, ANSWER_LIMITS, "answer")
+
+
+def read_answer(body: bytes) -> Answer:
+    """Raises ``Malformed``."""
+    table = Reader(decode(body, ANSWER_LIMITS), "answer")
+    return Answer(
+        worker=cut(table.text("worker"), _NAME_BYTES),
+        tasks=tuple(_running(Reader(one, "tasks")) for one in table.array("tasks", MOST_TASKS)),
+        more=table.integer("more", 0, 0, _LATEST_MS),
+    )
+
+
+def _running(table: Reader) -> Running:
+    return Running(
+        **{key: cut(table.text(key), _NAME_BYTES) for key in ("id", "task", "queue", "executor")},
+        attempt=table.integer("attempt", 1, 1, _LATEST_MS),
+        since=table.integer("since", 0, 0, _LATEST_MS),
+    )

@@ -64,6 +64,7 @@ class ErrorCode(StrEnum):
     WRONG_QUEUE = "wrong_queue"
     BAD_REPLY_TO = "bad_reply_to"
     NO_MAILBOX = "no_mailbox"
+    CANCELLED = "cancelled"
     #: The two below are the broker's own verdicts, read from ``x-death``.
     DELIVERY_LIMIT = "delivery_limit"
     EXPIRED = "expired"

@@ -73,6 +73,9 @@ REASONS: Final[Mapping[ErrorCode, Reason]] = {
         "the mailbox of the reply does not exist; only in dead letters, whose body is the reply",
         ("worker/settlement/replies.py",),
     ),
+    ErrorCode.CANCELLED: Reason(
+        "somebody cancelled it; there is no dead letter", ("worker/settlement/failures.py",)
+    ),
     ErrorCode.DELIVERY_LIMIT: Reason("it was given back too often", ("protocol/dead_letter.py",), ("broker",)),
     ErrorCode.EXPIRED: Reason(
         "its time was over: in the queue, at a worker, or by the end of a retry's delay",

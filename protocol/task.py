@@ -58,6 +58,8 @@ class Task:
     attempt: int = 1
     resent: int = 0
     replay: int = 0
+    #: When it was put back last.
+    replayed_at: int = 0
     #: Number of tasks in the body; 0: the body is the arguments of one task.
     batch: int = 0
     #: The requester reads messages that hold replies to several of its tasks.
@@ -105,6 +107,7 @@ def task_properties(task: Task, *, expiration_ms: int | None = None) -> Properti
         headers["resent"] = task.resent
     if task.replay:
         headers["replay"] = task.replay
+        headers |= {"replayed_at": task.replayed_at} if task.replayed_at else {}
     if task.batch:
         headers["batch"] = task.batch
     if task.joined_replies:
@@ -174,6 +177,7 @@ def read_task(properties: ReceivedProperties, body: bytes, limits: Limits) -> Ta
         attempt=headers.integer("attempt", 1, 1, _MANY),
         resent=headers.integer("resent", 0, 0, _MANY),
         replay=headers.integer("replay", 0, 0, _MANY),
+        replayed_at=headers.integer("replayed_at", 0, 0, _LATEST_MS),
         batch=headers.integer("batch", 0, 0, _MANY),
         joined_replies=headers.integer("joined_replies", 0, 0, 1) == 1,
         history=tuple(_read_attempt(entry, limits) for entry in headers.array("history", limits.history_entries)),
@@ -210,6 +214,7 @@ def same_again(
         attempt=task.attempt,
         resent=task.resent,
         replay=task.replay,
+        replayed_at=task.replayed_at,
         batch=task.batch,
         joined_replies=task.joined_replies,
         history=task.history,

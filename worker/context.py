@@ -44,6 +44,8 @@ class Current:
     #: 1 for the first run.
     attempt: int
     max_attempts: int
+    #: With ``executor: thread``: it was cancelled, and nothing but this can tell it so.
+    is_cancelled: bool = False
 
 
 _current: ContextVar[Current] = ContextVar("glassrabbit_current")

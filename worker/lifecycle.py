@@ -19,15 +19,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.config.settings import Settings
 from broker.errors import PublishError
 from broker.metrics import Family
 from protocol.errors import Malformed
+from protocol.names import ID_LENGTH
 from protocol.reply import DONE, PackedReply, done_bodies
 from protocol.task import Task
-from worker.execution.executor import Executor, Result
+from worker.execution.executor import Begun, Executor, Result
 from worker.execution.outcome import Done, Outcome
 from worker.execution.runner import Runner
 from worker.in_progress import InProgress
@@ -44,6 +45,10 @@ from worker.settlement.reply_buffer import Portion, ReplyBuffer
 from worker.settlement.settler import Settler
 from worker.telemetry.log_fields import log_done
 from worker.telemetry.meter import Meter, RunFacts
+
+if TYPE_CHECKING:
+    from broker.control.state import State
+    from worker.steering.obedience import Obedience
 
 
 class Lifecycle:
@@ -77,6 +82,8 @@ class Lifecycle:
         self._quarantine = Quarantine(delivery_limits, partial(self.taken, in_turn=True))
         self._log_tasks = settings.worker.log_tasks
         self._stopped = False
+        #: As soon as anything is paused or cancelled.
+        self._obedience: Obedience | None = None
 
     @property
     def counts(self) -> Counter[str]:
@@ -111,7 +118,11 @@ class Lifecycle:
         except Malformed as refusal:
             self.spawn(self._failures.refuse(delivery, refusal))
             return
-        if (task.batch and delivery.redelivered) or self._ledger.knows_any(batch.keys):
+        if (
+            (task.batch and delivery.redelivered)
+            or self._ledger.knows_any(batch.keys)
+            or (self._obedience is not None and self._obedience.cancels_any(batch))
+        ):
             self._take_one_by_one(batch)
             return
         self._ledger.start(batch.keys, batch)
@@ -131,13 +142,17 @@ class Lifecycle:
                     running.single_out(running.keys.index(key), self._limits).join(batch, task)
                 case None:
                     fresh.append(batch.single_out(position, self._limits))
-        if batch.task.batch and batch.delivery.redelivered:
-            self.spawn(self._failures.split(fresh))
-            return
+        is_split = batch.task.batch and batch.delivery.redelivered
+        if is_split:
+            obedience = self._obedience
+            cancelled = [solo for solo in fresh if obedience is not None and obedience.cancel_of(solo.task)]
+            self.spawn(self._failures.split([solo for solo in fresh if solo not in cancelled]))
+            fresh = cancelled
         for solo in fresh:
             self._ledger.start((solo.key,), batch)
             self._in_progress.tasks += 1
-            self._runner.submit(solo)
+            if self._obedience is None or not self._obedience.ends(solo):
+                self._runner.submit(solo)
 
     def ended(self, batch: Batch, results: Sequence[Result]) -> None:
         """Tasks of it ran, one after another: those that are done are answered, the others are singled out."""
@@ -164,7 +179,7 @@ class Lifecycle:
             if self._log_tasks:
                 log_done(solo.task.id, solo.task, solo.home.delivery.queue, self._identity, ran_s)
             self._buffer.add((solo, (solo.position,), bodies))
-        else:
+        elif self._obedience is None or not self._obedience.ends(solo, facts.runs[0]):
             self.spawn(self._failures.failed(solo, outcome, facts.runs[0], int(1000 * facts.began_s)))
 
     def _note_runs(self, batch: Batch, task: Task, ran_s: Sequence[float]) -> RunFacts:
@@ -225,18 +240,19 @@ class Lifecycle:
             work.over()
         self._in_progress.end(len(work.ids) if isinstance(work, Batch) else 1)
 
-    def give_back_of(self, queues: Collection[str]) -> None:
-        """Give back what came by these queues and has not begun."""
+    def steer(self, paused: Collection[str], state: State) -> None:
+        """These queues are paused, and this holds, from now on. What has not begun goes back, or ends as
+        cancelled; what runs and is cancelled is stopped."""
+        # Only a worker that is steered loads it.
+        from worker.steering.obedience import Obedience
 
-        def is_of_them(work: Batch | Solo) -> bool:
-            home = work if isinstance(work, Batch) else work.home
-            if home.delivery.queue not in queues:
-                return False
-            self.give_back(work)
-            return True
+        self._obedience = Obedience(self, self._runner, self._failures, self._identity, paused, state)
+        running = {key[:ID_LENGTH]: batch.task for key, batch in self._ledger.running()}
+        self._obedience.begin(running, self._limits)
 
-        if queues:
-            self._runner.review(is_of_them)
+    def running(self) -> list[tuple[str, Begun]]:
+        """What runs now, and by which executor."""
+        return self._runner.running()
 
     def over(self, solo: Solo) -> None:
         """Nothing more is done about it here."""

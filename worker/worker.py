@@ -24,7 +24,6 @@ from worker.settlement.outbox import Outbox
 from worker.telemetry.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from broker.control.state import State
     from worker.steering.steering import Steering
 
 log = logging.getLogger("glassrabbit.worker")
@@ -75,9 +74,11 @@ class Worker:
 
     def _steered(self, link: LinkSettings, name: str) -> Steering:
         # A worker that nobody steers does without.
+        from worker.steering.steered import Steered
         from worker.steering.steering import Steering
 
-        return Steering(link, self._settings.control, name, self.identity, self._on_steered)
+        steered = Steered(self.identity, self.queues, self._consumer, self._lifecycle)
+        return Steering(link, self._settings.control, name, steered)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -190,27 +191,8 @@ class Worker:
         closing = asyncio.create_task(self._consumer.stop(timeout_s))
         await asyncio.sleep(0)
         await self._lifecycle.stop()
-        if self._steering is not None:
-            await self._steering.stop(timeout_s)
-        await asyncio.gather(closing, self._outbox.stop(timeout_s), self._executors.stop())
-
-    def _on_steered(self, state: State) -> None:
-        """What holds by the control stream has changed, perhaps."""
-        paused = state.paused
-        if paused.keys() == self._consumer.paused:
-            return
-        for queue in self.queues:
-            if queue in paused and queue not in self._consumer.paused:
-                log.warning("%s is paused by %s", queue, paused[queue].by)
-            elif queue not in paused and queue in self._consumer.paused:
-                log.warning("%s is resumed", queue)
-        # Its consumers may not be there yet, and then they are not made.
-        self._consumer.paused = frozenset(paused)
-        self._lifecycle.spawn(self._obey(frozenset(paused)))
-
-    async def _obey(self, paused: frozenset[str]) -> None:
-        await self._consumer.pause(paused)
-        self._lifecycle.give_back_of(paused)
+        goodbye = [] if self._steering is None else [self._steering.stop(timeout_s)]
+        await asyncio.gather(closing, self._outbox.stop(timeout_s), self._executors.stop(), *goodbye)
 
     def _on_defect(self, error: BaseException) -> None:
         """A defect of ours must not pass in silence, and must not leave a delivery unsettled: stop at once."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from broker.console.escaping import plain
 from broker.console.options import (
     FORMATS,
+    Seconds,
     config_option,
     configured,
     names_of,
@@ -20,6 +22,7 @@ from broker.console.options import (
     timeout_option,
     together,
 )
+from protocol.errors import ExitCode
 
 if TYPE_CHECKING:
     from broker.config.settings import Settings
@@ -72,6 +75,108 @@ def resume(queue: str, config: str | None, timeout_s: float, output: str) -> Non
 
     now = _run(_settings(config, queue), timeout_s, "resume", lambda operator: operator.resume(queue))
     print_maps(HEAD, now.rows, output)
+
+
+@click.command()
+@click.option("--queue", metavar="QUEUE", shell_complete=names_of("queues"), help="Only tasks of this queue.")
+@click.option("--task", metavar="NAME", shell_complete=names_of("tasks"), help="Only tasks of this name.")
+@click.option("--older-than", "older_s", type=Seconds(), metavar="S", help="Only what has run for S seconds.")
+@_operator
+@reports_errors
+def running(
+    queue: str | None, task: str | None, older_s: float | None, config: str | None, timeout_s: float, output: str
+) -> ExitCode:
+    """Show what runs now on which worker, the slowest first.
+
+    Each worker has 0.5 s to answer; which one did not is said on standard error.
+
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 a worker did not answer, or
+    not done in time, 78 configuration, 2 usage.
+    """
+    from broker.console.tables import print_maps
+    from broker.control.actions import RUNNING, rows_of
+    from broker.control.stream import now_ms
+
+    answers, silent = _run(_settings(config), timeout_s, "running", lambda operator: operator.running())
+    print_maps(
+        RUNNING,
+        [
+            row
+            for row in rows_of(answers, now_ms())
+            if queue in (None, row["queue"])
+            and task in (None, row["task"])
+            and float(str(row["ran_s"])) >= (older_s or 0)
+        ],
+        output,
+    )
+    for answer in answers:
+        if answer.more:
+            click.echo(f"note: {answer.worker} runs {answer.more} more.", err=True)
+    for name in silent:
+        click.echo(f"note: no answer from {plain(name)}: what it runs is unknown.", err=True)
+    return ExitCode.TIMED_OUT if silent else ExitCode.OK
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--task", metavar="NAME", shell_complete=names_of("tasks"), help="Every task of this name.")
+@click.option(
+    "--before", metavar="TIME", help="With --task: sent before 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
+)
+@click.option(
+    "--for",
+    "for_s",
+    type=Seconds(),
+    metavar="S",
+    default=7 * 86400.0,
+    show_default=True,
+    help="Hold it for S seconds.",
+)
+@_operator
+@reports_errors
+def cancel(
+    ids: tuple[str, ...],
+    task: str | None,
+    before: str | None,
+    for_s: float,
+    config: str | None,
+    timeout_s: float,
+    output: str,
+) -> None:
+    """Have tasks end as `cancelled`: one that waits when it is delivered, also after a delay; one that runs is
+    stopped.
+
+    In a child process it gets SIGTERM, and after worker.cancel_grace_s SIGKILL; a coroutine is cancelled at its
+    next await; a thread cannot be stopped, and finds `current().is_cancelled`. Whoever waits for it gets
+    `cancelled`; no dead letter is written. A task that is done first is done. One that is replayed later runs.
+
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 not done in time,
+    78 configuration, 1 refused, 2 usage.
+    """
+    from broker.console.tables import print_maps
+    from broker.control.actions import CANCELLED
+    from broker.control.stream import now_ms
+    from broker.dead_letters.filter import since_ms
+    from protocol.names import is_id
+
+    if bool(ids) is (task is not None) or (before is not None and task is None):
+        raise click.UsageError("name tasks by their ids, or give --task NAME, perhaps with --before TIME.")
+    if wrong := [one for one in ids if not is_id(one)]:
+        raise click.BadParameter(f"{wrong[0]!r} is no id: it has 32 digits from 0 to f.", param_hint="ID")
+    settings = _settings(config)
+    if task is not None and task not in settings.tasks:
+        raise click.BadParameter(f"{task!r} is none of {', '.join(settings.tasks)}.", param_hint="--task")
+    try:
+        latest_ms = 0 if task is None else now_ms() if before is None else since_ms(before, now_ms())
+    except (ValueError, OverflowError) as problem:
+        raise click.BadParameter(
+            f"{before!r} is no time: write 15m, 2h, 3d, or 2026-11-24T10:30.", param_hint="--before"
+        ) from problem
+    told = tuple(dict.fromkeys(ids))
+    rows = _run(
+        settings, timeout_s, "cancel", lambda operator: operator.cancel(told, task or "", latest_ms, for_s)
+    )
+    print_maps(CANCELLED, rows, output)
 
 
 def _settings(config: str | None, *queues: str) -> Settings:

@@ -23,6 +23,8 @@ SHORT = {
         "wire",
         "pause",
         "resume",
+        "running",
+        "cancel",
         "completion",
     ),
     "worker": (),

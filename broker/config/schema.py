@@ -73,6 +73,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "WorkerSettings": {
         "concurrency": "Tasks that one worker runs at a time.",
         "grace_s": "How much longer what runs at SIGTERM may run; then it is given back.",
+        "cancel_grace_s": "A task in a child that is cancelled has so long from SIGTERM to SIGKILL.",
         "start": "Children are fresh interpreters (spawn), or forks of one with the handlers (fork, Linux).",
         "import_timeout_s": "How long a child of a worker may take to import its handlers.",
         "handlers_get_login": "Whether handlers in processes find BROKER_URL, as those need that send tasks.",

@@ -161,6 +161,7 @@ class WorkerSettings(Section):
 
     concurrency: Whole = Field(default=2, ge=1, le=1000)
     grace_s: Seconds = Field(default=25.0, ge=0)
+    cancel_grace_s: Seconds = Field(default=5.0, ge=0)
     start: Literal["spawn", "fork"] = "spawn"
     import_timeout_s: Seconds = Field(default=60.0, ge=1)
     handlers_get_login: Annotated[bool, Field(strict=True)] = False

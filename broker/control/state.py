@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from protocol.control import AnyRecord, Marker, Pause, Resume
+from protocol.control import AnyRecord, Cancel, Inspect, Marker, Pause, Resume
+from protocol.task import Task
 
 #: Of the retention: what is older is written again. At half of it somebody must have.
 RENEW_FROM = 0.4
+#: Of the retention: what holds may take so much of it, or to write it again would push it out.
+MOST_HELD = 0.25
+_ID_BYTES = 34
 
 
 @dataclass(slots=True)
@@ -36,6 +40,9 @@ class State:
     _ended: dict[str, Resume] = field(default_factory=dict)
     #: Ends of pauses that were written again behind them.
     _contradicted: dict[str, Resume] = field(default_factory=dict)
+    #: What cancels tasks, by their ids, and by their name.
+    _by_id: dict[str, Cancel] = field(default_factory=dict)
+    _by_name: dict[str, Cancel] = field(default_factory=dict)
 
     def fold(self, record: AnyRecord, size: int) -> None:
         """``size``: of its body. Markers count by it alone."""
@@ -51,7 +58,13 @@ class State:
                 for pause in record.ends:
                     self._held.pop(pause, None)
                     self._ended[pause] = record
-            case Marker():
+            case Cancel():
+                self._held[record.id] = Held(record, self.bytes)
+                self._by_id.update(dict.fromkeys(record.ids, record))
+                known = self._by_name.get(record.task)
+                if record.task and (known is None or known.before <= record.before):
+                    self._by_name[record.task] = record
+            case Marker() | Inspect():
                 pass
 
     @property
@@ -69,6 +82,26 @@ class State:
         records = [held.record for held in self._held.values()]
         return tuple(one.id for one in records if isinstance(one, Pause) and one.queue == queue)
 
+    @property
+    def has_cancels(self) -> bool:
+        return bool(self._by_id or self._by_name)
+
+    def cancel_of(self, task: Task, task_id: str, now_ms: int) -> Cancel | None:
+        """What cancels a task, or a task of a batch. A replay that was made after the cancel runs."""
+        found = self._by_id.get(task_id)
+        if found is None:
+            found = self._by_name.get(task.name)
+            if found is None or not 0 < task.sent_at < found.before:
+                return None
+        return None if found.until <= now_ms or task.replayed_at > found.at else found
+
+    @property
+    def held_bytes(self) -> int:
+        """About as many bytes as what holds takes; pauses are few."""
+        return sum(
+            _ID_BYTES * len(held.record.ids) for held in self._held.values() if isinstance(held.record, Cancel)
+        )
+
     def due(self, now_ms: int) -> list[AnyRecord]:
         """What has to be written again now, as it is to be written."""
         self._forget(now_ms)
@@ -80,6 +113,16 @@ class State:
         return age_ms > RENEW_FROM * self.retention_ms or younger > RENEW_FROM * self.retention_bytes
 
     def _forget(self, now_ms: int) -> None:
-        """A pause cannot come back that was over so long ago."""
+        """What is over by time; and the ends of pauses that cannot come back any more."""
+        over = [
+            key
+            for key, held in self._held.items()
+            if isinstance(held.record, Cancel) and held.record.until <= now_ms
+        ]
+        if over:
+            for record_id in over:
+                del self._held[record_id]
+            self._by_id = {task: one for task, one in self._by_id.items() if one.until > now_ms}
+            self._by_name = {task: one for task, one in self._by_name.items() if one.until > now_ms}
         oldest_ms = now_ms - 2 * self.retention_ms
         self._ended = {pause: end for pause, end in self._ended.items() if end.written >= oldest_ms}

@@ -59,6 +59,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def marker(by: str, gone: int = 0) -> Marker:
+    now = now_ms()
+    return Marker(id=new_id(), by=by, at=now, written=now, gone=gone)
+
+
 async def follow(
     connection: Connection, by: str, on_entry: Callable[[Entry], None], *, after: int | None, within_s: float
 ) -> Publisher:
@@ -69,7 +74,7 @@ async def follow(
     what ends the connection.
     """
     publisher, channel = await Publisher.open(connection), await connection.channel()
-    mark = Marker(id=new_id(), by=by, at=now_ms(), written=now_ms())
+    mark = marker(by)
     all_read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:

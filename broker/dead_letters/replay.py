@@ -92,7 +92,7 @@ def replayed(letter: Letter, limits: Limits, now_ms: int, edit: Edit) -> tuple[T
         task = replace(task, history=task.history_with(_death(task, letter.reason, letter.died_ms), limits))
     if edit:
         task = replace(task, body=_edited(task, limits, edit))
-    return replace(task, attempt=1, replay=task.replay + 1, resent=0), without
+    return replace(task, attempt=1, replay=task.replay + 1, replayed_at=now_ms, resent=0), without
 
 
 def _death(task: Task, verdict: Reason, died_ms: int) -> Attempt:

@@ -258,6 +258,13 @@ def refused_record(vector: Vector) -> None:
     assert refused.value.code == vector["code"]
 
 
+def answer(vector: Vector) -> None:
+    """What a worker says that it runs."""
+    found = control.read_answer(octets(vector["body"]))
+    assert {**asdict(found), "tasks": [asdict(one) for one in found.tasks]} == vector["answer"]
+    assert control.pack_answer(found) == octets(vector["body"])
+
+
 #: Section of ``vectors.json`` → what it means to agree with it.
 CHECKS: dict[str, Callable[[Any], None]] = {
     "bodies": body,
@@ -281,4 +288,5 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "delays_refused": refused_delay,
     "control": record,
     "control_refused": refused_record,
+    "answers": answer,
 }

@@ -160,6 +160,7 @@ def test_every_property_and_header_that_a_task_is_written_with_is_specified() ->
         attempt=2,
         resent=1,
         replay=1,
+        replayed_at=1,
         batch=1,
         joined_replies=True,
         history=(last,),

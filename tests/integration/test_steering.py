@@ -237,7 +237,7 @@ def test_without_a_control_stream_nobody_is_told_that_it_worked(install: Install
 
 
 def test_the_page_does_what_it_says(vhost: Vhost, tmp_path: Path) -> None:
-    block = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+    block = "".join(re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
     assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
 
 

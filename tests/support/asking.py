@@ -24,6 +24,8 @@ ASKING: dict[str, tuple[str, ...]] = {
     "broker dead purge": ("queue_a", "--dry-run"),
     "broker pause": ("queue_b",),
     "broker resume": ("queue_b",),
+    "broker running": (),
+    "broker cancel": ("0123456789abcdef0123456789abcdef",),
     "dispatcher": (),
     "dispatcher call": ("echo",),
     "dispatcher map": ("echo",),

@@ -150,6 +150,23 @@ def hold(gate: str, journal: str | None = None, within_s: float = 60.0) -> int:
     return current().attempt
 
 
+def wait_to_be_cancelled(journal: str | None = None) -> str:
+    """Go on until somebody has cancelled it."""
+    note(journal)
+    eventually(lambda: current().is_cancelled, "the cancel", 60)
+    return "cancelled"
+
+
+def clean_up(journal: str) -> None:
+    """Go on until SIGTERM, and note it."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    note(journal)
+    eventually(lambda: stopped, "SIGTERM", 60)
+    note(journal, cleaned=True)
+    raise SystemExit(1)
+
+
 def nap(journal: str, seconds: float = 0.1) -> None:
     """Take a while."""
     note(journal)

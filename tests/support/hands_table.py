@@ -160,6 +160,8 @@ COMMANDS: dict[str, Entry] = {
     "broker dead purge": Entry("queue_z --id {id} --yes", text("queue_z"), Place.letter, is_alone=True),
     "broker pause": Entry("queue_a", text("paused"), is_alone=True),
     "broker resume": Entry("queue_a", text("not paused"), is_alone=True),
+    "broker running": Entry("-o json", json_text()),
+    "broker cancel": Entry("0123456789abcdef0123456789abcdef", text("record")),
     "broker up": Entry("", text("amqp://"), is_heavy=True, is_there=lambda *here: b"amqp" in here[-1].out),
     "broker down": Entry("", no_data, is_alone=True),
     "broker wire": Entry(

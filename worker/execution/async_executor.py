@@ -9,13 +9,14 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Iterator
 from contextvars import copy_context
 
 from broker.errors import ConfigError
 from protocol.codec import Encoder
 from protocol.limits import Limits
 from worker.context import Current
-from worker.execution.executor import Run
+from worker.execution.executor import Begun, Run
 from worker.execution.handler import Handler, run_async
 from worker.execution.outcome import Outcome
 from worker.execution.place import report_left_behind
@@ -74,6 +75,15 @@ class AsyncExecutor:
             self._theirs.call_soon_threadsafe(self._begin)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._end_late)
+
+    def running(self) -> Iterator[Begun]:
+        return (Begun(one.run, one.position, one.began_s) for one in list(self._running))
+
+    def interrupt(self, ids: Collection[str]) -> None:
+        """It ends at its next await, unless it swallows its cancellation."""
+        for one in self._running:
+            if one.run.ids[one.position] in ids:
+                self._theirs.call_soon_threadsafe(self._cancel, one)
 
     def withdraw(self) -> None:
         """All of them have begun."""

@@ -45,8 +45,8 @@ class Process(Protocol):
     async def wait(self) -> int:
         """Its return code, once it has ended."""
 
-    def kill(self) -> None:
-        """End it, if it has not ended, and its group: what its handlers have started."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Signal it, if it has not ended, and its group: what its handlers have started."""
 
 
 #: Starts a process with these descriptors: its standard input, its end of the socket pair, that of the tokens.
@@ -262,6 +262,11 @@ class Child:
         for forget in (self._loop.remove_reader, self._loop.remove_writer):
             forget(self._pair)
         self._pair.close()
+
+    def terminate(self) -> None:
+        """SIGTERM to it and whatever its handlers started."""
+        if self.process.returncode is None:
+            self.process.kill(signal.SIGTERM)
 
     async def kill(self) -> int:
         """End the child and whatever its handlers started; its return code. Nobody hears of its end."""

@@ -5,9 +5,9 @@ A task that has begun ends with an outcome; one that has not can be withdrawn, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from worker.execution.outcome import Outcome
 
@@ -43,6 +43,14 @@ class Run:
     on_results: Callable[[Sequence[Result]], None]
 
 
+class Begun(NamedTuple):
+    """A task of a run that has begun, and when, by the clock ``time.monotonic``."""
+
+    run: Run
+    position: int
+    since_s: float
+
+
 class Executor(Protocol):
     """Life: ``start`` → ``submit``, from the loop that started it → ``withdraw`` → ``stop``."""
 
@@ -54,11 +62,18 @@ class Executor(Protocol):
     def busy(self) -> int:
         """How many it runs now."""
 
+    def running(self) -> Iterator[Begun]:
+        """What it runs now."""
+
     async def start(self) -> None:
         """Get ready to run; raises ``ConfigError`` if a handler cannot be loaded."""
 
     def submit(self, run: Run) -> None:
         """Run tasks, each within its time limit, as soon as there is room. Never fails."""
+
+    def interrupt(self, ids: Collection[str]) -> None:
+        """Stop those of these tasks that have begun. Each ends as any other, without success where it could be
+        stopped."""
 
     def withdraw(self) -> None:
         """End every task that has not begun with None; those that run go on."""

@@ -100,4 +100,6 @@ def _executor(kind: str, handlers: dict[str, str], settings: Settings) -> Execut
         "with_login": worker.handlers_get_login,
         "import_timeout_s": worker.import_timeout_s,
     }
-    return ProcessExecutor(size, handlers, limits, handler_folders(settings), wear, **options)
+    return ProcessExecutor(
+        size, handlers, limits, handler_folders(settings), wear, worker.cancel_grace_s, **options
+    )

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from dataclasses import asdict
 from itertools import chain
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from broker.errors import ConfigError
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
 from worker.execution.child_process import Child, ChildLost, InHand
-from worker.execution.executor import Result, Run
+from worker.execution.executor import Begun, Result, Run
 from worker.execution.outcome import Failed
 from worker.execution.zygote import Nursery
 
@@ -60,10 +60,14 @@ class ProcessExecutor:
         limits: Limits,
         paths: list[str],
         wear: tuple[int | None, int | None] = (None, None),
+        cancel_grace_s: float = 5.0,
         **options: Any,
     ) -> None:
-        """``wear``: the bounds of ``Wear``; ``options`` of ``Nursery``."""
+        """``cancel_grace_s``: of what is cancelled, from SIGTERM to SIGKILL.
+
+        ``wear``: the bounds of ``Wear``; ``options`` of ``Nursery``."""
         self._size = size
+        self._cancel_grace_s = cancel_grace_s
         self._nursery = Nursery([paths, handlers, asdict(limits), wear], **options)
         self._waiting: deque[Piece] = deque()
         self._children: list[Child] = []
@@ -103,6 +107,26 @@ class ProcessExecutor:
     def submit(self, run: Run) -> None:
         self._waiting.append((run, range(len(run.ids))))
         self._feed()
+
+    def running(self) -> Iterator[Begun]:
+        for child in self._children:
+            if child.in_hand:
+                yield Begun(child.in_hand[0].run, child.in_hand[0].position, child.since_s)
+
+    def interrupt(self, ids: Collection[str]) -> None:
+        """SIGTERM means nothing to a child itself: it is for the handler, and for what that has started."""
+        for child in filter(lambda child: child.in_hand, self._children):
+            self._alone(child)
+            held = child.in_hand[-1]
+            if held.run.ids[held.position] in ids:
+                child.terminate()
+                asyncio.get_running_loop().call_later(self._cancel_grace_s, self._insist, child, held)
+        self._feed()
+
+    def _insist(self, child: Child, held: InHand) -> None:
+        if child in self._children and held in child.in_hand and not self._stopping:
+            text = "stopped, since it was cancelled"
+            self._end(child, Failed(ErrorCode.WORKER_LOST, "Cancelled", text), time.monotonic() - child.since_s)
 
     def withdraw(self) -> None:
         back = [_pieces(child.take_back()) for child in self._children]
@@ -146,14 +170,17 @@ class ProcessExecutor:
 
     def _hurry(self, child: Child, ran_s: float) -> None:
         """Its task takes long: nothing has to wait behind it. Over its limit, it is stopped."""
-        self._waiting.extendleft(reversed(_pieces(child.take_back(all_but_one=True))))
-        # As long as it runs there is no room behind it.
-        child.expected_s = max(child.expected_s, UNKNOWN_S)
+        self._alone(child)
         timeout_s = child.in_hand[-1].run.terms.timeout_s
         if ran_s > timeout_s:
             text = f"stopped after its limit of {timeout_s:g} s"
             self._end(child, Failed(ErrorCode.TIMED_OUT, "TimeLimit", text), ran_s)
         self._feed()
+
+    def _alone(self, child: Child) -> None:
+        """Nothing waits behind what it runs, nor will as long as that runs."""
+        self._waiting.extendleft(reversed(_pieces(child.take_back(all_but_one=True))))
+        child.expected_s = max(child.expected_s, UNKNOWN_S)
 
     def _on_lost(self, child: Child) -> None:
         if child in self._children:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -14,7 +14,7 @@ from protocol.errors import ErrorCode
 from protocol.limits import Limits
 from worker.execution.breaker_gate import Gates, Verdict
 from worker.execution.concurrency_limiter import ConcurrencyLimiter
-from worker.execution.executor import Executor, Result, Run, Terms
+from worker.execution.executor import Begun, Executor, Result, Run, Terms
 from worker.execution.handler import fallback_of
 from worker.execution.outcome import Failed, Outcome
 from worker.failpoint import failpoint
@@ -61,6 +61,8 @@ class Runner:
         self._holding = True
         self._held: list[Batch | Solo] = []
         self._stopped = False
+        #: Sees to what must not run now, and says so. None: everything may.
+        self.sees_to: Callable[[Batch | Solo], bool] | None = None
 
     @property
     def busy(self) -> int:
@@ -89,6 +91,10 @@ class Runner:
 
     def begin(self, solo: Solo, *, by_fallback: bool) -> None:
         """Have a task run as soon as there is room, whatever its breaker says."""
+        if self.sees_to is not None and self.sees_to(solo):
+            if (gate := self._gates.by_task.get(solo.task.name)) is not None:
+                gate.forget(solo)
+            return
         task = solo.task
         terms = self._terms[task.name]
         if by_fallback:
@@ -206,15 +212,23 @@ class Runner:
         for executor in self._executors:
             executor.withdraw()
 
-    def review(self, is_seen_to: Callable[[Batch | Solo], bool] = lambda _work: False) -> None:
-        """Take back what has not begun, and submit it again, but for what the caller has seen to. Not from within
-        a report of results."""
+    def running(self) -> list[tuple[str, Begun]]:
+        """What runs now, by the name of its executor's class."""
+        return [(type(one).__name__, begun) for one in self._executors for begun in one.running()]
+
+    def interrupt(self, ids: Collection[str]) -> None:
+        """Stop those of these tasks that have begun."""
+        for executor in self._executors:
+            executor.interrupt(ids)
+
+    def review(self) -> None:
+        """Take back what has not begun, and submit again what may run. Not from within a report of results."""
         if self._draining or self._stopped:
             return
         self._withdraw()
         held, self._held = self._held, []
         for work in held:
-            if not is_seen_to(work):
+            if self.sees_to is None or not self.sees_to(work):
                 self.submit(work)
 
     def _put_back(self, work: Batch | Solo) -> None:

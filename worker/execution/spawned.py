@@ -43,10 +43,10 @@ class Spawned:
     async def wait(self) -> int:
         return await self._process.wait()
 
-    def kill(self) -> None:
+    def kill(self, number: int = signal.SIGKILL) -> None:
         # What it forked holds the group, and the group its number, until the last of them has ended.
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
             return
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from protocol.errors import ErrorCode
 from protocol.limits import Limits
 from worker.context import Current
-from worker.execution.executor import Result, Run
+from worker.execution.executor import Begun, Result, Run
 from worker.execution.handler import Handler, load
 from worker.execution.handler import run as run_handler
 from worker.execution.outcome import Failed, Outcome
 from worker.execution.place import Place
+
+log = logging.getLogger("glassrabbit.worker")
 
 #: How often it is looked whether a task is over its time limit.
 SWEEP_S = 0.05
@@ -69,6 +72,14 @@ class Seat:
             self.is_busy = more
             return self.began_s - began_s
 
+    def begun(self) -> Begun | None:
+        """What runs here."""
+        with self.lock:
+            if self.piece is None or not self.is_busy:
+                return None
+            run, positions = self.piece
+            return Begun(run, positions[self.index], self.began_s)
+
     def abandon(self, now_s: float) -> Piece | None:
         """Take over if the task that runs is over its time limit: its piece from that task on."""
         with self.lock:
@@ -90,6 +101,8 @@ class ThreadExecutor:
         self._queue: SimpleQueue[Piece | None] = SimpleQueue()
         self._seats: list[Seat] = []
         self._sweep: asyncio.TimerHandle | None = None
+        #: Of what runs, by the ids of tasks.
+        self._contexts: dict[str, Current] = {}
         #: Tasks that were submitted and have not ended.
         self._open = 0
 
@@ -113,6 +126,18 @@ class ThreadExecutor:
         self._queue.put((run, range(len(run.ids))))
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._end_late)
+
+    def running(self) -> Iterator[Begun]:
+        for seat in self._seats:
+            if (begun := seat.begun()) is not None:
+                yield begun
+
+    def interrupt(self, ids: Collection[str]) -> None:
+        """A thread cannot be stopped: its handler may look at ``current().is_cancelled``."""
+        for task_id in ids:
+            if (context := self._contexts.get(task_id)) is not None:
+                context.is_cancelled = True
+                log.info("task %s is cancelled, and %s", task_id, _GOES_ON)
 
     def withdraw(self) -> None:
         """Of a run that has begun the rest is run: it is short, or it would be no batch."""
@@ -193,7 +218,11 @@ class ThreadExecutor:
         terms = run.terms
         context = Current(run.ids[position], terms.task, terms.queue, run.attempt, terms.max_attempts)
         handler = self._handlers[terms.handler]
-        return run_handler(handler, run.arguments[position], run.expires_at, context, place)
+        self._contexts[context.id] = context
+        try:
+            return run_handler(handler, run.arguments[position], run.expires_at, context, place)
+        finally:
+            self._contexts.pop(context.id, None)
 
 
 class Outcomes(Generic[T]):

@@ -40,10 +40,10 @@ class Forked:
     async def wait(self) -> int:
         return await asyncio.shield(self._ended)
 
-    def kill(self) -> None:
+    def kill(self, number: int = signal.SIGKILL) -> None:
         # The zygote ended its group when it ended, and only a zygote knows whose the number is.
         if not self._ended.done():
-            self._zygote.send([said.KILL, self.pid])
+            self._zygote.send([said.KILL, self.pid, number])
 
     def ended(self, code: int, *, is_orphan: bool = False) -> None:
         if not self._ended.done():

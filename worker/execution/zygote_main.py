@@ -175,8 +175,8 @@ def _serve(worker: socket.socket) -> list[int] | None:
                 alive |= {pid} - {-1}
                 for one in passed:
                     os.close(one)
-            case [frames.KILL, int(pid)] if pid in alive:
-                os.killpg(pid, signal.SIGKILL)
+            case [frames.KILL, int(pid), int(number)] if pid in alive:
+                os.killpg(pid, number)
 
 
 def _fork(worker: socket.socket) -> int:

@@ -38,6 +38,10 @@ class Ledger:
         """Whether one of these runs, or was finished."""
         return not (self._running.keys().isdisjoint(keys) and self._finished.keys().isdisjoint(keys))
 
+    def running(self) -> list[tuple[Key, Batch]]:
+        """What runs, and with which batch."""
+        return list(self._running.items())
+
     def find(self, key: Key, now_s: float) -> Batch | PackedReply | None:
         """The batch with which it runs, or the reply to what is finished."""
         running = self._running.get(key)

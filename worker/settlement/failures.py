@@ -26,6 +26,7 @@ from worker.intake.delivery import Delivery
 from worker.settlement.policy import Bury, Decision, RetryIn, decide
 from worker.settlement.publishing import Publishing
 from worker.settlement.settler import Settler
+from worker.telemetry.log_fields import about
 from worker.telemetry.meter import Meter
 
 _after_ack = failpoint("after_ack")
@@ -77,6 +78,21 @@ class Failures:
                 await self._bury(solo, decision, run, last)
             case _:
                 assert_never(decision)
+
+    async def cancel(self, solo: Solo, text: str, run: Run) -> None:
+        """Somebody cancelled it. Failure reply, confirmed → remember → ack; no letter."""
+        failure = Failure(code=ErrorCode.CANCELLED, type=ErrorCode.CANCELLED, text=text)
+        reply = pack_failed(solo.task.id, failure, run, self._limits)
+        await self._reply_to_the_last(solo, reply, None)
+        self._meter.ended(solo.task.name, "cancelled")
+        log.info(
+            "task %s (%s) is cancelled: %s",
+            solo.task.id,
+            solo.task.name,
+            text,
+            extra=about(solo.task, self._tasks[solo.task.name].queue),
+        )
+        self._settler.close_solo(solo, FAILED, reply.body)
 
     async def _bury(self, solo: Solo, decision: Bury, run: Run, last: Attempt) -> None:
         if not await self._publishing.bury(solo, decision, last):

@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
 
 from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
-from broker.amqp.publisher import Publisher
+from broker.amqp.publisher import Message, Publisher
 from broker.config.control_settings import ControlSettings
-from broker.control.state import State
-from broker.control.stream import Entry, follow, now_ms, state_of, write
+from broker.control.stream import Entry, follow, marker, now_ms, state_of, write
 from broker.errors import AccessRefused, BrokerError, MayNotPublish, TopologyDrift
 from broker.topology.declare import declare
 from broker.topology.model import control_of
+from protocol.control import Inspect, pack_answer
+from protocol.properties import Properties
+from protocol.reply_address import ReplyKind, reply_kind
+from worker.steering.steered import Steered
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -35,19 +37,10 @@ _SPREAD_S = 0.5
 class Steering:
     """Life: ``run`` as a task → ``first_read`` → ``stop``."""
 
-    def __init__(
-        self,
-        link: LinkSettings,
-        settings: ControlSettings,
-        name: str,
-        identity: str,
-        on_state: Callable[[State], None],
-    ) -> None:
-        """``on_state`` is called when all is read that was there, and from then on with each record."""
+    def __init__(self, link: LinkSettings, settings: ControlSettings, name: str, steered: Steered) -> None:
         self.link = Link(link, f"{name} control", self._set_up)
         self._settings = settings
-        self._identity = identity
-        self._on_state = on_state
+        self._steered = steered
         self.state = state_of(settings)
         self._offset: int | None = None
         self._is_catching_up = True
@@ -82,6 +75,11 @@ class Steering:
             log.warning("%s; taking tasks without", self.problem)
 
     async def stop(self, timeout_s: float) -> None:
+        """Say goodbye, if that is possible, and end."""
+        if self._publisher is not None and self.link.is_open:
+            gone = marker(self._steered.identity, gone=1)
+            with contextlib.suppress(BrokerError):
+                await write(self._publisher, gone, within_s=timeout_s / 2)
         await self.link.stop(timeout_s)
 
     async def _set_up(self, connection: Connection) -> None:
@@ -91,21 +89,37 @@ class Steering:
                 await declare(connection, control_of(self._settings))
         after, self._offset = self._offset, None
         # A stream that was deleted and made again begins at 0 again: then the next try reads it from there.
-        self._publisher = await follow(connection, self._identity, self._on_entry, after=after, within_s=SILENT_S)
+        self._publisher = await follow(
+            connection, self._steered.identity, self._on_entry, after=after, within_s=SILENT_S
+        )
         self._is_catching_up = False
-        self._on_state(self.state)
+        self._steered.obey(self.state)
         self._read.set()
 
     def _on_entry(self, entry: Entry) -> None:
         self._offset = entry.offset
         self.state.fold(entry.record, entry.size)
         if not self._is_catching_up:
-            self._on_state(self.state)
+            self._steered.obey(self.state, entry.record)
+            if isinstance(entry.record, Inspect):
+                self._answer(entry.record, entry.reply_to)
         if (
             self.state.is_urgent
             or self.state.bytes - self._looked_at_bytes > self._settings.retention_bytes * _LOOKS
         ):
             self._grown.set()
+
+    def _answer(self, asked: Inspect, reply_to: str | None) -> None:
+        if self._publisher is None or reply_kind(reply_to) is not ReplyKind.DIRECT or asked.until <= now_ms():
+            return
+        answer = Message(
+            exchange="",
+            routing_key=str(reply_to),
+            body=pack_answer(self._steered.answer(now_ms())),
+            properties=Properties(type="running", correlation_id=asked.id),
+            mandatory=False,
+        )
+        self._publisher.send(answer, lambda _end: None)
 
     async def _renew(self) -> None:
         await self._read.wait()

@@ -18,8 +18,10 @@ from protocol.task import Task
 #: done: ran, and was answered. failed: for good, a dead letter. retried: a copy waits in the delay line.
 #: postponed: the same, and is the same attempt: a breaker tried it in vain. refused: a dead letter, since it was
 #: no task for this worker. answered_again: from memory. joined: came while the same task ran. stale: its ack came
-#: too late, the broker hands it out again (a run that was done counts as well).
-Fate = Literal["done", "failed", "retried", "postponed", "refused", "answered_again", "joined", "stale"]
+#: too late, the broker hands it out again (a run that was done counts as well). cancelled: by an operator.
+Fate = Literal[
+    "done", "failed", "retried", "postponed", "refused", "answered_again", "joined", "stale", "cancelled"
+]
 FATES: tuple[Fate, ...] = get_args(Fate)
 UNKNOWN = "unknown"
 
