@@ -55,15 +55,15 @@ def test_what_was_cancelled_with_all_workers_down_never_runs(install: Install) -
 
 @pytest.mark.every_broker
 def test_what_waits_in_the_delay_line_ends_when_it_arrives(install: Install) -> None:
-    installation = install(**BOX, defaults={"retry": {"backoff_s": [1.0]}})
+    installation = install(**BOX, defaults={"retry": {"backoff_s": [10.0]}})
     worker, journal, caller = installation.worker(), installation.journal(), installation.caller()
-    delayed = caller.asking("note", {"journal": str(journal)}, delay_s=1.5)
+    delayed = caller.asking("note", {"journal": str(journal)}, delay_s=10)
     retried = sent(installation, "fail", journal=str(journal))
     [first] = journal.wait(1)
     assert first["id"] == retried
     steer(installation, "cancel", retried)
     steer(installation, "cancel", "--task", "note")
-    failure = delayed.result(20).failure
+    failure = delayed.result(30).failure
     assert failure is not None
     assert failure.code == "cancelled"
     assert ends(installation, 1) == {retried: "cancelled"}
@@ -123,7 +123,7 @@ def test_of_a_batch_those_end_that_are_cancelled_and_the_others_run(install: Ins
 
     async def batch() -> list[Any]:
         arguments = [{"value": number, "journal": str(journal)} for number in range(4)]
-        return [end async for end in caller.dispatcher.map("echo", arguments, batch=4)]
+        return [one async for one in caller.dispatcher.map("echo", arguments, batch=4)]
 
     asked = caller.start(batch())
     eventually(lambda: installation.vhost.ready("queue_a") == 1, "the batch in its queue")
@@ -132,9 +132,8 @@ def test_of_a_batch_those_end_that_are_cancelled_and_the_others_run(install: Ins
     installation.vhost.publish("tasks", "echo", letter.body, letter.properties)
     steer(installation, "cancel", ids[1], ids[2])
     installation.worker()
-    failures = [
-        end.reply.failure and end.reply.failure.code for end in sorted(asked.result(30), key=lambda end: end.index)
-    ]
+    ended = sorted(asked.result(30), key=lambda one: one.line)
+    failures = [one.end.failure and one.end.failure.code for one in ended]
     assert failures == [None, "cancelled", "cancelled", None]
     assert sorted(journal.ids) == sorted([ids[0], ids[3]])
 
