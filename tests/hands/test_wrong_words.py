@@ -36,6 +36,8 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "broker wire": ("--listen 99999", USAGE, "99999 is not in the range"),
     "broker pause": ("queue_a", CONFIGURATION, "control.enabled is false"),
     "broker resume": ("", USAGE, "Missing argument 'QUEUE'"),
+    "broker running": ("--older-than long", USAGE, "'long' is not a number of seconds"),
+    "broker cancel": ("", USAGE, "name tasks by their ids, or give --task NAME"),
     "dispatcher": ("task_a", USAGE, "No such command 'task_a'"),
     "dispatcher call": ("task_a -a seconds", USAGE, "-a 'seconds': write KEY=VALUE"),
     "dispatcher map": ("task_a none.jsonl", USAGE, "'none.jsonl' does not exist"),

@@ -29,6 +29,8 @@ ADDED: Mapping[str, str] = {
     "queue tasks.control: missing on the broker": "nothing: its workers cannot be steered",
     "binding control → tasks.control (tasks.control): missing on the broker": "nothing",
     "binding control.markers → tasks.control (tasks.control): missing on the broker": "nothing",
+    "replayed task: header replayed_at (long)": "passed over, and missing on its retries: a cancel from before "
+    "the replay may end one",
 }
 #: What has to be asked for.
 SWITCHED_ON: Mapping[str, str] = {"GLASSRABBIT__CONTROL__ENABLED": "true"}
