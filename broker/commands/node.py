@@ -47,8 +47,8 @@ def up(port: int | None, bind: str | None, detach: bool) -> None:
     """Start a private RabbitMQ and print its URL.
 
     It is the rabbitmq-server of this machine if there is one, else a container. It listens on loopback
-    only, and it is removed with all its data on Ctrl-C or SIGTERM (exit 0), or by 'down'. Exit 69: it could
-    not be had.
+    only, and it is removed with all its data on Ctrl-C or SIGTERM (exit 0), or by 'down'. One that is left
+    running is there for the next 'up --detach' too. Exit 69: it could not be had.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if detach:
@@ -128,7 +128,11 @@ def _detach(port: int | None, bind: str | None) -> None:
     with _lock() as free:
         running = None if free else _await_state()
     if running is not None:
-        raise _failed(f"a detached broker is running already: {running['url']}\nuse it, or end it with 'down'")
+        if port or bind:
+            raise _failed(f"a detached broker is running already: {running['url']}\nuse it, or end it with 'down'")
+        click.echo(running["url"])
+        click.echo("it was running already, and runs until 'python -m broker down'", err=True)
+        return
     options = [f"--port={port}"] if port else []
     options += [f"--bind={bind}"] if bind else []
     holder = subprocess.Popen(

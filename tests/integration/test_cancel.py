@@ -154,7 +154,7 @@ def test_a_replay_that_was_made_before_the_cancel_ends_and_one_that_was_made_aft
     assert journal.ids == [ids[1]]
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(120)
 def test_a_cancel_holds_long_after_the_retention_has_passed(install: Install) -> None:
     installation = install(mailboxes=["box"], control=SHORT)

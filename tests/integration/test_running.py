@@ -13,7 +13,7 @@ from tests.support.installation import Install
 from tests.support.steering import CONTROL, steer
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_running_shows_what_each_worker_runs_the_slowest_first(install: Install) -> None:
     installation = install(control=CONTROL, worker={"concurrency": 1})
     journal, gate, caller = installation.journal(), installation.gate(), installation.caller()
@@ -35,7 +35,7 @@ def test_running_shows_what_each_worker_runs_the_slowest_first(install: Install)
     assert json.loads(steer(installation, "running", "-o", "json").out) == []
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_running_answers_though_a_worker_is_frozen_and_names_it(install: Install) -> None:
     installation = install(control=CONTROL)
     gone, frozen, well = (installation.worker() for _ in range(3))

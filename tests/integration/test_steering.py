@@ -73,7 +73,7 @@ def test_what_a_worker_holds_and_has_not_begun_goes_back_when_its_queue_is_pause
     assert worker.is_alive
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(120)
 def test_a_pause_and_its_end_hold_long_after_the_retention_has_passed(install: Install) -> None:
     installation = install(control=SHORT)
@@ -100,7 +100,7 @@ def test_a_pause_and_its_end_hold_long_after_the_retention_has_passed(install: I
     assert installation.caller().ask("note").failure is None
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_pause_that_was_written_again_behind_its_end_does_not_come_back(install: Install) -> None:
     installation = install(control=SHORT)
     worker = installation.worker()
@@ -118,7 +118,7 @@ def test_a_pause_that_was_written_again_behind_its_end_does_not_come_back(instal
     assert not installation.worker().lines("is paused")
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.own_broker
 @pytest.mark.timeout(180)
 def test_a_pause_outlives_the_broker_and_every_worker(install: Install) -> None:
