@@ -103,7 +103,7 @@ def test_a_worker_that_stands_still_shows_in_the_percentiles(installation: Insta
     assert latency["p95"] >= 0.8 * stall_ms
     assert latency["p75"] >= 0.35 * stall_ms
     assert (seen["tasks"]["sent"], seen["tasks"]["done"], seen["tasks"]["lost"]) == (200, 200, 0)
-    assert "under way" in lines[0]
+    assert "in progress" in lines[0]
 
 
 def test_each_way_to_collect_counts_every_task_and_thresholds_decide(install: Install, tmp_path: Path) -> None:
