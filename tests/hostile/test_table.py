@@ -27,13 +27,13 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
     "S04 timestamps that are none": {"hostile/test_bodies.py": ("refused_with_its_code",)},
     "S05 lengths that are only claimed": {"hostile/test_bodies.py": ("ten_times_the_body",)},
     "S06 arrays in arrays that claim": {
-        "unit/test_codec.py": ("little_memory",),
+        "unit/protocol/test_codec.py": ("little_memory",),
         "hostile/test_bodies.py": ("ten_times_the_body",),
         "hostile/test_memory.py": ("ten_times_its_size",),
     },
     "S07 depth": {
         "hostile/test_bodies.py": ("deepest_body",),
-        "unit/test_codec.py": ("limits_themselves",),
+        "unit/protocol/test_codec.py": ("limits_themselves",),
     },
     "S08 keys that are no text, or stand twice": {"hostile/test_bodies.py": ("refused_with_its_code",)},
     "S09 many keys, time and memory": {
@@ -50,14 +50,14 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "S12 fields missing, of another type, out of range": {
         "hostile/test_socket_messages.py": ("header_of_any_kind",),
-        "unit/test_task.py": ("no_properties_raise",),
+        "unit/protocol/test_task.py": ("no_properties_raise",),
     },
     "S13 a body over the limit": {
         "hostile/test_memory.py": ("ten_times_its_size",),
         "hostile/test_socket_messages.py": ("no_body_runs",),
     },
     "S14 a timestamp out of range": {
-        "unit/test_wire.py": (),
+        "unit/broker/amqp/test_wire.py": (),
         "hostile/test_socket_messages.py": ("header_of_any_kind",),
         "hostile/test_messages.py": ("cannot_be_decoded",),
     },
@@ -85,7 +85,7 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
     "S23 reply_to that looks like an address": {
         "hostile/test_reply_addresses.py": ("address_that_is_none",),
         "faults/test_network_answers.py": ("closes_the_connection",),
-        "unit/test_addresses.py": (),
+        "unit/protocol/test_addresses.py": (),
     },
     "S24 a guess at a reply": {
         "hostile/test_reply_addresses.py": ("guesses_at_replies",),
@@ -94,7 +94,7 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
     "S25 replies that are none": {"hostile/test_replies.py": ()},
     "S26 names of other things": {"hostile/test_socket_messages.py": ("no_name_is_imported",)},
     "S27 arguments that do not fit": {"hostile/test_socket_messages.py": ("arguments_that_do_not_fit",)},
-    "S28 an error by the name of something else": {"hostile/test_replies.py": ("told_by_its_name",)},
+    "S28 an error by the name of something else": {"hostile/test_replies.py": ("reported_by_its_name",)},
     "S29 an exception with secrets in it": {"hostile/test_shown.py": ("a_text_of_1_kb",)},
     "S30 control characters, a megabyte of text": {"hostile/test_shown.py": ("the_log_of_a_worker",)},
     "S31 many unknown names": {"hostile/test_shown.py": ("thousand_names",)},
@@ -103,10 +103,10 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
         "integration/test_commands_failures.py": ("password_is_in_no_output",),
         "integration/test_private_node.py": ("password_shows_nowhere",),
         "unit/test_config.py": ("password",),
-        "unit/test_endpoint.py": ("never_the_password",),
+        "unit/broker/config/test_endpoint.py": ("never_the_password",),
     },
-    "S33 options in a URL": {"unit/test_endpoint.py": ("never_the_password",)},
-    "S34 TLS": {"integration/test_tls.py": (), "unit/test_tls.py": ()},
+    "S33 options in a URL": {"unit/broker/config/test_endpoint.py": ("never_the_password",)},
+    "S34 TLS": {"integration/test_tls.py": (), "unit/broker/config/test_tls.py": ()},
     "S35 no encryption, guest": {
         "integration/test_tls.py": ("without_encryption",),
         "integration/test_private_node.py": ("generated_password",),
