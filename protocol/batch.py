@@ -75,7 +75,7 @@ def read_plain_batch(body: bytes, count: int, limits: Limits) -> dict[str, dict[
 
 
 def join_replies(message_id: str, bodies: Sequence[bytes]) -> PackedReply:
-    """One message with the replies that have these bodies. Whoever joins keeps it within what one may hold."""
+    """One message with the replies that have these bodies. The caller keeps it within what one may hold."""
     return PackedReply(id=message_id, type=BATCH, body=_array_head(len(bodies)) + b"".join(bodies))
 
 

@@ -1,4 +1,6 @@
-"""``python -m broker pause`` and ``resume``: options and words. What they do is in ``broker.control.actions``.
+"""``python -m broker pause``, ``resume``, ``running`` and ``cancel``: options and words.
+
+What they do is in ``broker.control.actions``.
 
 Imports of weight wait until a command runs, so that ``--help`` stays quick.
 """
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _queue = click.argument("queue", shell_complete=names_of("queues"))
-
-
 _operator = together(output_option(*FORMATS), timeout_option(), config_option)
 
 
@@ -147,7 +147,7 @@ def cancel(
     stopped.
 
     In a child process it gets SIGTERM, and after worker.cancel_grace_s SIGKILL; a coroutine is cancelled at its
-    next await; a thread cannot be stopped, and finds `current().is_cancelled`. Whoever waits for it gets
+    next await; a thread cannot be stopped, and finds `current().is_cancelled`. Its caller gets
     `cancelled`; no dead letter is written. A task that is done first is done. One that is replayed later runs.
 
     Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 not done in time,
@@ -172,9 +172,9 @@ def cancel(
         raise click.BadParameter(
             f"{before!r} is no time: write 15m, 2h, 3d, or 2026-11-24T10:30.", param_hint="--before"
         ) from problem
-    told = tuple(dict.fromkeys(ids))
+    chosen = tuple(dict.fromkeys(ids))
     rows = _run(
-        settings, timeout_s, "cancel", lambda operator: operator.cancel(told, task or "", latest_ms, for_s)
+        settings, timeout_s, "cancel", lambda operator: operator.cancel(chosen, task or "", latest_ms, for_s)
     )
     print_maps(CANCELLED, rows, output)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
 from broker.config.settings import Settings
-from broker.control.state import MOST_HELD, State
+from broker.control.state import State
 from broker.control.stream import Entry, follow, now_ms, state_of, write
 from broker.dead_letters.text import utc
 from broker.errors import Refused
@@ -60,7 +60,7 @@ def operator(
 
 
 def who() -> str:
-    """Whoever runs this process, in words: for people, and believed by nobody."""
+    """The user, host and number of this process, for people: nothing is decided by it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for it
@@ -111,7 +111,7 @@ class Operator:
         """Cancel tasks by their ids, or by their name those that were sent before. Raises ``Refused`` if too much
         is cancelled already."""
         until = now_ms() + int(1000 * for_s)
-        if (self._state.held_bytes + 34 * len(ids)) > MOST_HELD * self._state.retention_bytes:
+        if not self._state.has_room(len(ids)):
             raise Refused("so much is cancelled that the stream cannot keep more. Raise control.retention_bytes.")
         parts = [tuple(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)] or [()]
         rows: list[dict[str, object]] = []

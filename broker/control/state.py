@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from protocol.control import AnyRecord, Cancel, Inspect, Marker, Pause, Resume
 from protocol.task import Task
 
-#: Of the retention: what is older is written again. At half of it somebody must have.
+#: The part of the retention after which a record is written again; it has to be by half of it.
 RENEW_FROM = 0.4
-#: Of the retention: what holds may take so much of it, or to write it again would push it out.
+#: The part of the retention that cancelled ids may take: more would push each other out when written again.
 MOST_HELD = 0.25
 _ID_BYTES = 34
 
@@ -33,7 +33,7 @@ class State:
 
     retention_ms: int
     retention_bytes: int
-    #: Bytes that were folded.
+    #: The bytes of all that was folded.
     bytes: int = 0
     _held: dict[str, Held] = field(default_factory=dict)
     #: By the id of a pause that is over: what ended it.
@@ -95,12 +95,11 @@ class State:
                 return None
         return None if found.until <= now_ms or task.replayed_at > found.at else found
 
-    @property
-    def held_bytes(self) -> int:
-        """About as many bytes as what holds takes; pauses are few."""
-        return sum(
-            _ID_BYTES * len(held.record.ids) for held in self._held.values() if isinstance(held.record, Cancel)
-        )
+    def has_room(self, count: int) -> bool:
+        """Whether this many more ids may be cancelled; the bytes of all else that holds are few."""
+        records = [held.record for held in self._held.values()]
+        cancelled = sum(len(one.ids) for one in records if isinstance(one, Cancel))
+        return _ID_BYTES * (cancelled + count) <= MOST_HELD * self.retention_bytes
 
     def due(self, now_ms: int) -> list[AnyRecord]:
         """What has to be written again now, as it is to be written."""

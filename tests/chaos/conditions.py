@@ -57,7 +57,7 @@ def _set_policy(vhost: Vhost, pattern: str, definition: Mapping[str, object]) ->
 
 @contextlib.contextmanager
 def disk_alarm(broker: Broker) -> Iterator[None]:
-    """The broker takes its disk for full, and reads nothing from whoever has published."""
+    """The broker takes its disk for full, and reads nothing from connections that publish."""
     usual = broker.ctl("eval", "rabbit_disk_monitor:get_disk_free_limit().").strip()
     try:
         broker.ctl("set_disk_free_limit", str(10**6 * _GIB))

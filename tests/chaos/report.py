@@ -115,7 +115,7 @@ _FIGURES: Mapping[str, Callable[[Sequence[Result]], str]] = {
     "faults": _of(lambda counts: str(sum(counts.faults.values()))),
     "submitted": _of(lambda counts: str(sum(counts.asked.values()))),
     "confirmed": _of(lambda counts: str(counts.accepted)),
-    "unknown to whoever asked": _of(lambda counts: str(counts.unknown)),
+    "unknown to the caller": _of(lambda counts: str(counts.unknown)),
     "refused or returned": _of(lambda counts: str(counts.refused + counts.returned)),
     "runs of handlers": _of(lambda counts: str(counts.runs)),
     "**lost**": _broken("lost"),

@@ -103,9 +103,10 @@ def test_what_runs_is_stopped_and_its_neighbours_are_charged_nothing(install: In
     assert worker.is_alive
 
 
-def test_a_handler_in_a_child_may_clean_up_after_sigterm(install: Install) -> None:
+@pytest.mark.parametrize("start", ["spawn", pytest.param("fork", marks=pytest.mark.needs("/proc"))])
+def test_a_handler_in_a_child_may_clean_up_after_sigterm(install: Install, start: str) -> None:
     clean_up = {"queue": "queue_a", "handler": f"{HANDLERS}:clean_up"}
-    installation = install(**BOX, tasks={"clean_up": clean_up}, worker={"cancel_grace_s": 30})
+    installation = install(**BOX, tasks={"clean_up": clean_up}, worker={"cancel_grace_s": 30, "start": start})
     journal = installation.journal()
     installation.worker()
     cleaned = sent(installation, "clean_up", journal=str(journal))

@@ -9,7 +9,7 @@ Asked in [streadway/amqp #390](https://github.com/streadway/amqp/issues/390), [p
 **What happens.** AMQP has two kinds. What a single method did wrong (403, 404, 405, 406) closes the channel on
 which it was sent: the connection and its other channels go on, but every unacked delivery of *this* channel is
 back in its queue, and confirms that were outstanding on it never come. What broke the protocol or is not
-implemented (503, 530, 540, 541) closes the connection and so all channels on it, whoever used them. The code in
+implemented (503, 530, 540, 541) closes the connection and so all channels on it, also those of others. The code in
 the error says which of the two it was; a channel is never reopened, but replaced.
 
 **Source.** [Channel exceptions](https://www.rabbitmq.com/docs/channels#error-handling), [AMQP 0-9-1 reply

@@ -341,7 +341,7 @@ def test_of_a_batch_that_crashes_its_child_each_call_ends_once(kind: str, tmp_pa
 
 @pytest.mark.parametrize("kind", CHILDREN)
 def test_a_child_that_is_slow_to_begin_runs_each_call_once_and_answers_it_with_its_own_result(kind: str) -> None:
-    """Stopped, it takes no permit: those of the calls behind the first are taken back time and again."""
+    """Stopped, it takes no token: those of the calls behind the first are taken back time and again."""
 
     async def story() -> None:
         async with calling(kind, 1) as caller:

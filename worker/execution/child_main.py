@@ -1,4 +1,4 @@
-"""A child of a worker: a fresh interpreter that runs handlers, one task at a time, and knows no AMQP.
+"""A child of a worker that is a fresh interpreter: runs handlers, one task at a time, and knows no AMQP.
 
 Life: started by ``worker.execution.child_process`` with one end of a socket pair and of another for tokens →
 gets the handlers → says that it is ready, or why not → a token, the task that it is for, its outcome → ends when

@@ -24,6 +24,7 @@ from worker.execution.claim_tokens import ClaimTokens
 from worker.execution.executor import Result, Run
 from worker.execution.outcome import Outcome
 
+#: How long an idle child, or a zygote, may take to end by itself.
 STOP_TIMEOUT_S = 2.0
 _READ_BYTES = 1 << 16
 #: Outcomes in one answer.

@@ -30,6 +30,8 @@ NUMBERS = 1 << 32
 
 #: What a child says first, and a zygote.
 READY, BROKEN = "ready", "broken"
+#: The longest message between a worker and its zygote.
+READ_BYTES = 1 << 18
 #: What a zygote hears and says besides.
 UNFIT, FORK, FORKED, REFUSED, KILL, ENDED = "unfit", "fork", "forked", "refused", "kill", "ended"
 

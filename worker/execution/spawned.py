@@ -1,4 +1,4 @@
-"""A child that is a fresh interpreter, and the environment of whatever runs handlers."""
+"""A child that is a fresh interpreter, and the environment in which handlers run."""
 
 from __future__ import annotations
 

@@ -21,8 +21,6 @@ from worker.execution.spawned import Spawned
 
 log = logging.getLogger("glassrabbit.worker")
 
-_READ_BYTES = 1 << 18
-
 
 class Forked:
     """A child that the zygote forked. See ``child_process.Process``."""
@@ -43,7 +41,7 @@ class Forked:
     def kill(self, number: int = signal.SIGKILL) -> None:
         # The zygote ended its group when it ended, and only a zygote knows whose the number is.
         if not self._ended.done():
-            self._zygote.send([said.KILL, self.pid, number])
+            self._zygote.signal(self.pid, number)
 
     def ended(self, code: int, *, is_orphan: bool = False) -> None:
         if not self._ended.done():
@@ -70,7 +68,7 @@ class Zygote:
     async def start(cls, setup: list[object], *, with_login: bool, import_timeout_s: float) -> Zygote | str:
         """A zygote that has the handlers, or why they cannot be forked.
 
-        Raises ``ChildLost``, or ``ConfigError``, also if the handlers are not imported in time.
+        Raises ``ChildLost``, ``OSError``, or ``ConfigError``, also if the handlers are not imported in time.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline_end, lifeline = os.pipe()
@@ -88,7 +86,7 @@ class Zygote:
         except TimeoutError as error:
             await zygote.kill()
             raise not_imported(import_timeout_s) from error
-        except (ChildLost, asyncio.CancelledError):
+        except (ChildLost, OSError, asyncio.CancelledError):
             await zygote.kill()
             raise
         if state == said.READY:
@@ -105,21 +103,25 @@ class Zygote:
             raise OSError(value)
         return self._forked[value]
 
-    def send(self, message: list[object], *descriptors: int) -> None:
+    def signal(self, pid: int, number: int) -> None:
+        # If it cannot be asked any more, its children end without that.
         with contextlib.suppress(OSError):
-            socket.send_fds(self._socket, [msgpack.packb(message)], list(descriptors))
+            self._send([said.KILL, pid, number])
+
+    def _send(self, message: list[object], *descriptors: int) -> None:
+        socket.send_fds(self._socket, [msgpack.packb(message)], list(descriptors))
 
     async def _ask(self, message: list[object], *descriptors: int) -> list[Any]:
         if self.is_lost:
             raise ChildLost
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._send(message, *descriptors)
         self._asked.append(answer)
-        self.send(message, *descriptors)
         return await answer
 
     def _read(self) -> None:
         try:
-            while data := self._socket.recv(_READ_BYTES):
+            while data := self._socket.recv(said.READ_BYTES):
                 self._heard(said.unpack(data))
         except BlockingIOError:
             return

@@ -38,8 +38,8 @@ from worker.execution.child_main import (
 from worker.execution.handler import Handler, load
 from worker.telemetry.log_fields import of_worker
 
-#: A message, and as many descriptors with it: standard input, the socket pair, the tokens.
-READ_BYTES, DESCRIPTORS = 1 << 18, 3
+#: With a request to fork: standard input, the socket pair, the tokens.
+_DESCRIPTORS = 3
 
 
 def main(descriptors: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ def main(descriptors: Sequence[str]) -> None:
     configure(fields=of_worker(os.getppid()))
     lifeline = end_with_parent(threaded=False)
     with socket.socket(fileno=int(descriptors[0])) as worker:
-        setup = worker.recv(READ_BYTES)
+        setup = worker.recv(frames.READ_BYTES)
         if not setup:
             return
         paths, handler_paths, limit_values, bounds = frames.unpack(setup)
@@ -156,11 +156,11 @@ def _serve(worker: socket.socket) -> list[int] | None:
     while True:
         ready = select.select([worker.fileno(), waking], [], [])[0]
         if waking in ready:
-            os.read(waking, READ_BYTES)
+            os.read(waking, frames.READ_BYTES)
             _reap(worker, alive)
         if worker.fileno() not in ready:
             continue
-        message, passed, _, _ = socket.recv_fds(worker, READ_BYTES, DESCRIPTORS)
+        message, passed, _, _ = socket.recv_fds(worker, frames.READ_BYTES, _DESCRIPTORS)
         if not message:
             return None
         match frames.unpack(message):
@@ -172,20 +172,22 @@ def _serve(worker: socket.socket) -> list[int] | None:
                     os.close(waking)
                     os.close(wake)
                     return passed
-                alive |= {pid} - {-1}
+                if pid is not None:
+                    alive.add(pid)
                 for one in passed:
                     os.close(one)
             case [frames.KILL, int(pid), int(number)] if pid in alive:
-                os.killpg(pid, number)
+                _signal(pid, number)
 
 
-def _fork(worker: socket.socket) -> int:
+def _fork(worker: socket.socket) -> int | None:
+    """The number of the fork, 0 in the fork itself; None: there can be no more."""
     try:
         pid = os.fork()
     except OSError as error:
         worker.sendall(msgpack.packb([frames.REFUSED, str(error)]))
-        return -1
-    # Whoever of the two comes first: nobody may ask for the end of a group that is not there yet.
+        return None
+    # In both processes: each may be the first that needs the group.
     with suppress(ProcessLookupError, PermissionError):
         os.setpgid(pid, pid)
     if pid:
@@ -199,11 +201,15 @@ def _reap(worker: socket.socket, alive: set[int]) -> None:
         # As long as it is not waited for, its number is that of its group alone.
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             continue
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        _signal(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         alive.discard(pid)
         worker.sendall(msgpack.packb([frames.ENDED, pid, os.waitstatus_to_exitcode(status)]))
+
+
+def _signal(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
 
 
 def _be_a_child(

@@ -26,9 +26,9 @@ from worker.steering.steered import Steered
 
 log = logging.getLogger("glassrabbit.worker")
 
-#: A stream that is silent for so long stops nobody.
+#: How long a worker waits for a silent stream before it works without it.
 SILENT_S = 5.0
-#: Of the retention: how often it is looked what has to be written again.
+#: The part of the retention after which a worker looks again for what has to be written again.
 _LOOKS = 1 / 20
 #: The first worker that writes a record again spares all others that, if they are a little later.
 _SPREAD_S = 0.5
