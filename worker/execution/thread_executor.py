@@ -50,6 +50,8 @@ class Seat:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.piece: Piece | None = None
+        #: Of the task that runs, or ran last.
+        self.context: Current | None = None
         self.index = 0
         self.began_s = 0.0
         self.is_busy = False
@@ -101,8 +103,6 @@ class ThreadExecutor:
         self._queue: SimpleQueue[Piece | None] = SimpleQueue()
         self._seats: list[Seat] = []
         self._sweep: asyncio.TimerHandle | None = None
-        #: Of what runs, by the ids of tasks.
-        self._contexts: dict[str, Current] = {}
         #: Tasks that were submitted and have not ended.
         self._open = 0
 
@@ -134,10 +134,10 @@ class ThreadExecutor:
 
     def interrupt(self, ids: Collection[str]) -> None:
         """A thread cannot be stopped: its handler may look at ``current().is_cancelled``."""
-        for task_id in ids:
-            if (context := self._contexts.get(task_id)) is not None:
+        for seat in self._seats:
+            if seat.is_busy and (context := seat.context) is not None and context.id in ids:
                 context.is_cancelled = True
-                log.info("task %s is cancelled, and %s", task_id, _GOES_ON)
+                log.info("task %s is cancelled, and %s", context.id, _GOES_ON)
 
     def withdraw(self) -> None:
         """Of a run that has begun the rest is run: it is short, or it would be no batch."""
@@ -198,31 +198,29 @@ class ThreadExecutor:
         run, positions = piece
         if not seat.begin(piece, 0):
             return False
-        told_s, last = seat.began_s, positions[-1]
+        handed_over_s, last = seat.began_s, positions[-1]
         for position in positions:
-            outcome = self._outcome(run, position, place)
+            outcome = self._outcome(seat, run, position, place)
             ran_s = seat.go_on(more=position < last)
             if ran_s < 0:
                 return False
             # Should the next one take long, the sweep takes over what is held.
-            is_held = position < last and seat.began_s - told_s < HOLD_S
+            is_held = position < last and seat.began_s - handed_over_s < HOLD_S
             self._outcomes.hand_over((run, (position, outcome, ran_s)), is_held)
             if position < last and not is_held:
                 # The loop may have had its turn meanwhile; the next one's time begins only now.
                 if not seat.begin(piece, seat.index):
                     return False
-                told_s = seat.began_s
+                handed_over_s = seat.began_s
         return True
 
-    def _outcome(self, run: Run, position: int, place: Place) -> Outcome:
+    def _outcome(self, seat: Seat, run: Run, position: int, place: Place) -> Outcome:
         terms = run.terms
-        context = Current(run.ids[position], terms.task, terms.queue, run.attempt, terms.max_attempts)
+        seat.context = context = Current(
+            run.ids[position], terms.task, terms.queue, run.attempt, terms.max_attempts
+        )
         handler = self._handlers[terms.handler]
-        self._contexts[context.id] = context
-        try:
-            return run_handler(handler, run.arguments[position], run.expires_at, context, place)
-        finally:
-            self._contexts.pop(context.id, None)
+        return run_handler(handler, run.arguments[position], run.expires_at, context, place)
 
 
 class Outcomes(Generic[T]):
