@@ -66,6 +66,21 @@ def test_handlers_are_imported_once_and_each_child_has_randomness_of_its_own(ins
     assert set(numbers) <= set(descendants(zygote_of(worker)))
 
 
+def test_children_that_are_forks_take_far_less_memory_than_fresh_interpreters(install: Install) -> None:
+    """Measured: 19 MB with their zygote, and 39 MB."""
+    forks = held_bytes(forking(install).worker())
+    fresh = held_bytes(install(worker={"concurrency": CHILDREN}).worker())
+    assert forks <= 0.6 * fresh
+
+
+def held_bytes(worker: WorkerProcess) -> int:
+    """The proportional set size of all that a worker has started."""
+    rollups = [Path("/proc", str(pid), "smaps_rollup").read_text() for pid in descendants(worker.pid)]
+    return sum(
+        1024 * int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith("Pss:")
+    )
+
+
 @pytest.mark.parametrize("task", ["bear_and_hold", "keep_the_lock"])
 def test_a_worker_that_is_killed_leaves_nothing_behind(install: Install, task: str) -> None:
     installation = forking(install)
