@@ -49,7 +49,7 @@ def test_of_a_deleted_queue_only_what_lay_in_it_is_gone(install: Install) -> Non
 
 
 @pytest.mark.own_broker
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(90)
 def test_a_task_that_outlasts_the_acknowledgement_timeout_is_run_once_and_answered_once(
     broker: Broker, install: Install

@@ -14,7 +14,7 @@ from tests.support.brokers import Broker
 from tests.support.vhost import Vhost, vhost_of
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.own_broker, pytest.mark.every_broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.own_broker, pytest.mark.every_broker(long=True), pytest.mark.timeout(120)]
 
 #: More messages than a queue with a limit of 1 takes.
 FEW = 5

@@ -2,6 +2,7 @@
 
 Several stages are played at a time, each in a vhost of its own, and nothing beside them; a test waits for its own.
 What happens on them stands in ``tests.chaos.scenario``; ``python -m tests.chaos.mutant --list`` shows the bugs.
+The standard tier plants one bug for each invariant that breaks without a fault; the long tier plants all of them.
 """
 
 from __future__ import annotations
@@ -37,13 +38,31 @@ class Played:
         return self.scenario if self.mutant is None else self.mutant.name
 
 
+#: What the standard tier plants.
+USUAL = {
+    "nothing",
+    "ack_before_reply_confirm",
+    "retried_as_another",
+    "backoff_ignored",
+    "letter_forgotten",
+    "prefetch_ignored",
+    "failure_before_letter",
+    "asked_again_in_impatience",
+    "delays_in_other_units",
+}
 ALL = [
     *(Played(scenario) for scenario in get_args(Scenario) if scenario not in OF_A_CLUSTER),
     *(Played(mutant.scenario, mutant) for mutant in MUTANTS if mutant.broker is None),
 ]
-CONTROLS = [played for played in ALL if played.mutant is None and played.scenario not in ALONE]
-BUGS = [played for played in ALL if played.mutant is not None and played.scenario not in ALONE]
 COPIED = BY_NAME["broker_headers_copied"]
+
+
+def of_its_tier(played: Played) -> object:
+    return pytest.param(played, id=str(played), marks=() if str(played) in USUAL else pytest.mark.long)
+
+
+CONTROLS = [of_its_tier(one) for one in ALL if one.mutant is None and one.scenario not in ALONE]
+BUGS = [of_its_tier(one) for one in ALL if one.mutant is not None and one.scenario not in ALONE]
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +101,7 @@ def told(verdict: Verdict) -> str:
     return "\n  ".join([f"{verdict.state} {verdict.text}", *lines])
 
 
-@pytest.mark.parametrize("played", CONTROLS, ids=str)
+@pytest.mark.parametrize("played", CONTROLS)
 def test_without_a_bug_the_checker_finds_nothing(
     played: Played, verdicts: Mapping[Played, Future[Verdict]]
 ) -> None:
@@ -90,7 +109,7 @@ def test_without_a_bug_the_checker_finds_nothing(
     assert verdict.state == "pass", told(verdict)
 
 
-@pytest.mark.parametrize("played", BUGS, ids=str)
+@pytest.mark.parametrize("played", BUGS)
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(
     played: Played, verdicts: Mapping[Played, Future[Verdict]]
 ) -> None:
@@ -99,6 +118,7 @@ def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(
     assert is_caught(played.mutant, verdict), f"{sorted(played.mutant.caught_by)} expected, {told(verdict)}"
 
 
+@pytest.mark.long
 @pytest.mark.own_broker
 @pytest.mark.parametrize("alone", [played for played in ALL if played.scenario in ALONE], ids=str)
 def test_what_changes_the_broker_reveals_the_bugs_that_are_planted_for_it_and_nothing_else(
@@ -111,6 +131,7 @@ def test_what_changes_the_broker_reveals_the_bugs_that_are_planted_for_it_and_no
         assert is_caught(alone.mutant, verdict), f"{sorted(alone.mutant.caught_by)} expected, {told(verdict)}"
 
 
+@pytest.mark.long
 @pytest.mark.every_broker
 def test_copied_broker_headers_lose_tasks_on_rabbitmq_3_and_nowhere_else(broker: Broker, tmp_path: Path) -> None:
     verdict = play(COPIED.scenario, broker, tmp_path, COPIED.name)

@@ -15,8 +15,8 @@ from tests.support.link import Way
     ("way", "calls"),
     [
         pytest.param(Way(latency_s=0.5, jitter_s=0.4), 60, id="500 ms give or take 400"),
-        pytest.param(Way(bytes_per_s=16 * 1024), 150, id="16 KB a second"),
-        pytest.param(Way(one_byte=True), 200, id="one byte at a time"),
+        pytest.param(Way(bytes_per_s=16 * 1024), 150, id="16 KB a second", marks=pytest.mark.long),
+        pytest.param(Way(one_byte=True), 200, id="one byte at a time", marks=pytest.mark.long),
     ],
 )
 def test_a_bad_network_slows_work_down_and_nothing_else(

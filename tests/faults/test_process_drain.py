@@ -49,7 +49,7 @@ def test_workers_that_are_stopped_under_load_finish_what_runs_and_nothing_runs_t
     assert verdict.connections == 2 * (2 + STOPS) + 1
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(90)
 def test_replies_to_a_dispatcher_that_was_killed_cost_nothing_and_its_successor_does_the_rest(
     install: Install,

@@ -16,7 +16,7 @@ LIMIT = 5
 WITHIN_S = 120
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(WITHIN_S + 60)
 def test_a_poison_among_1000_tasks_is_buried_at_its_delivery_limit_and_nobody_else_is(install: Install) -> None:
     installation = install(

@@ -115,7 +115,7 @@ def test_four_tasks_beside_refused_ones_run_once_each_on_three_workers(
     assert len(journal.ids) == len(set(journal.ids)) == 4
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(90)
 @pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
@@ -162,7 +162,7 @@ def test_who_may_publish_no_tasks_hears_so_at_once_and_may_still_collect(
         assert caller.ask("echo", {"value": 1}).result == 1
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_what_the_broker_has_is_waited_for_although_it_may_not_be_asked_for_again(declared: Installation) -> None:
     vhost, user, journal = declared.vhost, User(declared, EVERYTHING), declared.journal()
     with user.caller() as caller:
@@ -202,7 +202,7 @@ def test_without_a_way_to_learn_an_address_calls_are_answered_and_a_refused_one_
     assert len(set(journal.ids)) == 10
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(90)
 @pytest.mark.own_broker
 @pytest.mark.usefixtures("small")
@@ -226,7 +226,7 @@ def test_a_result_that_the_broker_does_not_take_fails_alone(
     assert not [line for worker in workers for line in worker.lines("link down") + worker.lines("not ready")]
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(90)
 def test_a_worker_that_may_not_retry_keeps_the_task_and_goes_on_with_all_others(
     declared: Installation,

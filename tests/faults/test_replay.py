@@ -30,7 +30,7 @@ def behind(proxy: Proxy, installation: Installation) -> dict[str, str]:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("end", ["SIGKILL", "reset"])
+@pytest.mark.parametrize("end", ["SIGKILL", pytest.param("reset", marks=pytest.mark.long)])
 def test_ten_thousand_letters_killed_half_way_and_run_again_are_all_there_once_more(
     installation: Installation, end: str
 ) -> None:

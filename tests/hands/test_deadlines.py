@@ -171,7 +171,7 @@ def without_leader(vhost: Vhost, *queues: str) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.own_broker
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_queue_without_a_leader_is_never_shown_as_empty_and_what_waits_for_it_succeeds_once_it_has_one(
     installed: Installation,
 ) -> None:

@@ -22,6 +22,7 @@ from tests.support.workers import ROOT
 _WITHIN_S = 60.0
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.own_broker
 def test_a_short_run_measures_ours_and_bare_pika_and_fills_the_page(broker: Broker, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def no_letters(installation: Installation) -> bool:
     return installation.vhost.ready("queue_a.dead") == 0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_what_was_cancelled_with_all_workers_down_never_runs(install: Install) -> None:
     installation = install(**BOX)
     installation.declare()
@@ -53,7 +53,7 @@ def test_what_was_cancelled_with_all_workers_down_never_runs(install: Install) -
     assert no_letters(installation)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_what_waits_in_the_delay_line_ends_when_it_arrives(install: Install) -> None:
     installation = install(**BOX, defaults={"retry": {"backoff_s": [10.0]}})
     worker, journal, caller = installation.worker(), installation.journal(), installation.caller()
@@ -197,7 +197,7 @@ def test_exactly_those_end_that_were_cancelled_of_many(install: Install) -> None
 
 
 @pytest.mark.long
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_start_with_a_hundred_thousand_cancelled_ids_is_hardly_slower(install: Install) -> None:
     installation = install(**BOX)
     before_s = installation.worker().ready_after_s

@@ -18,7 +18,7 @@ LONG: dict[str, Any] = {"tasks": {"note": {"timeout_s": 3000}}}
 LISTED_S = 30.0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_every_consumer_of_a_worker_asks_for_the_time_that_it_needs(install: Install, vhost: Vhost) -> None:
     installation = install(tasks={"note": {"timeout_s": 700}})
     installation.worker()
@@ -32,7 +32,7 @@ def test_every_consumer_of_a_worker_asks_for_the_time_that_it_needs(install: Ins
     eventually(lambda: asked() == expected, "the consumers to be listed", LISTED_S)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_worker_with_tasks_that_the_broker_would_take_back_starts_only_where_it_is_let(
     install: Install, vhost: Vhost
 ) -> None:
@@ -48,7 +48,7 @@ def test_a_worker_with_tasks_that_the_broker_would_take_back_starts_only_where_i
     install(**LONG, broker={"consumer_timeout_s": 7200}).worker()
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_task_that_takes_longer_than_a_policy_allows_runs_once_where_the_worker_may_ask(
     install: Install, vhost: Vhost
 ) -> None:

@@ -239,7 +239,7 @@ def test_what_cannot_be_replayed_stays_in_order_and_is_counted(installation: Ins
     assert dead(installation, "replay", "queue_a", "--id", unknown[0]).code == 4
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.own_broker
 @pytest.mark.parametrize("size", [30_000, 100_000], ids=["sent beside others", "sent alone"])
 def test_a_letter_that_the_broker_takes_no_longer_is_named_and_stays_and_all_others_go(
@@ -328,7 +328,7 @@ def test_what_a_replay_goes_without_is_said(installation: Installation) -> None:
     assert boxed.properties.reply_to == "mailbox.results"
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_what_the_broker_buried_is_replayed_with_its_death_in_the_history(installation: Installation) -> None:
     installation.declare()
     vhost = installation.vhost
@@ -425,7 +425,7 @@ def user(installation: Installation, **rights: str) -> Iterator[dict[str, str]]:
 READ = r"^(.*\.dead|tasks\.lost)$"
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_reading_dead_queues_and_writing_tasks_is_all_that_it_needs(installation: Installation) -> None:
     installation.declare()
     bury(installation.settings, [dead_task(), dead_task()])

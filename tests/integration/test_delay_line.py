@@ -22,7 +22,7 @@ LISTED_S = 30.0
 
 
 @pytest.mark.alone
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_200_random_delays_are_never_early_and_hardly_ever_a_second_late(installation: Installation) -> None:
     chance = random.Random(7)
     delays = [round(chance.uniform(0.1, 3.0), 3) for _ in range(COUNT)]
@@ -50,7 +50,7 @@ def test_200_random_delays_are_never_early_and_hardly_ever_a_second_late(install
     assert installation.vhost.ready("queue_a") == 0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_task_whose_name_ends_like_another_ones_reaches_its_own_queue_alone(install: Install) -> None:
     handler = "tests.support.handlers:note"
     names = {"daily": "queue_a", "reports.daily": "queue_b", "reports.daily.late": "queue_a", "reports": "queue_b"}
@@ -72,7 +72,7 @@ def test_a_task_whose_name_ends_like_another_ones_reaches_its_own_queue_alone(in
 
 
 @pytest.mark.own_broker  # set up as ours are; a shared one may be of another checkout
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_what_its_queue_refuses_is_handed_on_again_within_seconds_and_not_minutes(
     installation: Installation,
 ) -> None:

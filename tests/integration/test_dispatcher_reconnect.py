@@ -38,7 +38,7 @@ def through(proxy: Proxy, installation: Installation) -> Settings:
     return config.load(None, {**installation.environment, "BROKER_URL": url})
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_200_pending_calls_are_asked_again_and_answered_once_after_an_administrator_closed_the_connection(
     installation: Installation,
 ) -> None:

@@ -164,7 +164,7 @@ def doctor(environment: dict[str, str], *words: str) -> Ended:
 
 
 @pytest.mark.alone
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_all_is_ok_where_all_is_well_in_less_than_three_seconds(install: Install, vhost: Vhost) -> None:
     installation = install(broker={"management_url": vhost.broker.management.url}, mailboxes=["results"])
     installation.declare()
@@ -352,7 +352,7 @@ def test_a_fault_of_access_limits_or_workers_is_found_and_its_fix_is_named(
         assert_found(site, fault)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.timeout(180)
 def test_a_queue_whose_next_one_does_not_take_what_it_sends_is_found_at_a_second_look(site: Site) -> None:
     vhost = site.vhost
@@ -374,7 +374,7 @@ def test_a_queue_whose_next_one_does_not_take_what_it_sends_is_found_at_a_second
     assert (hasty.state, "--timeout 20" in hasty.fix) == (State.UNKNOWN, True)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 @pytest.mark.own_broker
 def test_a_body_that_the_broker_does_not_take_is_found_before_a_task_has_it(shared: Installation) -> None:
     fix = "Lower limits.body_bytes, or raise max_message_size"

@@ -29,6 +29,7 @@ def load(installation: Installation, *words: str, **further: str) -> Ended:
     return command({**installation.environment, **further}, "dispatcher", "load", *words)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_latencies_are_those_of_an_independent_timer(installation: Installation) -> None:
     """One after the other, so another process may slow down either of them: once in three they have to agree."""

@@ -29,6 +29,7 @@ def running(installation: Installation, *words: str) -> Running:
     return Running(installation.environment, "dispatcher", "load", "ab", *words)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_prefetch_1_against_50_is_shown_to_be_slower_as_on_the_page(vhost: Vhost, tmp_path: Path) -> None:
     block = block_with(section("docs/scaling.md", "Two configurations"), "console", "load ab")

@@ -24,7 +24,7 @@ from tests.support.waiting import eventually, run
 LARGE = 200_000
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_mailbox_is_made_on_first_use_and_its_replies_outlive_the_dispatcher(
     installation: Installation,
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_failure_is_a_reply_and_collect_then_ends_with_1(installation: Install
     assert (ended.code, only["id"], only["error"]["code"]) == (1, submitted.out.strip(), "rejected")
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_collect_that_is_killed_loses_nothing(installation: Installation) -> None:
     vhost, ids = installation.vhost, [new_id() for _ in range(20)]
     _declare_box(installation)

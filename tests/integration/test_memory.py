@@ -21,7 +21,7 @@ _WITHIN_S = 400
 @pytest.mark.parametrize(
     ("tasks", "batch"),
     [
-        pytest.param(80_000, [], id="80000 single tasks"),
+        pytest.param(80_000, [], id="80000 single tasks", marks=pytest.mark.long),
         pytest.param(200_000, [], id="200000 single tasks", marks=pytest.mark.long),
         pytest.param(200_000, ["auto"], id="200000 tasks in batches"),
     ],

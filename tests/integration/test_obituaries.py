@@ -14,7 +14,7 @@ from tests.support.vhost import Vhost, body, task
 from tests.support.waiting import eventually
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_the_caller_of_a_task_that_expired_in_its_queue_gets_its_failure_from_a_worker_of_another_queue(
     installation: Installation,
 ) -> None:
@@ -29,7 +29,7 @@ def test_the_caller_of_a_task_that_expired_in_its_queue_gets_its_failure_from_a_
     _nothing_is_left(installation.vhost)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_the_caller_of_a_task_over_its_delivery_limit_gets_its_failure(install: Install) -> None:
     installation = install(queues={"queue_a": {"delivery_limit": 2}})
     installation.worker("queue_b")
@@ -47,7 +47,7 @@ def test_the_caller_of_a_task_over_its_delivery_limit_gets_its_failure(install: 
     _nothing_is_left(vhost)
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_delayed_tasks_that_nothing_is_bound_for_when_due_are_reported_and_hold_up_nobody(
     installation: Installation,
 ) -> None:

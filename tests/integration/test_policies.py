@@ -87,7 +87,7 @@ def test_of_numbers_the_lower_one_counts_overflow_is_the_policys_and_all_else_th
     assert vhost.ready("once") == vhost.ready("theirs") == 0
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_diff_names_every_key_of_a_policy_that_changes_a_queue_or_an_exchange(
     install: Install, vhost: Vhost
 ) -> None:

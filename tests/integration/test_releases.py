@@ -35,7 +35,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return yesterday(tmp_path_factory.mktemp("yesterday"))
 
 
-@pytest.fixture(params=["upgrade", "way back"])
+@pytest.fixture(params=["upgrade", pytest.param("way back", marks=pytest.mark.long)])
 def roll(request: pytest.FixtureRequest, old: Release) -> tuple[Release, Release]:
     """The release that goes, and the one that comes."""
     return (old, TODAY) if request.param == "upgrade" else (TODAY, old)

@@ -18,7 +18,7 @@ from tests.support.workers import ROOT
 from worker.stops import SAME_S
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_sigterm_finishes_what_runs_and_gives_back_what_was_prefetched(install: Install) -> None:
     installation = install(worker={"concurrency": 1})
     worker, caller, vhost = installation.worker(), installation.caller(), installation.vhost

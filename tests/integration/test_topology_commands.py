@@ -69,7 +69,7 @@ def test_a_dry_run_says_what_would_be_made_and_changes_nothing(install: Install,
     assert listing(vhost) == there
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_drift_is_reported_argument_by_argument_and_never_as_a_raw_406(install: Install, vhost: Vhost) -> None:
     install().declare()
     with vhost.channel() as channel:
@@ -138,7 +138,7 @@ def test_a_policy_that_bounds_a_work_queue_is_found(install: Install, vhost: Vho
     assert (diff.code, diff.out) == (1, "queue queue_a: policy max-length is 5, should be not set\n")
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_without_the_management_api_the_broker_itself_is_asked(install: Install, vhost: Vhost) -> None:
     nowhere = {"management_url": f"http://127.0.0.1:{free_port()}"}
     installation = install(broker=nowhere)

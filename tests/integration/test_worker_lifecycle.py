@@ -82,7 +82,7 @@ def test_a_task_of_another_queue_need_not_be_importable(install: Install) -> Non
     assert installation.caller().ask("note").result == 1
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_worker_whose_queue_was_deleted_declares_it_and_consumes_again(installation: Installation) -> None:
     worker, vhost = installation.worker(), installation.vhost
     with vhost.channel() as channel:
