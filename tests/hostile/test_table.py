@@ -102,7 +102,7 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
         "hostile/test_canary.py": (),
         "integration/test_commands_failures.py": ("password_is_in_no_output",),
         "integration/test_private_node.py": ("password_shows_nowhere",),
-        "unit/test_config.py": ("password",),
+        "unit/broker/config/test_loader.py": ("password",),
         "unit/broker/config/test_endpoint.py": ("never_the_password",),
     },
     "S33 options in a URL": {"unit/broker/config/test_endpoint.py": ("never_the_password",)},
@@ -127,7 +127,7 @@ TRIED: dict[str, dict[str, tuple[str, ...]]] = {
         "integration/test_compose.py": ("is_not_root", "cannot_change_its_own_code"),
     },
     "S43 wrong keys of the configuration": {
-        "unit/test_config.py": ("wrong_value", "wrong_variable", "not_plain_yaml"),
+        "unit/broker/config/test_loader.py": ("wrong_value", "wrong_variable", "not_plain_yaml"),
         "integration/test_commands_failures.py": ("wrong_configuration",),
     },
 }

@@ -35,7 +35,7 @@ from broker.errors import ConfigError
 from protocol.delay import LONGEST_S
 from protocol.limits import DEFAULT_LIMITS
 
-SHIPPED = Path(__file__).parents[2] / "config.yml"
+SHIPPED = Path(__file__).parents[4] / "config.yml"
 SECRET = "canary"
 
 ONE_TASK = """\
@@ -881,7 +881,7 @@ def test_errors_of_settings_built_in_code_do_not_show_it_either() -> None:
 def test_importing_the_settings_loads_neither_yaml_nor_pika() -> None:
     heavy = {"yaml", "pika", "rich", "click", "asyncio"}
     code = f"import sys, broker.config.settings; print(*({heavy} & set(sys.modules)))"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60
     )

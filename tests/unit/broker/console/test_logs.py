@@ -177,7 +177,7 @@ def test_a_log_whose_reader_is_gone_ends_nothing() -> None:
 
 
 def test_every_logger_of_ours_is_one_that_others_do_not_silence() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     files = [
         path
         for package in ("protocol", "broker", "worker", "dispatcher")

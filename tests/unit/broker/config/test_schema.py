@@ -14,7 +14,7 @@ from broker.config.schema import MEANINGS, schema
 from broker.errors import ConfigError
 
 SCHEMA = schema()
-SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "config.yml").read_text())
+SHIPPED = yaml.safe_load((Path(__file__).parents[4] / "config.yml").read_text())
 
 
 def sections() -> Iterator[tuple[str, dict[str, Any]]]:
