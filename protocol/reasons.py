@@ -61,10 +61,10 @@ REASONS: Final[Mapping[ErrorCode, Reason]] = {
     ErrorCode.TOO_LARGE: Reason("the body is over a limit", (*_CODEC, "protocol/task.py")),
     ErrorCode.UNKNOWN_TASK: Reason(
         "no worker of this queue knows the name; or a delayed task found no binding",
-        ("worker/intake/admission.py", "protocol/dead_letter.py"),
+        ("broker/config/routes.py", "protocol/dead_letter.py"),
         ("worker", "broker"),
     ),
-    ErrorCode.WRONG_QUEUE: Reason("the task belongs to another queue", ("worker/intake/admission.py",)),
+    ErrorCode.WRONG_QUEUE: Reason("the task belongs to another queue", ("broker/config/routes.py",)),
     ErrorCode.BAD_REPLY_TO: Reason(
         "the reply address may not be answered; in dead letters only, never in a reply",
         ("protocol/task.py", "worker/intake/admission.py", "worker/settlement/replies.py"),

@@ -6,7 +6,6 @@ Imports of weight wait until a command runs, so that ``--help`` stays quick.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ import click
 
 from broker.console.options import (
     FORMATS,
+    Time,
     Whole,
     config_option,
     names_of,
@@ -57,7 +57,10 @@ _letters = together(
         help="Only letters of this task.",
     ),
     click.option(
-        "--since", metavar="TIME", help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC)."
+        "--since",
+        type=Time(),
+        metavar="TIME",
+        help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC).",
     ),
     click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
     click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
@@ -141,19 +144,21 @@ def replay(
 
     Each letter is removed only after the broker has accepted its task. Letters that cannot be replayed stay.
     """
-    from broker.dead_letters.actions import replay_letters
-    from broker.dead_letters.replay import Replay
+    from broker.dead_letters.actions import transfer_letters
+    from broker.dead_letters.replay import replayed
+    from broker.dead_letters.transfer import Transfer
     from broker.topology.apply import bound_tasks
 
     settings, look, queues, chosen = _which(**which, must_name=True)
-    asked = Replay(
+    edit, limits = _edit(pairs, text, settings), settings.limits.messages
+    asked = Transfer(
         chosen=chosen,
-        edit=_edit(pairs, text, settings),
+        again=lambda letter, now_ms: replayed(letter, limits, now_ms, edit),
         dry_run=dry_run,
         window=window,
         confirm_timeout_s=settings.broker.confirm_timeout_s,
     )
-    return _run(replay_letters(look, queues, asked, output, partial(bound_tasks, settings)))
+    return _run(transfer_letters(look, queues, asked, output, partial(bound_tasks, settings)))
 
 
 @dead.command()
@@ -191,7 +196,7 @@ def _which(
     reasons: tuple[str, ...],
     tasks: tuple[str, ...],
     ids: tuple[str, ...],
-    since: str | None,
+    since: int | None,
     error: str,
     limit: int | None,
     timeout_s: float,
@@ -199,20 +204,14 @@ def _which(
 ) -> tuple[Settings, Look, list[str], Chosen]:
     from broker.amqp.once import connected
     from broker.config.loader import load
-    from broker.dead_letters.filter import Chosen, Filter, since_ms
+    from broker.dead_letters.filter import Chosen, Filter
     from broker.dead_letters.queue import dead_queues
 
     names = (*queues, *more)
     if must_name and not names:
         raise click.UsageError("name the queues whose letters are meant, like queue_a.")
-    try:
-        earliest_ms = 0 if since is None else since_ms(since, time.time_ns() // 1_000_000)
-    except (ValueError, OverflowError) as problem:
-        raise click.BadParameter(
-            f"{since!r} is no time: write 15m, 2h, 3d, or 2026-11-24T10:30.", param_hint="--since"
-        ) from problem
     settings = load(config)
-    wanted = Filter(reasons=reasons, tasks=tasks, ids=ids, error=error, since_ms=earliest_ms)
+    wanted = Filter(reasons=reasons, tasks=tasks, ids=ids, error=error, since_ms=since or 0)
     chosen = Chosen(filter=wanted, limit=limit, limits=settings.limits.messages)
     look = partial(connected, settings, "broker dead", timeout_s=timeout_s)
     return settings, look, dead_queues(settings, names), chosen

@@ -1,11 +1,16 @@
-"""Arguments of a task as a person types them: JSON, or ``KEY=VALUE``."""
+"""What a person types: arguments of a task as JSON or ``KEY=VALUE``, and times."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
+
+_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AGO = re.compile(r"(?P<count>\d{1,9})(?P<unit>[smhd])")
 
 
 def read_json(text: str | bytes) -> Any:
@@ -48,3 +53,13 @@ def _value(text: str) -> Any:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def since_ms(text: str, now_ms: int) -> int:
+    """``90s``, ``15m``, ``2h`` or ``3d`` ago, or a date or time like 2026-11-24T10:30 (UTC, unless it names a
+    zone), as epoch milliseconds. Raises ``ValueError``."""
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return now_ms - int(ago["count"]) * _UNITS_MS[ago["unit"]]
+    time = datetime.fromisoformat(text)
+    return round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -52,6 +53,20 @@ class Seconds(click.ParamType[float]):
             least = "of at least 0" if self._or_zero else "above 0"
             self.fail(f"{value} is not a finite number of seconds {least}", param, ctx)
         return seconds
+
+
+class Time(click.ParamType[int]):
+    """A time ago, or a date or time; in epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from broker.console.arguments import since_ms
+
+        try:
+            return since_ms(value, time.time_ns() // 1_000_000)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time: write 15m, 2h, 3d, or 2026-11-24T10:30.", param, ctx)
 
 
 def configured(config: str | None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -20,9 +20,9 @@ from broker.console.json_text import dumps
 from broker.console.tables import print_table
 from broker.dead_letters.filter import Chosen
 from broker.dead_letters.queue import MOST, Held, Letter, held
-from broker.dead_letters.replay import Replay, Report, replay
 from broker.dead_letters.spool import Spool
 from broker.dead_letters.text import HEAD, LINE, cell, description, detail, row, summary, whole
+from broker.dead_letters.transfer import Report, Transfer, transfer
 from protocol.errors import ExitCode, worst
 
 #: Rows that are aligned with one another; a longer table has its head again.
@@ -58,18 +58,18 @@ async def export_letters(look: Look, queues: Sequence[str], chosen: Chosen, outp
     await _print_json(look, queues, chosen, lambda letter: whole(letter, chosen.limits), output)
 
 
-async def replay_letters(
-    look: Look, queues: Sequence[str], asked: Replay, output: str, bound: Callable[[], Collection[str]]
+async def transfer_letters(
+    look: Look, queues: Sequence[str], asked: Transfer, output: str, bound: Callable[[], Collection[str]]
 ) -> ExitCode:
-    """Replay letters, queue by queue, and say what became of them, also when it ends early.
+    """Send letters on, queue by queue, and say what became of them, also when it ends early.
 
-    ``bound``: for a dry run, the tasks that a queue is bound for.
+    ``bound``: for a dry run, the routing keys that a queue is bound for.
     """
     reports = {queue: Report(queue=queue) for queue in queues}
 
     async def one(connection: Connection, queue: str) -> None:
         how = replace(asked, bound=await asyncio.to_thread(bound)) if asked.dry_run else asked
-        await replay(connection, queue, how, reports[queue])
+        await transfer(connection, queue, how, reports[queue])
 
     try:
         await _each(look, queues, one)
@@ -141,13 +141,13 @@ async def _each(look: Look, queues: Sequence[str], one: Callable[[Connection, st
 def _note(queue: str, looked: Held | Report) -> None:
     if looked.unseen:
         click.echo(
-            f"note: {queue} has {looked.unseen} letters beyond the first {MOST}, which is as many as can be seen. "
-            "Replay or purge some of these first.",
+            f"note: {queue} has {looked.unseen} messages beyond the first {MOST}, as many as can be seen. "
+            "See to some of these first.",
             err=True,
         )
     if looked.others:
         click.echo(
-            f"note: {queue} has another reader ({looked.others}); the letters that it holds were not seen.",
+            f"note: {queue} has another reader ({looked.others}); what it holds was not seen.",
             err=True,
         )
 
@@ -200,41 +200,44 @@ def _print_array(items: Iterable[str]) -> None:
     sys.stdout.write("\n]\n" if between == ",\n" else "[]\n")
 
 
-def _print_reports(reports: Sequence[Report], asked: Replay, output: str) -> None:
-    word = "to be replayed" if asked.dry_run else "replayed"
+def _print_reports(reports: Sequence[Report], asked: Transfer, output: str) -> None:
+    to = asked.routing_key
+    messages, done = ("letters", "replayed") if to is None else ("messages", "moved")
+    word = f"to be {done}" if asked.dry_run else done
     match output:
         case "json":
-            click.echo(dumps([_report_map(report, asked) for report in reports], indent=2))
+            click.echo(dumps([_report_map(report, asked, messages, done) for report in reports], indent=2))
         case "jsonl":
             for report in reports:
-                click.echo(dumps(_report_map(report, asked)))
+                click.echo(dumps(_report_map(report, asked, messages, done)))
         case _:
             print_table(
-                ["queue", "letters", "meant", word, "left"],
-                [(one.queue, one.letters, one.matching, one.replayed, one.remaining) for one in reports],
+                ["queue", messages, "meant", word, "left"],
+                [(one.queue, one.messages, one.matching, one.sent, one.remaining) for one in reports],
                 tabs=output == "plain",
             )
     for report in reports:
         _note(report.queue, report)
         for code, count in report.left.items():
             click.echo(f"left in {report.queue}: {count} × {code}: {cell(report.texts[code], LINE)}", err=True)
-        for task, count in report.unroutable.items():
-            click.echo(
-                f"left in {report.queue}: {count} × no queue is bound for task {task}. Add the task to the "
-                "configuration and run `python -m broker declare`.",
-                err=True,
+        for key, count in report.unroutable.items():
+            missing = (
+                f"no queue is bound for task {key}. Add the task to the configuration and run"
+                if to is None
+                else f"queue {key} does not exist. Run"
             )
+            click.echo(f"left in {report.queue}: {count} × {missing} `python -m broker declare`.", err=True)
         for text, count in report.without.items():
             click.echo(f"{word} from {report.queue}: {count} without {text}", err=True)
 
 
-def _report_map(report: Report, asked: Replay) -> dict[str, object]:
+def _report_map(report: Report, asked: Transfer, messages: str, done: str) -> dict[str, object]:
     return {
         "queue": report.queue,
         "dry_run": asked.dry_run,
-        "letters": report.letters,
+        messages: report.messages,
         "meant": report.matching,
-        "replayed": report.replayed,
+        done: report.sent,
         "left": dict(report.left),
         "unroutable": dict(report.unroutable),
         "without": dict(report.without),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from broker.dead_letters.queue import Letter, read_letter
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
-
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_AGO = re.compile(r"(?P<count>\d{1,9})(?P<unit>[smhd])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +66,3 @@ class Chosen:
     @property
     def beyond(self) -> int:
         return 0 if self.limit is None else max(0, self.passed - self.limit)
-
-
-def since_ms(text: str, now_ms: int) -> int:
-    """``90s``, ``15m``, ``2h`` or ``3d`` ago, or a date or time like 2026-11-24T10:30 (UTC, unless it names a
-    zone), as epoch milliseconds. Raises ``ValueError``."""
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return now_ms - int(ago["count"]) * _UNITS_MS[ago["unit"]]
-    time = datetime.fromisoformat(text)
-    return round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)

@@ -107,13 +107,16 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def read_letter(letter: Letter, limits: Limits) -> Task:
+def read_letter(letter: Letter, limits: Limits, *, waits: bool = False) -> Task:
     """The task that died, held to the rules of any task but one: a reply address is kept only if it is a mailbox.
 
-    A direct address died with the channel of its requester. Raises ``Malformed``.
+    A direct address died with the channel of its requester; not that of one that still ``waits`` for a worker.
+    Raises ``Malformed``.
     """
     if isinstance(letter.properties, BrokenProperties):
         raise bad("the properties cannot be decoded")
+    if waits:
+        return read_task(letter.properties, letter.body, limits)
     readable = copy.copy(letter.properties)
     readable.reply_to = None
     reply_to = text_of(letter.properties.reply_to)

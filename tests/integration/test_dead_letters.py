@@ -20,7 +20,7 @@ import pytest
 
 from broker.amqp.careful import SMALL_BYTES
 from broker.commands.dead_letters import dead as group
-from broker.dead_letters.replay import WINDOW
+from broker.dead_letters.transfer import WINDOW
 from protocol.names import new_id
 from protocol.reply import Reply
 from tests.integration.test_readme import assert_printed, run_block

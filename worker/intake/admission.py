@@ -8,6 +8,7 @@ from typing import Literal
 
 from broker.amqp.pika_connection import BrokenProperties
 from broker.amqp.property_cache import Shape, Shaped
+from broker.config.routes import require_home
 from broker.config.settings import TaskSettings
 from protocol.errors import ErrorCode, Malformed
 from protocol.limits import Limits
@@ -63,9 +64,5 @@ def admit(
     task = read_task(properties, body, limits)
     if replies == "mailbox" and reply_kind(task.reply_to) is ReplyKind.DIRECT:
         raise Malformed(ErrorCode.BAD_REPLY_TO, "this installation answers to mailboxes only (replies: mailbox)")
-    settings = tasks.get(task.name)
-    if settings is None:
-        raise Malformed(ErrorCode.UNKNOWN_TASK, f"this worker's configuration has no task {task.name}")
-    if settings.queue != queue:
-        raise Malformed(ErrorCode.WRONG_QUEUE, f"{task.name} belongs to {settings.queue}, it came by {queue}")
+    require_home(tasks, task.name, queue)
     return task

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from broker.config.settings import Settings
-from broker.dead_letters.filter import Chosen, Filter, since_ms
+from broker.console.arguments import since_ms
+from broker.dead_letters.filter import Chosen, Filter
 from broker.dead_letters.queue import MissingQueue, dead_queues
 from protocol.limits import DEFAULT_LIMITS
 from protocol.names import LOST

@@ -6,7 +6,8 @@ import msgpack
 import pytest
 
 from broker.amqp.pika_connection import BrokenProperties
-from broker.dead_letters.replay import NO_EXPIRY, NO_REPLY, Edit, Report, edit_of, properties_of, replayed
+from broker.dead_letters.replay import NO_EXPIRY, NO_REPLY, Edit, edit_of, replayed
+from broker.dead_letters.transfer import Report, properties_of
 from protocol.codec import NotEncodable
 from protocol.errors import ExitCode, Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
