@@ -9,6 +9,7 @@ from broker.commands.control import cancel, pause, resume, running
 from broker.commands.dead_letters import dead
 from broker.commands.doctor import doctor
 from broker.commands.node import down, up
+from broker.commands.queues import move, peek, purge
 from broker.commands.status import status
 from broker.commands.wire import wire
 from broker.console.escaping import plain
@@ -148,6 +149,9 @@ main.add_command(pause)
 main.add_command(resume)
 main.add_command(running)
 main.add_command(cancel)
+main.add_command(peek)
+main.add_command(purge)
+main.add_command(move)
 
 if __name__ == "__main__":
     enter(main, prog_name="python -m broker")

@@ -11,6 +11,8 @@ from protocol.errors import ExitCode, GlassrabbitError
 
 #: What RabbitMQ closes a channel with, and leaves the connection open.
 ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED = 403, 404, 406
+#: And this the connection: a queue of another type does not do what it was asked.
+NOT_IMPLEMENTED = 540
 
 
 class ConfigError(GlassrabbitError):

@@ -160,9 +160,11 @@ class Channel:
         """Call back with the consumer's tag when the broker cancels it (its queue was deleted, or a timeout)."""
         self._channel.add_on_cancel_callback(lambda frame: callback(str(frame.method.consumer_tag)))
 
-    async def cancel(self, tag: str) -> None:
-        """Stop a consumer. What it has prefetched stays unacked, and ours to settle."""
-        self._leave_to_pika(tag)
+    async def cancel(self, tag: str, *, keep: bool = False) -> None:
+        """Stop a consumer. What it has prefetched stays unacked, and ours to settle. What arrives meanwhile is
+        given back at once, unless we ``keep`` it, too."""
+        if not keep:
+            self._leave_to_pika(tag)
         await self._rpc(self._channel.basic_cancel, tag)
 
     async def get(self, queue: str) -> tuple[Got, ReceivedProperties, bytes] | None:
@@ -232,9 +234,10 @@ class Channel:
             self._wire.flush_soon()
         return True
 
-    def nack(self, tag: int) -> bool:
-        """Give a delivery back unharmed. Never used as a retry (RabbitMQ 4.3 does not count it)."""
-        settled = self._settle(self._channel.basic_nack, tag, requeue=True)
+    def nack(self, tag: int, *, multiple: bool = False) -> bool:
+        """Give a delivery back unharmed; with ``multiple`` all up to its tag, or all if that is 0. Never used as a
+        retry (RabbitMQ 4.3 does not count it)."""
+        settled = self._settle(self._channel.basic_nack, tag, multiple=multiple, requeue=True)
         if settled:
             self._acks.remove(tag)
         return settled
@@ -252,6 +255,11 @@ class Channel:
         """Return once the broker has looked at all that was sent before. Raises ``ConnectionLost`` if it closed
         the channel over it."""
         await self._rpc(self._channel.basic_qos, prefetch_count=0)
+
+    async def purge(self, queue: str) -> int:
+        """Remove all messages of a queue that are ready; how many."""
+        frame = await self._rpc(self._channel.queue_purge, queue)
+        return int(frame.method.message_count)
 
     async def declare_exchange(self, name: str, exchange_type: str, arguments: Mapping[str, Any]) -> None:
         await self._rpc(

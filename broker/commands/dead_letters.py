@@ -34,7 +34,24 @@ T = TypeVar("T")
 
 
 _formats = output_option(*FORMATS)
-
+task_option = click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=names_of("tasks"),
+    help="Only this task.",
+)
+id_option = click.option("--id", "ids", multiple=True, metavar="ID", help="Only the task with this id.")
+limit_option = click.option("--limit", type=Whole(min=1), metavar="N", help="At most N messages, oldest first.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+window_option = click.option(
+    "--window",
+    type=Whole(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Messages in progress: as many may run twice if this command is killed.",
+)
 
 #: Which letters: queues, by argument or option, and filters.
 _letters = together(
@@ -48,14 +65,7 @@ _letters = together(
         help="The same as the argument QUEUE.",
     ),
     click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only this reason, like rejected."),
-    click.option(
-        "--task",
-        "tasks",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=names_of("tasks"),
-        help="Only letters of this task.",
-    ),
+    task_option,
     click.option(
         "--since",
         type=Time(),
@@ -63,12 +73,11 @@ _letters = together(
         help="Only what died since: 15m, 2h, 3d ago, or 2026-11-24T10:30 (UTC).",
     ),
     click.option("--error", metavar="TEXT", default="", help="Only letters whose error contains TEXT."),
-    click.option("--id", "ids", multiple=True, metavar="ID", help="Only the letter of this task."),
-    click.option("--limit", type=Whole(min=1), metavar="N", help="At most N letters, oldest first."),
+    id_option,
+    limit_option,
     timeout_option(),
     config_option,
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +103,7 @@ def list_(output: str, **which: Any) -> None:
     from broker.dead_letters.actions import list_letters
 
     _, look, queues, chosen = _which(**which)
-    _run(list_letters(look, queues, chosen, output))
+    run(list_letters(look, queues, chosen, output))
 
 
 @dead.command()
@@ -106,7 +115,7 @@ def show(output: str, **which: Any) -> None:
     from broker.dead_letters.actions import show_letters
 
     _, look, queues, chosen = _which(**{**which, "limit": which["limit"] or 10})
-    _run(show_letters(look, queues, chosen, output))
+    run(show_letters(look, queues, chosen, output))
 
 
 @dead.command()
@@ -118,23 +127,17 @@ def export(output: str, **which: Any) -> None:
     from broker.dead_letters.actions import export_letters
 
     _, look, queues, chosen = _which(**which)
-    _run(export_letters(look, queues, chosen, output))
+    run(export_letters(look, queues, chosen, output))
 
 
 @dead.command()
 @_letters
-@_dry_run
+@dry_run_option
 @click.option(
     "--edit", "pairs", multiple=True, metavar="KEY=VALUE", help="Change or add an argument; JSON if it is JSON."
 )
 @click.option("--edit-json", "text", metavar="OBJECT", help="These arguments instead of the letter's.")
-@click.option(
-    "--window",
-    type=Whole(1, 10_000),
-    default=100,
-    show_default=True,
-    help="Letters in progress: as many may run twice if this command is killed.",
-)
+@window_option
 @_formats
 @reports_errors
 def replay(
@@ -158,12 +161,12 @@ def replay(
         window=window,
         confirm_timeout_s=settings.broker.confirm_timeout_s,
     )
-    return _run(transfer_letters(look, queues, asked, output, partial(bound_tasks, settings)))
+    return run(transfer_letters(look, queues, asked, output, partial(bound_tasks, settings)))
 
 
 @dead.command()
 @_letters
-@_dry_run
+@dry_run_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_formats
 @reports_errors
@@ -174,7 +177,7 @@ def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("standard input is no terminal, so nobody can be asked: give --yes, or --dry-run.")
     _, look, queues, chosen = _which(**which, must_name=True)
-    counts = _run(count_letters(look, queues, chosen))
+    counts = run(count_letters(look, queues, chosen))
     if dry_run:
         print_counts(counts, output, "to be purged")
         return ExitCode.OK
@@ -184,7 +187,7 @@ def purge(dry_run: bool, yes: bool, output: str, **which: Any) -> ExitCode:
         click.echo("nothing was removed", err=True)
         return ExitCode.FAILED
     # What died since the question was asked is not part of the answer: never more than were counted.
-    print_counts(_run(purge_letters(look, counts, chosen)), output, "purged")
+    print_counts(run(purge_letters(look, counts, chosen)), output, "purged")
     return ExitCode.OK
 
 
@@ -226,7 +229,7 @@ def _edit(pairs: tuple[str, ...], text: str | None, settings: Settings) -> Any:
         raise click.UsageError(f"arguments: {problem}") from problem
 
 
-def _run(command: Coroutine[Any, Any, T]) -> T:
+def run(command: Coroutine[Any, Any, T]) -> T:
     import asyncio
 
     from broker.console.logs import configure

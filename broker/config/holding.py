@@ -53,6 +53,11 @@ def _held(settings: Settings, queues: Sequence[str]) -> Iterator[tuple[float, st
             yield held * turn_s, f"with an open breaker {task.breaker} and prefetch {held}, {can}"
 
 
+def suspect_from(delivery_limit: int) -> int:
+    """How often a task of a queue was returned, at least, that may be what ends workers. It runs alone then."""
+    return max(1, delivery_limit // 2)
+
+
 def granted_s(settings: Settings, queues: Sequence[str], version: str) -> int:
     """For how long a worker of these queues asks to hold a delivery; ``broker.consumer_timeout_s`` at least.
 

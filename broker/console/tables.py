@@ -42,14 +42,11 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, tabs: 
 
 def print_maps(head: Sequence[str], maps: Sequence[Mapping[str, object]], output: str) -> None:
     """Print maps with these keys in one of ``broker.console.options.FORMATS``."""
-    import json
-
-    from broker.console.escaping import plain_json
+    from broker.console.json_text import dumps
 
     if output in ("json", "jsonl"):
-        lines = [json.dumps(maps, indent=2)] if output == "json" else map(json.dumps, maps)
-        for line in lines:
-            print(plain_json(line))  # noqa: T201 - data goes to standard output
+        for line in [dumps(maps, indent=2)] if output == "json" else map(dumps, maps):
+            print(line)  # noqa: T201 - data goes to standard output
         return
     rows = [["–" if one[key] is None else one[key] for key in head] for one in maps]
     print_table([key.replace("_", " ") for key in head], rows, tabs=output == "plain")

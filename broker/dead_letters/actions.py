@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -105,8 +105,8 @@ async def purge_letters(look: Look, counts: dict[str, int], chosen: Chosen) -> d
     return purged
 
 
-def print_counts(counts: dict[str, int], output: str, word: str) -> None:
-    """A number of letters for each queue."""
+def print_counts(counts: Mapping[str, int | None], output: str, word: str) -> None:
+    """A number of messages for each queue; None: nobody knows."""
     match output:
         case "json":
             click.echo(dumps([{"queue": queue, word: count} for queue, count in counts.items()], indent=2))
@@ -114,7 +114,8 @@ def print_counts(counts: dict[str, int], output: str, word: str) -> None:
             for queue, count in counts.items():
                 click.echo(dumps({"queue": queue, word: count}))
         case _:
-            print_table(["queue", word], counts.items(), tabs=output == "plain")
+            rows = [(queue, "?" if count is None else count) for queue, count in counts.items()]
+            print_table(["queue", word], rows, tabs=output == "plain")
 
 
 async def _look_at(look: Look, queues: Sequence[str], see: Callable[[Letter], None]) -> None:

@@ -20,6 +20,8 @@ class Filter:
     error: str = ""
     #: It died then or later, epoch milliseconds; a letter that does not say when does not pass.
     since_ms: int = 0
+    #: It was sent earlier, epoch milliseconds; a message that does not say when does not pass. 0: whenever.
+    before_ms: int = 0
 
     def passes(self, letter: Letter, limits: Limits) -> bool:
         return (
@@ -27,6 +29,7 @@ class Filter:
             and (not self.tasks or letter.task in self.tasks)
             and (not self.ids or letter.id in self.ids)
             and letter.died_ms >= self.since_ms
+            and (not self.before_ms or 0 < letter.sent_ms < self.before_ms)
             and (not self.error or self._has_error(letter, limits))
         )
 

@@ -13,7 +13,7 @@ import asyncio
 import copy
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ from broker.amqp.counting import count
 from broker.amqp.handed_over import Delivered
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
-from broker.errors import ACCESS_REFUSED, NOT_FOUND, AccessRefused, BrokerError, ConnectionLost
+from broker.errors import ACCESS_REFUSED, NOT_FOUND, NOT_IMPLEMENTED, AccessRefused, BrokerError, ConnectionLost
 from protocol.dead_letter import Reason, reason_of
 from protocol.errors import ExitCode
 from protocol.limits import Limits
@@ -60,6 +60,7 @@ class Letter:
     routing_key: str
     properties: ReceivedProperties
     body: bytes
+    redelivered: bool = False
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -80,12 +81,37 @@ class Letter:
         return text_of(self.properties.type)
 
     @property
+    def sent_ms(self) -> int:
+        """When its task was sent, epoch milliseconds; 0 if it does not say."""
+        sent = self.headers.get("sent_at")
+        return sent if isinstance(sent, int) and 0 < sent <= _LATEST_MS else 0
+
+    @property
+    def returned(self) -> int:
+        """How often the broker took it back and counted that. Believed only of what it marks as redelivered."""
+        count = self.headers.get("x-delivery-count") if self.redelivered else None
+        return count if isinstance(count, int) else 0
+
+    @property
     def died_ms(self) -> int:
         """When it was buried, epoch milliseconds, by a worker or the broker; 0 if the letter does not say."""
         died = self.headers.get("died")
         if isinstance(died, int) and 0 < died <= _LATEST_MS:
             return died
         return max(map(_time_ms, _deaths(self.headers)), default=0)
+
+
+def letter_of(queue: str, method: Delivered, properties: ReceivedProperties, body: bytes) -> Letter:
+    """A message as it came."""
+    return Letter(
+        queue=queue,
+        tag=method.delivery_tag,
+        exchange=method.exchange,
+        routing_key=method.routing_key,
+        properties=properties,
+        body=body,
+        redelivered=method.redelivered,
+    )
 
 
 def _deaths(headers: dict[str, Any]) -> list[Any]:
@@ -149,6 +175,8 @@ class Held:
     unseen: int
     #: Other consumers of the queue: what they hold was not seen.
     others: int
+    #: Our own, if there is one.
+    consumer: str | None = None
 
     def ack(self, tag: int) -> None:
         """Remove a letter. Raises ``ConnectionLost`` if the channel has ended: then the letter is still there."""
@@ -161,7 +189,8 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
     """Hold all letters of a queue while the block runs; ``see`` is called with each, in order, before it begins.
 
     ``see`` must not keep bodies: no more than one letter is in memory at a time. What was not acked by the end
-    of the block goes back to its place. Letters that arrive meanwhile are not shown, and stay behind the others.
+    of the block goes back to its place, which RabbitMQ counts as a failure before 4.3. Letters that arrive
+    meanwhile are not shown, and stay behind the others.
     Raises ``MissingQueue``, ``AccessRefused``, ``NoMajority`` (before it has shown any), ``ConnectionLost``, and
     what ``see`` raised of ``OSError``.
     """
@@ -170,14 +199,21 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
         try:
             looked = await _hold_all(channel, queue, see)
         except ConnectionLost as error:
-            raise _explained(error, queue) from error
-        yield looked
+            raise explained(error, queue) from error
+        try:
+            yield looked
+        finally:
+            if looked.consumer is not None and channel.is_open:
+                with suppress(ConnectionLost):
+                    await channel.cancel(looked.consumer, keep=True)
+                    channel.nack(0, multiple=True)
     finally:
         await channel.close()
 
 
 async def _hold_all(channel: Channel, queue: str, see: Callable[[Letter], None]) -> Held:
     ready, others = await count(channel, queue)
+    consumer = None
     wanted, seen = min(ready, MOST), 0
     all_seen: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
@@ -186,16 +222,8 @@ async def _hold_all(channel: Channel, queue: str, see: Callable[[Letter], None])
         if all_seen.done():
             return
         seen += 1
-        letter = Letter(
-            queue=queue,
-            tag=method.delivery_tag,
-            exchange=method.exchange,
-            routing_key=method.routing_key,
-            properties=properties,
-            body=body,
-        )
         try:
-            see(letter)
+            see(letter_of(queue, method, properties, body))
         except OSError as error:
             resolve(all_seen, error)
         if seen == wanted:
@@ -204,9 +232,9 @@ async def _hold_all(channel: Channel, queue: str, see: Callable[[Letter], None])
     if wanted:
         channel.on_cancel(lambda _tag: channel.end(ConnectionLost(f"{queue} was deleted", NOT_FOUND)))
         # Always the greatest prefetch: what arrives meanwhile is then held as well, and comes back behind them.
-        await channel.consume(queue, on_delivery, prefetch=MOST)
+        consumer = await channel.consume(queue, on_delivery, prefetch=MOST)
         await _until_seen(channel, queue, all_seen, lambda: seen)
-    return Held(channel=channel, letters=seen, unseen=ready - wanted, others=others)
+    return Held(channel=channel, letters=seen, unseen=ready - wanted, others=others, consumer=consumer)
 
 
 async def _until_seen(
@@ -229,9 +257,12 @@ async def _until_seen(
         raise failure
 
 
-def _explained(error: ConnectionLost, queue: str) -> BrokerError:
+def explained(error: ConnectionLost, queue: str) -> BrokerError:
+    """What the end of a channel says of the queue that was asked for."""
     if error.code == NOT_FOUND:
         return MissingQueue(f"queue {queue} does not exist. Check the name, or run `python -m broker declare`.")
     if error.code == ACCESS_REFUSED:
         return AccessRefused(f"this user may not read {queue}. It needs the right to read it.")
+    if error.code == NOT_IMPLEMENTED:
+        return MissingQueue(f"{queue} is a stream: what was read of it stays, and nothing waits there.")
     return error

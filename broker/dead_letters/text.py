@@ -98,7 +98,7 @@ def summary(letter: Letter) -> dict[str, Any]:
 def detail(letter: Letter, limits: Limits) -> dict[str, Any]:
     """One letter with its history and, if they can be decoded, its arguments."""
     task, problem = _read(letter, limits)
-    arguments, undecodable = _decoded(letter.body, limits)
+    arguments, undecodable = decoded(letter.body, limits)
     return {
         **summary(letter),
         "worker": text_of(letter.headers.get("worker")),
@@ -131,7 +131,7 @@ def _read(letter: Letter, limits: Limits) -> tuple[Task | None, str | None]:
         return None, str(error)
 
 
-def _decoded(body: bytes, limits: Limits) -> tuple[Any, str | None]:
+def decoded(body: bytes, limits: Limits) -> tuple[Any, str | None]:
     try:
         return decode(body, limits), None
     except Malformed as error:
@@ -186,7 +186,7 @@ def _history(history: tuple[Attempt, ...]) -> Iterator[str]:
 
 
 def _body(body: bytes, limits: Limits) -> Iterator[str]:
-    value, problem = _decoded(body, limits)
+    value, problem = decoded(body, limits)
     if problem is not None:
         yield f"  body      {len(body)} bytes, {cell(problem, LINE)}"
         yield from hex_lines(body[:_DUMPED_BYTES])

@@ -124,7 +124,7 @@ def test_a_code_is_raised_where_the_table_says_and_nowhere_else(error_code: Erro
     name = f"ErrorCode.{error_code.name}"
     raised = {
         str(file.relative_to(ROOT))
-        for package in ("protocol", "worker")
+        for package in ("protocol", "broker", "worker")
         for file in (ROOT / package).rglob("*.py")
         if re.search(rf"(?<!is )\b{name}\b", file.read_text("utf-8"))
     }

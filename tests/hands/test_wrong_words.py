@@ -38,6 +38,9 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "broker resume": ("", USAGE, "Missing argument 'QUEUE'"),
     "broker running": ("--older-than long", USAGE, "'long' is not a number of seconds"),
     "broker cancel": ("", USAGE, "name tasks by their ids, or give --task NAME"),
+    "broker peek": ("queue_a -n few", USAGE, "'few' is not a valid whole number"),
+    "broker purge": ("", USAGE, "Missing argument 'QUEUE'"),
+    "broker move": ("queue_b queue_a --task task_b", CONFIGURATION, "wrong_queue: task_b belongs to queue_b"),
     "dispatcher": ("task_a", USAGE, "No such command 'task_a'"),
     "dispatcher call": ("task_a -a seconds", USAGE, "-a 'seconds': write KEY=VALUE"),
     "dispatcher map": ("task_a none.jsonl", USAGE, "'none.jsonl' does not exist"),
@@ -80,6 +83,8 @@ def test_each_command_says_what_is_wrong_before_it_asks_a_broker() -> None:
         ("dispatcher submit task_a --delay -1", USAGE, "-1 is not a finite number of seconds of at least 0"),
         ("dispatcher call task_a --expires 0", USAGE, "0 is not a finite number of seconds above 0"),
         ("dispatcher map task_a --batch many", USAGE, "'many' is not a valid whole number"),
+        ("broker move queue_a queue_a", USAGE, "FROM and TO are two queues of tasks"),
+        ("broker move queue_a.dead queue_a", USAGE, "For dead letters there is `dead replay`"),
         ("broker wire --pcap /none/frames.pcap", 1, "/none/frames.pcap: No such file or directory"),
     ],
 )

@@ -162,6 +162,9 @@ COMMANDS: dict[str, Entry] = {
     "broker resume": Entry("queue_a", text("not paused"), is_alone=True),
     "broker running": Entry("-o json", json_text()),
     "broker cancel": Entry("0123456789abcdef0123456789abcdef", text("record")),
+    "broker peek": Entry("queue_z -o json", json_text()),
+    "broker purge": Entry("tasks.lost --yes", text("tasks.lost")),
+    "broker move": Entry("queue_s queue_z --dry-run -o json", json_text('"moved": 0')),
     "broker up": Entry("", text("amqp://"), is_heavy=True, is_there=lambda *here: b"amqp" in here[-1].out),
     "broker down": Entry("", no_data, is_alone=True),
     "broker wire": Entry(

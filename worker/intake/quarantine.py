@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from broker.config.holding import suspect_from
 from worker.intake.delivery import Delivery
 
 #: Before a suspect is chosen: those that were returned with it have come, the ack of the one before has arrived.
@@ -31,7 +32,7 @@ class Quarantine:
 
     def suspects(self, delivery: Delivery) -> bool:
         """Whether a delivery of a work queue is to be taken here."""
-        return delivery.redelivered and delivery.returned >= threshold(self._limits[delivery.queue])
+        return delivery.redelivered and delivery.returned >= suspect_from(self._limits[delivery.queue])
 
     async def in_turn(self, delivery: Delivery) -> None:
         """Handle a suspect, in its turn: the one whose turn it is.
@@ -48,11 +49,6 @@ class Quarantine:
                 chosen.on_over = partial(over.set_result, None)
                 self._take(chosen)
                 await over
-
-
-def threshold(delivery_limit: int) -> int:
-    """How often a suspect was returned, at least."""
-    return max(1, delivery_limit // 2)
 
 
 def next_of(suspects: Sequence[Delivery]) -> Delivery:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.amqp.channel import Channel
+from broker.config.holding import suspect_from
 from worker.intake.delivery import Delivery
-from worker.intake.quarantine import next_of, threshold
+from worker.intake.quarantine import next_of
 
 
 def delivery(task_id: str | None, returned: object, *, redelivered: bool = True, headers: Any = ...) -> Delivery:
@@ -45,7 +46,7 @@ def test_only_the_brokers_own_count_is_believed(headers: Any, redelivered: bool,
 
 @pytest.mark.parametrize(("limit", "from_on"), [(1, 1), (2, 1), (3, 1), (5, 2), (50, 25)])
 def test_a_suspect_was_returned_half_as_often_as_it_may_be(limit: int, from_on: int) -> None:
-    assert threshold(limit) == from_on
+    assert suspect_from(limit) == from_on
 
 
 @given(
@@ -54,7 +55,7 @@ def test_a_suspect_was_returned_half_as_often_as_it_may_be(limit: int, from_on: 
     limit=st.integers(2, 60),
 )
 def test_the_culprit_is_buried_alone(innocents: set[str], culprit: str, limit: int) -> None:
-    held = [delivery(task_id, threshold(limit)) for task_id in (*innocents, culprit)]
+    held = [delivery(task_id, suspect_from(limit)) for task_id in (*innocents, culprit)]
     while all(one.returned <= limit for one in held):
         chosen = next_of(held)
         if chosen.properties.message_id != culprit:
