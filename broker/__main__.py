@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from broker.commands.config import config as config_group
-from broker.commands.control import cancel, pause, resume, running
+from broker.commands.control import cancel, drain, log_level, pause, resume, running
 from broker.commands.dead_letters import dead
 from broker.commands.doctor import doctor
 from broker.commands.node import down, up
@@ -149,6 +149,8 @@ main.add_command(pause)
 main.add_command(resume)
 main.add_command(running)
 main.add_command(cancel)
+main.add_command(drain)
+main.add_command(log_level)
 main.add_command(peek)
 main.add_command(purge)
 main.add_command(move)

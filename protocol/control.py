@@ -6,7 +6,8 @@ broker writes and no publisher: ``control`` for all but markers, ``control.marke
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from protocol.codec import decode, encode
@@ -69,18 +70,47 @@ class Cancel(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect(Record):
-    """Each worker answers with what it runs, at the direct address in ``reply_to``, until ``until``."""
+    """Each worker answers at the direct address in ``reply_to``: with what it runs; or, if there are ``ids``, with
+    what becomes of these tasks, as often as it knows more, until ``until``."""
 
+    ids: tuple[str, ...] = ()
     until: int
 
 
-AnyRecord = Marker | Pause | Resume | Cancel | Inspect
+class Do(StrEnum):
+    """What one worker is to do."""
+
+    #: Take no tasks, finish what runs, and be unready.
+    DRAIN = "drain"
+    #: The same, and stop then.
+    EXIT = "exit"
+    #: Take tasks again.
+    RESUME = "resume"
+    #: Log from this level on, until ``until``.
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Record):
+    """For the worker ``host:pid``, which obeys it and answers as to an ``Inspect``. Nobody remembers it: a worker
+    passes over what was written before it had read the stream for the first time."""
+
+    worker: str
+    do: Do
+    until: int = 0
+
+
+LEVELS = (Do.DEBUG, Do.INFO, Do.WARNING)
+AnyRecord = Marker | Pause | Resume | Cancel | Inspect | Order
 KINDS: dict[str, type[AnyRecord]] = {
     "marker": Marker,
     "pause": Pause,
     "resume": Resume,
     "cancel": Cancel,
     "inspect": Inspect,
+    "order": Order,
 }
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
@@ -131,7 +161,9 @@ def _record(table: Reader) -> AnyRecord:
         case "cancel":
             return _cancel(table, common)
         case "inspect":
-            return Inspect(**common, until=table.integer("until", 0, 1, _LATEST_MS))
+            return Inspect(**common, ids=_ids(table, "ids"), until=table.integer("until", 0, 1, _LATEST_MS))
+        case "order":
+            return _order(table, common)
         case kind:
             raise bad(f"record.kind {cut(kind, 40)!r} is not one of {', '.join(KINDS)}")
 
@@ -149,6 +181,15 @@ def _cancel(table: Reader, common: dict[str, Any]) -> Cancel:
     if record.task and not is_task_name(record.task):
         raise bad("record.task must be a task's name")
     return record
+
+
+def _order(table: Reader, common: dict[str, Any]) -> Order:
+    do, until = table.text("do"), table.integer("until", 0, 0, _LATEST_MS)
+    if do not in tuple(Do):
+        raise bad(f"record.do must be one of {', '.join(Do)}")
+    if bool(until) is not (do in LEVELS):
+        raise bad("of all orders a level of the log alone has an end")
+    return Order(**common, worker=_name(table, "worker"), do=Do(do), until=until)
 
 
 def _name(table: Reader, key: str) -> str:
@@ -182,20 +223,36 @@ class Running:
     executor: str
 
 
+class End(StrEnum):
+    """What became of a task."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: A worker has it.
+    UNACKED = "unacked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Of one worker to an ``Inspect``; ``more``: tasks beyond those that are listed."""
+    """Of one worker to an ``Inspect`` or ``Order``; ``more``: tasks beyond those that are listed; ``ends``: by
+    their ids what became of the tasks that it was asked about, of those that it knows."""
 
     worker: str
     tasks: tuple[Running, ...] = ()
     more: int = 0
+    ends: dict[str, End] = field(default_factory=dict)
 
 
 def pack_answer(answer: Answer) -> bytes:
     listed = answer.tasks[:MOST_TASKS]
     more = answer.more + len(answer.tasks) - len(listed)
     tasks = [asdict(task) for task in listed]
-    return encode({"worker": answer.worker, "tasks": tasks, "more": more}, ANSWER_LIMITS, "answer")
+    fields: dict[str, object] = {"worker": answer.worker, "tasks": tasks, "more": more}
+    for end in End:
+        if ids := [task for task, one in answer.ends.items() if one is end]:
+            fields[end.value] = ids
+    return encode(fields, ANSWER_LIMITS, "answer")
 
 
 def read_answer(body: bytes) -> Answer:
@@ -205,6 +262,7 @@ def read_answer(body: bytes) -> Answer:
         worker=cut(table.text("worker"), _NAME_BYTES),
         tasks=tuple(_running(Reader(one, "tasks")) for one in table.array("tasks", MOST_TASKS)),
         more=table.integer("more", 0, 0, _LATEST_MS),
+        ends={task: end for end in End for task in _ids(table, end)},
     )
 
 

@@ -48,6 +48,7 @@ from worker.telemetry.meter import Meter, RunFacts
 
 if TYPE_CHECKING:
     from broker.control.state import State
+    from protocol.control import End
     from worker.steering.obedience import Obedience
 
 
@@ -80,7 +81,7 @@ class Lifecycle:
         self._runner = Runner(settings, executors, limit, self)
         delivery_limits = {name: queue.delivery_limit for name, queue in settings.queues.items()}
         self._quarantine = Quarantine(delivery_limits, partial(self.taken, in_turn=True))
-        self._log_tasks = settings.worker.log_tasks
+        self.log_tasks = settings.worker.log_tasks
         self._stopped = False
         #: As soon as anything is paused or cancelled.
         self._obedience: Obedience | None = None
@@ -162,7 +163,7 @@ class Lifecycle:
             facts = self._note_runs(batch, batch.task, [ran_s for _, _, ran_s in done])
             packed = [outcome.result for _, outcome, _ in done if isinstance(outcome, Done)]
             bodies = done_bodies([batch.ids[position] for position in positions], packed, facts.runs)
-            for position, _, ran_s in done if self._log_tasks else ():
+            for position, _, ran_s in done if self.log_tasks else ():
                 log_done(batch.ids[position], batch.task, batch.delivery.queue, self._identity, ran_s)
             self._buffer.add((batch, positions, bodies))
         if len(done) < len(results):
@@ -176,7 +177,7 @@ class Lifecycle:
         facts = self._note_runs(solo.home, solo.task, [ran_s])
         if isinstance(outcome, Done):
             bodies = done_bodies([solo.task.id], [outcome.result], facts.runs)
-            if self._log_tasks:
+            if self.log_tasks:
                 log_done(solo.task.id, solo.task, solo.home.delivery.queue, self._identity, ran_s)
             self._buffer.add((solo, (solo.position,), bodies))
         elif self._obedience is None or not self._obedience.ends(solo, facts.runs[0]):
@@ -253,6 +254,12 @@ class Lifecycle:
     def running(self) -> list[tuple[str, Begun]]:
         """What runs now, and by which executor."""
         return self._runner.running()
+
+    def ends_of(self, ids: Collection[str]) -> dict[str, End]:
+        """What became of tasks, of those that this worker knows."""
+        from worker.steering.obedience import end_of
+
+        return {task: end_of(reply, self._limits) for task, reply in self._ledger.ends_of(ids).items()}
 
     def over(self, solo: Solo) -> None:
         """Nothing more is done about it here."""

@@ -77,7 +77,7 @@ class Worker:
         from worker.steering.steered import Steered
         from worker.steering.steering import Steering
 
-        steered = Steered(self.identity, self.queues, self._consumer, self._lifecycle)
+        steered = Steered(self.identity, self.queues, self._consumer, self._lifecycle, self.drain)
         return Steering(link, self._settings.control, name, steered)
 
     @property
@@ -95,8 +95,8 @@ class Worker:
             return "blocked: the broker takes no publishes"
         if self._outbox.refused:
             return f"the next hop refuses messages: {', '.join(self._outbox.refused_by)}"
-        if self._steering is not None and self._settings.control.required and self._steering.problem:
-            return self._steering.problem
+        if self._steering is not None and (problem := self._steering.unready):
+            return problem
         return self._executors.problem
 
     @property

@@ -1,4 +1,4 @@
-"""``python -m broker pause``, ``resume``, ``running`` and ``cancel``: options and words.
+"""``python -m broker pause``, ``resume``, ``running``, ``cancel``, ``drain`` and ``log-level``: options and words.
 
 What they do is in ``broker.control.actions``.
 
@@ -30,6 +30,7 @@ from protocol.errors import ExitCode
 if TYPE_CHECKING:
     from broker.config.settings import Settings
     from broker.control.actions import Operator
+    from protocol.control import Do
 
 T = TypeVar("T")
 
@@ -56,26 +57,95 @@ def pause(queue: str, config: str | None, timeout_s: float, output: str) -> None
     settings = _settings(config, queue)
     now = _run(settings, timeout_s, "pause", lambda operator: operator.pause(queue))
     print_maps(HEAD, now.rows, output)
-    if not now.workers:
+    if now.workers is None:
+        click.echo("note: whether a worker is there to write it again is unknown.", err=True)
+    elif not now.workers:
         kept = f"it holds for {settings.control.retention_s:,} s, unless one starts before"
         click.echo(f"note: no worker is there to write it again: {kept}.", err=True)
 
 
+class Worker(click.ParamType[str]):
+    """A worker as commands print it."""
+
+    name = "worker"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        host, _, pid = str(value).rpartition(":")
+        if not (host and pid.isascii() and pid.isdigit()):
+            self.fail(f"{value!r} is no worker: write HOST:PID, as `running` prints it", param, ctx)
+        return str(value)
+
+
+_worker = click.argument("worker", type=Worker())
+
+
 @click.command()
-@_queue
+@click.argument("queue", metavar="QUEUE|WORKER", shell_complete=names_of("queues"))
 @_operator
 @reports_errors
-def resume(queue: str, config: str | None, timeout_s: float, output: str) -> None:
-    """Have workers take tasks of QUEUE again.
+def resume(queue: str, config: str | None, timeout_s: float, output: str) -> ExitCode | None:
+    """Have workers take tasks of QUEUE again, or WORKER, as HOST:PID, take tasks again after `drain`.
 
-    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 not done in time,
-    78 configuration, 2 usage.
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 the worker did not answer,
+    or not done in time, 78 configuration, 2 usage.
     """
     from broker.console.tables import print_maps
     from broker.control.actions import HEAD
+    from protocol.control import Do
 
-    now = _run(_settings(config, queue), timeout_s, "resume", lambda operator: operator.resume(queue))
-    print_maps(HEAD, now.rows, output)
+    if ":" in queue and queue not in configured(config).queues:
+        return _order(config, timeout_s, output, Worker().convert(queue, None, None), Do.RESUME)
+    rows = _run(_settings(config, queue), timeout_s, "resume", lambda operator: operator.resume(queue))
+    print_maps(HEAD, rows, output)
+    return None
+
+
+@click.command()
+@_worker
+@click.option("--exit", "exits", is_flag=True, help="Stop it then, as SIGTERM does.")
+@_operator
+@reports_errors
+def drain(worker: str, exits: bool, config: str | None, timeout_s: float, output: str) -> ExitCode:
+    """Have WORKER take no more tasks. What it runs goes on to its end, what it has not begun goes back.
+
+    WORKER is HOST:PID, as `running` prints it. It stays alive, is not ready, and takes tasks again after `resume`.
+
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 the worker did not answer,
+    or not done in time, 78 configuration, 2 usage.
+    """
+    from protocol.control import Do
+
+    return _order(config, timeout_s, output, worker, Do.EXIT if exits else Do.DRAIN)
+
+
+@click.command("log-level")
+@_worker
+@click.argument("level", type=click.Choice(["debug", "info", "warning"]))
+@click.option(
+    "--for",
+    "for_s",
+    type=Seconds(),
+    metavar="S",
+    default=60.0,
+    show_default=True,
+    help="For S seconds; then it logs as before.",
+)
+@_operator
+@reports_errors
+def log_level(
+    worker: str, level: str, for_s: float, config: str | None, timeout_s: float, output: str
+) -> ExitCode:
+    """Have WORKER log from LEVEL on for a while; with debug also each task that ends.
+
+    WORKER is HOST:PID, as `running` prints it. Its children, which run handlers with executor: process, log as
+    before.
+
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 the worker did not answer,
+    or not done in time, 78 configuration, 2 usage.
+    """
+    from protocol.control import Do
+
+    return _order(config, timeout_s, output, worker, Do(level), for_s)
 
 
 @click.command()
@@ -98,7 +168,7 @@ def running(
     from broker.control.actions import RUNNING, rows_of
     from broker.control.stream import now_ms
 
-    answers, silent = _run(_settings(config), timeout_s, "running", lambda operator: operator.running())
+    answers, unknown = _run(_settings(config), timeout_s, "running", lambda operator: operator.running())
     print_maps(
         RUNNING,
         [
@@ -113,9 +183,9 @@ def running(
     for answer in answers:
         if answer.more:
             click.echo(f"note: {answer.worker} runs {answer.more} more.", err=True)
-    for name in silent:
-        click.echo(f"note: no answer from {plain(name)}: what it runs is unknown.", err=True)
-    return ExitCode.TIMED_OUT if silent else ExitCode.OK
+    for text in unknown:
+        click.echo(f"note: {text}.", err=True)
+    return ExitCode.TIMED_OUT if unknown else ExitCode.OK
 
 
 @click.command()
@@ -136,6 +206,7 @@ def running(
     show_default=True,
     help="Hold it for S seconds.",
 )
+@click.option("--wait", "waits", is_flag=True, help="Show what became of each ID, within --timeout.")
 @_operator
 @reports_errors
 def cancel(
@@ -143,10 +214,11 @@ def cancel(
     task: str | None,
     before: int | None,
     for_s: float,
+    waits: bool,
     config: str | None,
     timeout_s: float,
     output: str,
-) -> None:
+) -> ExitCode:
     """Have tasks end as `cancelled`: one that waits when it is delivered, also after a delay; one that runs is
     stopped.
 
@@ -154,16 +226,18 @@ def cancel(
     next await; a thread cannot be stopped, and finds `current().is_cancelled`. Its caller gets
     `cancelled`; no dead letter is written. A task that is done first is done. One that is replayed later runs.
 
-    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 not done in time,
-    78 configuration, 1 refused, 2 usage.
+    Exit codes: 0 ok, 4 no control stream, 69 broker unavailable or access refused, 75 not done in time, or a task
+    has not ended by then, 78 configuration, 1 refused, 2 usage.
     """
     from broker.console.tables import print_maps
-    from broker.control.actions import CANCELLED
+    from broker.control.actions import CANCELLED, ENDS, OPEN
     from broker.control.stream import now_ms
     from protocol.names import is_id
 
     if bool(ids) is (task is not None) or (before is not None and task is None):
         raise click.UsageError("name tasks by their ids, or give --task NAME, perhaps with --before TIME.")
+    if waits and not ids:
+        raise click.UsageError("--wait is for tasks that are named by their ids.")
     if wrong := [one for one in ids if not is_id(one)]:
         raise click.BadParameter(f"{wrong[0]!r} is no id: it has 32 digits from 0 to f.", param_hint="ID")
     settings = _settings(config)
@@ -171,10 +245,25 @@ def cancel(
         raise click.BadParameter(f"{task!r} is none of {', '.join(settings.tasks)}.", param_hint="--task")
     latest_ms = 0 if task is None else now_ms() if before is None else before
     chosen = tuple(dict.fromkeys(ids))
-    rows = _run(
-        settings, timeout_s, "cancel", lambda operator: operator.cancel(chosen, task or "", latest_ms, for_s)
-    )
-    print_maps(CANCELLED, rows, output)
+
+    async def work(operator: Operator) -> list[dict[str, object]]:
+        rows = await operator.cancel(chosen, task or "", latest_ms, for_s)
+        return await operator.ends_of(chosen) if waits else rows
+
+    rows = _run(settings, timeout_s, "cancel", work)
+    print_maps(ENDS if waits else CANCELLED, rows, output)
+    return ExitCode.TIMED_OUT if any(row.get("end") in OPEN for row in rows) else ExitCode.OK
+
+
+def _order(config: str | None, timeout_s: float, output: str, worker: str, do: Do, for_s: float = 0.0) -> ExitCode:
+    from broker.console.tables import print_maps
+    from broker.control.actions import ORDERED
+
+    rows = _run(_settings(config), timeout_s, do, lambda operator: operator.order(worker, do, for_s))
+    print_maps(ORDERED, rows, output)
+    if not rows:
+        click.echo(f"note: no answer from {plain(worker)}: whether it obeys is unknown.", err=True)
+    return ExitCode.OK if rows else ExitCode.TIMED_OUT
 
 
 def _settings(config: str | None, *queues: str) -> Settings:

@@ -138,15 +138,21 @@ def configure(*, verbose: bool = False, fields: Fields = dict) -> None:
         sys.excepthook = _uncaught
     else:
         handler.setFormatter(Escaping(SHAPE, "%H:%M:%S", fields))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
     for logger in map(logging.getLogger, NAMES):
         logger.__class__ = Steadfast
     # Not by the root, whose handlers are replaced where logging is configured.
     ours = logging.getLogger(NAMES[0])
     ours.handlers, ours.propagate = [handler], False
-    ours.setLevel(level)
+    set_level(level)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def set_level(level: int) -> None:
+    """Of what is logged here, by us and by others."""
+    logging.getLogger().setLevel(level)
+    logging.getLogger(_ROOT).setLevel(level)
 
 
 def log_error(text: str) -> None:

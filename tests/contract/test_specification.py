@@ -12,7 +12,7 @@ import pytest
 
 from broker.config.control_settings import ControlSettings
 from broker.topology.model import build, control_of
-from protocol.control import KINDS
+from protocol.control import KINDS, Do
 from protocol.errors import ErrorCode
 from protocol.limits import DEFAULT_LIMITS
 from protocol.reasons import REASONS
@@ -96,6 +96,8 @@ def test_every_key_and_kind_of_a_record_is_specified() -> None:
     keys = {name for row in rows(12, "key of a record") for name in re.findall(r"`(\w+)`", row[0])}
     used = {key for vector in section("control") for key in vector["record"]}
     assert keys == used | {"v", "kind"}
+    [orders] = [row[2] for row in rows(12, "key of a record") if row[0] == "`do`"]
+    assert {*re.findall(r"`(\w+)`", orders)} - {"until"} == set(Do)
     [kinds] = [row[2] for row in rows(12, "key of a record") if row[0] == "`kind`"]
     assert set(re.findall(r"`(\w+)`", kinds)) == {vector["kind"] for vector in section("control")} == set(KINDS)
 
@@ -128,8 +130,9 @@ def test_a_code_is_raised_where_the_table_says_and_nowhere_else(error_code: Erro
         for file in (ROOT / package).rglob("*.py")
         if re.search(rf"(?<!is )\b{name}\b", file.read_text("utf-8"))
     }
-    # A breaker reads codes, and raises none.
-    assert raised - {"protocol/reasons.py", "worker/execution/breaker.py"} == set(REASONS[error_code].raised_in)
+    # A breaker reads codes, and so does what reports how tasks ended; they raise none.
+    readers = {"worker/execution/breaker.py", "worker/steering/obedience.py"}
+    assert raised - {"protocol/reasons.py"} - readers == set(REASONS[error_code].raised_in)
 
 
 def test_every_refusal_has_an_error_code() -> None:

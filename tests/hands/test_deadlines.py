@@ -28,8 +28,8 @@ TIMEOUT_S, GRACE_S = 3.0, 2.0
 START_S = 3.0
 #: Of commands that succeed as soon as they can.
 PATIENT_S = 60.0
-#: All but the doctor, who says what is wrong now.
-LATER = [name for name in ASKING if name != "broker doctor"]
+#: All but the doctor, who says what is wrong now, and what is said to a worker that is not there.
+LATER = [name for name in ASKING if name not in ("broker doctor", "broker drain", "broker log-level")]
 
 
 @pytest.fixture

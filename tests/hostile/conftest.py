@@ -10,6 +10,7 @@ from tests.integration.conftest import broker, caller, install, installation, se
 from tests.support.hostile_socket import Socket
 from tests.support.hostile_users import PASSWORD, RIGHTS, Users
 from tests.support.installation import Install
+from tests.support.steering import CONTROL
 from tests.support.vhost import Vhost
 
 __all__ = ["broker", "caller", "declared", "install", "installation", "raw", "settings", "users", "vhost"]
@@ -25,7 +26,7 @@ def raw(vhost: Vhost) -> Iterator[Socket]:
 @pytest.fixture
 def users(install: Install) -> Iterator[Users]:
     """The users; nothing is declared yet."""
-    installation = install(mailboxes=["box"])
+    installation = install(mailboxes=["box"], control=CONTROL)
     users, management = Users(installation), installation.vhost.broker.management
     for user, rights in RIGHTS.items():
         management.add_user(users.name(user), PASSWORD, installation.vhost.name, rights)

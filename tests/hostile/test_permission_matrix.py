@@ -5,7 +5,9 @@ What a role may not do is counted, so that a thing that is added to the topology
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pika.exceptions
@@ -13,15 +15,19 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from broker.topology.model import Topology, topology_of
-from protocol.names import TASKS
+from protocol.names import CONTROL_STREAM, TASKS, new_id
+from tests.support.commands import Ended, command
 from tests.support.hostile_socket import Closed, Socket, task_fields
 from tests.support.hostile_users import PASSWORD, RIGHTS, Users
 from tests.support.management import Management, ManagementError
+from tests.support.steering import name_of
 from tests.support.vhost import body, task
+from tests.support.workers import ROOT
 
 Operation = Callable[[BlockingChannel], object]
 
 REFUSED = 403
+KINDS = ("configure", "write", "read")
 #: Exchanges that every vhost has.
 BUILT_IN = ("amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.topic")
 DELAY = [f"publish to tasks.delay.{level:02d}" for level in range(20)]
@@ -39,7 +45,15 @@ MAY = {
         "publish to tasks.dead",
         "publish to replies",
         *DELAY,
+        "publish to control.markers",
         *to_read("queue_a"),
+        *to_read("tasks.obituaries"),
+        "consume tasks.control",
+    },
+    "operator": {
+        "publish to control",
+        "publish to control.markers",
+        "consume tasks.control",
         *to_read("tasks.obituaries"),
     },
 }
@@ -75,15 +89,24 @@ def _on_exchange(name: str) -> Iterator[tuple[str, Operation]]:
 
 
 def _on_queue(name: str) -> Iterator[tuple[str, Operation]]:
-    yield f"get from {name}", lambda channel: channel.basic_get(name)
-    yield f"consume {name}", lambda channel: channel.basic_consume(name, lambda *_: None)
-    yield f"consume {name} alone", lambda channel: channel.basic_consume(name, lambda *_: None, exclusive=True)
+    if name == CONTROL_STREAM:
+        yield f"consume {name}", _consume_stream
+    else:
+        yield f"get from {name}", lambda channel: channel.basic_get(name)
+        yield f"consume {name}", lambda channel: channel.basic_consume(name, lambda *_: None)
+        yield f"consume {name} alone", lambda channel: channel.basic_consume(name, lambda *_: None, exclusive=True)
+        yield f"purge {name}", lambda channel: channel.queue_purge(name)
     yield f"bind {name} to {TASKS}", lambda channel: channel.queue_bind(name, TASKS, "k")
     yield f"bind {name} to amq.topic", lambda channel: channel.queue_bind(name, "amq.topic", "#")
     yield f"unbind {name}", lambda channel: channel.queue_unbind(name, TASKS, "k")
     yield f"declare {name} once more", lambda channel: channel.queue_declare(name, durable=True)
-    yield f"purge {name}", lambda channel: channel.queue_purge(name)
     yield f"delete {name}", lambda channel: channel.queue_delete(name)
+
+
+def _consume_stream(channel: BlockingChannel) -> None:
+    """What is written from now on. Nothing is left unacked, which RabbitMQ 3.10 would end the connection for."""
+    channel.basic_qos(prefetch_count=1)
+    channel.basic_consume(CONTROL_STREAM, lambda *_: None, arguments={"x-stream-offset": "next"})
 
 
 @pytest.mark.every_broker
@@ -155,6 +178,68 @@ def test_no_role_can_speak_for_another_or_enter_another_vhost(declared: Users) -
         ):
             raw.publish(TASKS, "echo", body(), task_fields("echo", user_id=b"\x05guest"))
         assert refused.value.code == 406
+
+
+#: What stands for what in the page's table.
+STANDS_FOR = {"QUEUE": "queue_a", "ID": new_id()}
+
+
+def steering() -> dict[str, dict[str, list[str]]]:
+    """The rights to each command that steers, by its words, as docs/steering.md has them."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in (ROOT / "docs" / "steering.md").read_text().splitlines():
+        cells = [re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:-1]]
+        if len(cells) == 4 and "control" in cells[2]:
+            found |= {words: dict(zip(KINDS, cells[1:], strict=True)) for words in cells[0]}
+    return found
+
+
+def _steer(users: Users, worker: str, words: str, rights: Mapping[str, Iterable[str]]) -> Ended:
+    """Run a command as a user who has these rights and no others."""
+    vhost, name = users.installation.vhost, f"{words.split()[0]}-{new_id()}"
+    only = {kind: f"^({'|'.join(map(re.escape, rights[kind]))})$" for kind in KINDS}
+    vhost.broker.management.add_user(name, PASSWORD, vhost.name, only)
+    url = f"amqp://{name}:{PASSWORD}@{vhost.broker.host}:{vhost.broker.port}/{vhost.name}"
+    given = {**STANDS_FOR, "WORKER": worker}
+    try:
+        named = (given.get(word, word) for word in words.split())
+        return command({**users.installation.environment, "BROKER_URL": url}, "broker", *named)
+    finally:
+        vhost.broker.management.remove_user(name)
+
+
+@pytest.mark.every_broker(long=True)
+def test_each_command_that_steers_needs_the_rights_of_the_page_and_a_stranger_steers_nobody(
+    declared: Users,
+) -> None:
+    worker = declared.installation.worker()
+    name = name_of(worker)
+    table = steering()
+    assert {"pause", "resume", "running", "cancel", "drain", "log-level"} <= {words.split()[0] for words in table}
+    nothing: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    with ThreadPoolExecutor(3) as pool:
+        strangers = dict(
+            zip(table, pool.map(lambda words: _steer(declared, name, words, nothing), table), strict=True)
+        )
+    for words, rights in table.items():
+        allowed = _steer(declared, name, words, rights)
+        assert allowed.code == 0, (words, allowed.err)
+        assert (strangers[words].code, "may not" in strangers[words].err) == (69, True), strangers[words].err
+
+
+@pytest.mark.long
+@pytest.mark.every_broker
+@pytest.mark.timeout(240)
+def test_no_command_that_steers_does_with_less(declared: Users) -> None:
+    """How many workers there are is unknown without a right to their obituaries, and not a reason to refuse."""
+    name = name_of(declared.installation.worker())
+    for words, rights in steering().items():
+        for kind in KINDS:
+            for thing in rights[kind]:
+                less = {**rights, kind: [one for one in rights[kind] if one != thing]}
+                expected = (0, 75) if thing == "tasks.obituaries" else (69,)
+                ended = _steer(declared, name, words, less)
+                assert ended.code in expected, (words, thing, ended.err)
 
 
 def test_no_role_is_let_into_the_management_api(declared: Users) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from protocol.control import Inspect
 from protocol.names import new_id
 from protocol.reply import Reply
+from tests.support.commands import command
 from tests.support.installation import Install, Installation
 from tests.support.letters import bury, dead_task
 from tests.support.replies import replies_in
@@ -179,6 +182,40 @@ def test_a_cancel_holds_long_after_the_retention_has_passed(install: Install) ->
     steer(installation, "resume", "queue_a")
     assert ends(installation, 1) == {cancelled: "cancelled"}
     assert late.lines("is cancelled")
+
+
+def test_who_waits_learns_what_became_of_each(install: Install) -> None:
+    installation = install(**BOX, worker={"concurrency": 1, "cancel_grace_s": 0.5})
+    journal = installation.journal()
+    installation.worker()
+    done, failed = sent(installation), sent(installation, "reject")
+    ends(installation, 2)
+    runs = sent(installation, "hold", gate=str(installation.gate()), journal=str(journal))
+    journal.wait(1)
+    waits = sent(installation)
+    now = command(installation.environment, "broker", "cancel", done, failed, runs, waits, "--wait", "-o", "plain")
+    assert (now.code, now.err) == (0, "")
+    assert dict(line.split("\t") for line in now.out.splitlines()) == {
+        done: "done",
+        failed: "failed",
+        runs: "cancelled",
+        waits: "cancelled",
+    }
+    unknown = new_id()
+    late = command(installation.environment, "broker", "cancel", done, unknown, "--wait", "--timeout", "2")
+    assert late.code == 75
+    assert "not seen" in late.out
+
+
+def test_who_waits_for_a_thread_or_for_a_worker_that_starts_later_learns_of_it(install: Install) -> None:
+    installation = install(**BOX, **stop_of("thread"))
+    installation.declare()
+    waits = sent(installation)
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(command, installation.environment, "broker", "cancel", waits, "--wait", "-o", "plain")
+        eventually(lambda: any(isinstance(one, Inspect) for _, one in kept(installation.vhost)), "the question")
+        installation.worker()
+        assert asking.result(30).out == f"{waits}\tcancelled\n"
 
 
 def test_exactly_those_end_that_were_cancelled_of_many(install: Install) -> None:

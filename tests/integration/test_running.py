@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from protocol.names import OBITUARIES
+from tests.hands.test_deadlines import without_leader
 from tests.support.commands import command
 from tests.support.installation import Install
 from tests.support.steering import CONTROL, steer
@@ -58,3 +60,16 @@ def test_a_worker_that_is_not_steered_is_said_to_be_missing(install: Install) ->
     installation.worker(GLASSRABBIT__CONTROL__ENABLED="false")
     ended = command(installation.environment, "broker", "running")
     assert (ended.code, "not steered" in ended.err) == (75, True)
+
+
+@pytest.mark.own_broker
+def test_workers_that_nobody_can_count_are_unknown_and_not_none(install: Install) -> None:
+    """A passive declare of a queue without a leader answers 0, as of one without consumers."""
+    installation = install(control=CONTROL)
+    worker = installation.worker()
+    with without_leader(installation.vhost, OBITUARIES):
+        paused = command(installation.environment, "broker", "pause", "queue_b")
+        ended = command(installation.environment, "broker", "running")
+    assert (paused.code, "write it again is unknown" in paused.err) == (0, True), paused
+    assert (ended.code, "how many workers there are is unknown" in ended.err) == (75, True), ended
+    assert worker.is_alive

@@ -15,7 +15,7 @@ from tests.integration.test_readme import assert_printed, run_block
 from tests.support.commands import command
 from tests.support.frames import Event
 from tests.support.health import Health
-from tests.support.hostile_users import PASSWORD, RIGHTS, Users
+from tests.support.hostile_users import PASSWORD, RIGHTS, UNSTEERED, Users
 from tests.support.installation import Install, Installation
 from tests.support.link import SILENT, Link
 from tests.support.proxy import Proxy
@@ -156,7 +156,8 @@ def users(install: Install) -> Iterator[Users]:
     installation.declare()
     users, management = Users(installation), installation.vhost.broker.management
     for role in RIGHTS:
-        management.add_user(users.name(role), PASSWORD, installation.vhost.name, RIGHTS[role])
+        rights = UNSTEERED if role == "worker" else RIGHTS[role]
+        management.add_user(users.name(role), PASSWORD, installation.vhost.name, rights)
     yield users
     for role in RIGHTS:
         management.remove_user(users.name(role))

@@ -26,6 +26,8 @@ ASKING: dict[str, tuple[str, ...]] = {
     "broker resume": ("queue_b",),
     "broker running": (),
     "broker cancel": ("0123456789abcdef0123456789abcdef",),
+    "broker drain": ("vm:1",),
+    "broker log-level": ("vm:1", "debug"),
     "broker peek": ("queue_a.dead",),
     "broker purge": ("tasks.lost", "--yes"),
     "broker move": ("queue_b", "queue_a", "--dry-run"),

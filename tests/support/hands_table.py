@@ -162,6 +162,9 @@ COMMANDS: dict[str, Entry] = {
     "broker resume": Entry("queue_a", text("not paused"), is_alone=True),
     "broker running": Entry("-o json", json_text()),
     "broker cancel": Entry("0123456789abcdef0123456789abcdef", text("record")),
+    # No worker has that name.
+    "broker drain": Entry("vm:1 -o json", json_text(), codes=(75,)),
+    "broker log-level": Entry("vm:1 debug -o json", json_text(), codes=(75,)),
     "broker peek": Entry("queue_z -o json", json_text()),
     "broker purge": Entry("tasks.lost --yes", text("tasks.lost")),
     "broker move": Entry("queue_s queue_z --dry-run -o json", json_text('"moved": 0')),

@@ -1,4 +1,4 @@
-"""The users of the design, each with the rights that it needs: one declares, one asks, one works."""
+"""The users of the design, each with the rights that it needs: one declares, one asks, one works, one steers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,26 @@ RIGHTS = {
     },
     "worker": {
         "configure": "^$",
-        "write": r"^(tasks\.delay\..*|tasks\.dead|replies|amq\.default)$",
-        "read": r"^(queue_a|tasks\.obituaries)$",
+        "write": r"^(tasks\.delay\..*|tasks\.dead|replies|amq\.default|control\.markers)$",
+        "read": r"^(queue_a|tasks\.obituaries|tasks\.control)$",
     },
+    "operator": {
+        "configure": "^$",
+        "write": r"^(control|control\.markers)$",
+        "read": r"^(tasks\.control|tasks\.obituaries)$",
+    },
+}
+#: Of a worker that is not steered.
+UNSTEERED = {
+    **RIGHTS["worker"],
+    "write": r"^(tasks\.delay\..*|tasks\.dead|replies|amq\.default)$",
+    "read": r"^(queue_a|tasks\.obituaries)$",
 }
 
 
 @dataclass(frozen=True)
 class Users:
-    """Three users of one vhost."""
+    """The users of one vhost."""
 
     installation: Installation
 

@@ -15,6 +15,7 @@ from protocol.names import CONTROL_STREAM, new_id
 from tests.support.commands import Ended, command
 from tests.support.installation import Installation
 from tests.support.vhost import Vhost
+from tests.support.workers import WorkerProcess
 
 CONTROL = {"enabled": True}
 #: So short that it is over within a test; what still holds has to be written again and again.
@@ -26,6 +27,12 @@ def steer(installation: Installation, *words: str) -> Ended:
     ended = command(installation.environment, "broker", *words)
     assert ended.code == 0, ended.err
     return ended
+
+
+def name_of(worker: WorkerProcess) -> str:
+    """As its log and the commands name it."""
+    [ready] = worker.lines("ready: ")
+    return next(word for word in ready.split() if word.endswith(f":{worker.pid}"))
 
 
 def say(vhost: Vhost, record: AnyRecord, exchange: str | None = None, **properties: Any) -> None:

@@ -7,7 +7,7 @@ so a redelivery, and a dispatcher that asks again, do not run a task twice in on
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -51,6 +51,15 @@ class Ledger:
         if finished is None or now_s - finished[1] > self.age_s:
             return None
         return PackedReply(id=key[:ID_LENGTH], type=finished[0], body=finished[2])
+
+    def ends_of(self, ids: Collection[str]) -> dict[str, PackedReply | None]:
+        """By its id the latest reply to each of these tasks that was finished here; None of one that runs."""
+        found: dict[str, PackedReply | None] = {
+            task: PackedReply(id=task, type=kind, body=body)
+            for key, (kind, _, body) in self._finished.items()
+            if (task := key[:ID_LENGTH]) in ids
+        }
+        return found | {task: None for key in self._running if (task := key[:ID_LENGTH]) in ids}
 
     def start(self, keys: Sequence[Key], batch: Batch) -> None:
         """They run, as part of this batch."""

@@ -7,13 +7,27 @@ from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Protocol
 
 from broker.control.state import State
-from protocol.control import Cancel
+from protocol.control import Cancel, End
+from protocol.errors import ErrorCode
 from protocol.limits import Limits
-from protocol.reply import Run
+from protocol.reply import DONE, Failure, PackedReply, Reply, Run, read_replies
 from protocol.task import Task
 from worker.execution.runner import Runner
 from worker.intake.batch import Batch, Solo
 from worker.settlement.failures import Failures
+
+
+def end_of(reply: PackedReply | None, limits: Limits) -> End:
+    """What became of a task; None: nothing yet."""
+    if reply is None:
+        return End.UNACKED
+    if reply.type == DONE:
+        return End.DONE
+    match read_replies(reply.body, limits):
+        case [Reply(failure=Failure(code=ErrorCode.CANCELLED))]:
+            return End.CANCELLED
+        case _:
+            return End.FAILED
 
 
 class Owner(Protocol):

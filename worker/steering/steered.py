@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from broker.control.state import State
-from protocol.control import Answer, AnyRecord, Cancel, Running
+from protocol.control import Answer, AnyRecord, Cancel, Do, Order, Running
 from worker.execution.executor import Begun
 from worker.intake.consumer import Consumer
 from worker.lifecycle import Lifecycle
+from worker.steering.log_level import LogLevel
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -18,29 +20,67 @@ log = logging.getLogger("glassrabbit.worker")
 class Steered:
     """Consumes what is not paused, and has its tasks see to what is paused and what is cancelled."""
 
-    def __init__(self, identity: str, queues: Sequence[str], consumer: Consumer, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self,
+        identity: str,
+        queues: Sequence[str],
+        consumer: Consumer,
+        lifecycle: Lifecycle,
+        stop: Callable[[], None],
+    ) -> None:
+        """``stop`` begins the end of the worker."""
         self.identity = identity
         self._queues = queues
         self._consumer = consumer
         self._lifecycle = lifecycle
+        self._stop = stop
+        self._paused: frozenset[str] = frozenset()
+        #: Who had this worker take no tasks.
+        self.drained_by = ""
+        self._exiting: asyncio.Task[None] | None = None
+        self._log_level = LogLevel(lifecycle)
 
     def obey(self, state: State, record: AnyRecord | None = None) -> None:
         """``record``: the latest one; None: all was read that was there."""
-        paused, before = state.paused, self._consumer.paused
+        paused, before = state.paused, self._paused
         for queue in self._queues:
             if queue in paused and queue not in before:
                 log.warning("%s is paused by %s", queue, paused[queue].by)
             elif queue in before and queue not in paused:
                 log.warning("%s is resumed", queue)
-        if paused.keys() != before or isinstance(record, Cancel) or (record is None and state.has_cancels):
+        self._paused = frozenset(paused)
+        closed = self._paused.union(self._queues) if self.drained_by else self._paused
+        changed = closed != self._consumer.paused
+        if changed or isinstance(record, Cancel) or (record is None and state.has_cancels):
             # Its consumers may not be there yet, and then they are not made.
-            self._consumer.paused = frozenset(paused)
+            self._consumer.paused = closed
             self._lifecycle.spawn(self._follow(state))
+
+    def take(self, order: Order, state: State, now_ms: int) -> None:
+        """Do what one says to this worker."""
+        match order.do:
+            case Do.DEBUG | Do.INFO | Do.WARNING:
+                self._log_level.change(order, now_ms)
+            case Do.DRAIN | Do.EXIT | Do.RESUME:
+                if self._exiting is not None:
+                    self._exiting.cancel()
+                self.drained_by = "" if order.do is Do.RESUME else order.by
+                self.obey(state)
+                self._exiting = asyncio.create_task(self._exit()) if order.do is Do.EXIT else None
+
+    async def _exit(self) -> None:
+        await self._lifecycle.finish()
+        log.warning("drained by %s: stopping", self.drained_by)
+        self._stop()
 
     async def _follow(self, state: State) -> None:
         """What goes back must not come again at once."""
         await self._consumer.pause(self._consumer.paused)
         self._lifecycle.steer(self._consumer.paused, state)
+
+    def ends_of(self, ids: Collection[str]) -> Answer:
+        """What became of tasks, of those that this worker knows."""
+        return Answer(worker=self.identity, ends=self._lifecycle.ends_of(ids))
 
     def answer(self, now_ms: int) -> Answer:
         """What runs here, the slowest first."""

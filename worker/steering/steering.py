@@ -19,7 +19,7 @@ from broker.control.stream import Entry, follow, marker, now_ms, state_of, write
 from broker.errors import AccessRefused, BrokerError, MayNotPublish, TopologyDrift
 from broker.topology.declare import declare
 from broker.topology.model import control_of
-from protocol.control import Inspect, pack_answer
+from protocol.control import Answer, End, Inspect, Order, pack_answer
 from protocol.properties import Properties
 from protocol.reply_address import ReplyKind, reply_kind
 from worker.steering.steered import Steered
@@ -32,6 +32,9 @@ SILENT_S = 5.0
 _LOOKS = 1 / 20
 #: The first worker that writes a record again spares all others that, if they are a little later.
 _SPREAD_S = 0.5
+#: Between two looks at what became of tasks that somebody asked about, and how many may ask at a time.
+_ENDS_S = 0.2
+_MOST_ASKED = 50
 
 
 class Steering:
@@ -49,6 +52,9 @@ class Steering:
         self._read = asyncio.Event()
         self._grown = asyncio.Event()
         self._looked_at_bytes = 0
+        #: Orders to this worker that it knows, by their ids: the stream may be read once more.
+        self._orders: set[str] = set()
+        self._reports: set[asyncio.Task[None]] = set()
 
     @property
     def problem(self) -> str | None:
@@ -56,6 +62,13 @@ class Steering:
         return (
             None if self.link.is_open else f"not steered: {self.link.last_error or 'the stream is not read yet'}"
         )
+
+    @property
+    def unready(self) -> str | None:
+        """Why a worker that works is not ready."""
+        if by := self._steered.drained_by:
+            return f"drained by {by}, until `resume {self._steered.identity}`"
+        return self.problem if self._settings.required else None
 
     async def run(self) -> None:
         """Read, and write again what still holds, until ``stop``."""
@@ -76,6 +89,8 @@ class Steering:
 
     async def stop(self, timeout_s: float) -> None:
         """Say goodbye, if that is possible, and end."""
+        for report in self._reports:
+            report.cancel()
         if self._publisher is not None and self.link.is_open:
             gone = marker(self._steered.identity, gone=1)
             with contextlib.suppress(BrokerError):
@@ -99,27 +114,59 @@ class Steering:
     def _on_entry(self, entry: Entry) -> None:
         self._offset = entry.offset
         self.state.fold(entry.record, entry.size)
+        record, reply_to = entry.record, entry.reply_to
         if not self._is_catching_up:
-            self._steered.obey(self.state, entry.record)
-            if isinstance(entry.record, Inspect):
-                self._answer(entry.record, entry.reply_to)
+            self._steered.obey(self.state, record)
+        match record:
+            case Inspect() if record.until <= now_ms():
+                pass
+            case Inspect(ids=()) if not self._is_catching_up:
+                self._send(record.id, reply_to, self._steered.answer(now_ms()))
+            case Inspect() if record.ids:
+                self._report(record, reply_to)
+            case Order(worker=self._steered.identity):
+                self._take(record, reply_to)
+            case _:
+                pass
         if (
             self.state.is_urgent
             or self.state.bytes - self._looked_at_bytes > self._settings.retention_bytes * _LOOKS
         ):
             self._grown.set()
 
-    def _answer(self, asked: Inspect, reply_to: str | None) -> None:
-        if self._publisher is None or reply_kind(reply_to) is not ReplyKind.DIRECT or asked.until <= now_ms():
+    def _take(self, order: Order, reply_to: str | None) -> None:
+        """What was said before this worker was there, it said to another one of its name."""
+        if order.id not in self._orders and self._read.is_set():
+            self._steered.take(order, self.state, now_ms())
+            self._send(order.id, reply_to, self._steered.answer(now_ms()))
+        self._orders.add(order.id)
+
+    def _report(self, asked: Inspect, reply_to: str | None) -> None:
+        if len(self._reports) < _MOST_ASKED:
+            report = asyncio.create_task(self._report_ends(asked, reply_to))
+            self._reports.add(report)
+            report.add_done_callback(self._reports.discard)
+
+    async def _report_ends(self, asked: Inspect, reply_to: str | None) -> None:
+        told: dict[str, End] = {}
+        while asked.until > now_ms():
+            answer = self._steered.ends_of({task for task in asked.ids if told.get(task) in (None, End.UNACKED)})
+            if self.link.is_open and answer.ends.items() - told.items():
+                self._send(asked.id, reply_to, answer)
+                told |= answer.ends
+            await asyncio.sleep(_ENDS_S)
+
+    def _send(self, asked: str, reply_to: str | None, answer: Answer) -> None:
+        if self._publisher is None or reply_kind(reply_to) is not ReplyKind.DIRECT:
             return
-        answer = Message(
+        message = Message(
             exchange="",
             routing_key=str(reply_to),
-            body=pack_answer(self._steered.answer(now_ms())),
-            properties=Properties(type="running", correlation_id=asked.id),
+            body=pack_answer(answer),
+            properties=Properties(type="running", correlation_id=asked),
             mandatory=False,
         )
-        self._publisher.send(answer, lambda _end: None)
+        self._publisher.send(message, lambda _end: None)
 
     async def _renew(self) -> None:
         await self._read.wait()

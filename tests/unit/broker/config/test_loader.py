@@ -102,6 +102,8 @@ def test_the_shipped_file_states_every_default() -> None:
     ):
         assert getattr(shipped, section) == getattr(defaults, section), section
     assert shipped.tasks.items() >= defaults.tasks.items()
+    # Whoever tries it is to see it steered.
+    assert shipped.control == defaults.control.model_copy(update={"enabled": True})
 
 
 def test_the_shipped_file_names_every_key() -> None:
