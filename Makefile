@@ -23,7 +23,7 @@ NO_INDEX := echo 'the Python packages of pyproject.toml are missing and could no
   'pip needs a package index, or PIP_FIND_LINKS=folder with their wheels; then run make again' >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-long lint bench chaos lesson clean
+.PHONY: help demo test test-quick test-long lint bench chaos lesson exercise clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ chaos: $(VENV)/.dev ## load and faults for minutes, then a verdict; ARGS='--minu
 
 lesson: $(VENV)/.dev ## the lessons; N=1 runs one, ARGS=--predict asks first, BROKER=4.3 takes that version
 	@$(RUN) -m tests.lessons $(N) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
+
+exercise: $(VENV)/.dev ## ten functions to write; N=1 checks one, ARGS=--hint helps, BROKER=4.3 takes that version
+	@$(RUN) -m tests.exercises $(N) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 clean: ## remove what make made here: .venv, caches, build output
 	@rm -rf $(VENV) dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -7,14 +7,11 @@ it, the rabbitmq-server of this machine is used if there is one. Exit 1 if a cla
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from contextlib import ExitStack
 
-from tests.lessons.kit import Broken, Claim, Lesson, lesson_on
+from tests.lessons.kit import Broken, Claim, Lesson
 from tests.lessons.page import Plan, answer, lines, picture, plans
-from tests.support.brokers import DEFAULT, IMAGES, LOCAL, Brokers, Wanted, why_not
-from tests.support.vhost import vhost_of
+from tests.lessons.private import NAMES, private_lesson
 
 
 class Narrator:
@@ -54,7 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lessons", description=__doc__)
     parser.add_argument("number", type=int, nargs="?", help="of the lesson; without it they are listed")
     parser.add_argument("--predict", action="store_true", help="ask what will come back, and keep score")
-    parser.add_argument("--broker", choices=[*IMAGES, LOCAL], help="the version to run on")
+    parser.add_argument("--broker", choices=NAMES, help="the version to run on")
     arguments = parser.parse_args()
     found = {plan.number: plan for plan in plans()}
     if arguments.number is None:
@@ -67,26 +64,15 @@ def main() -> int:
 
 
 def _run(plan: Plan, name: str | None, *, predict: bool) -> int:
-    name = name or next((one for one in (LOCAL, DEFAULT) if why_not(one) is None), DEFAULT)
-    if problem := why_not(name):
-        print(f"there is no broker {name}: {problem}", file=sys.stderr)
-        return 69
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
     print(f"{plan.number}. {plan.question}\n\n{plan.explanation if not predict else 'Predict, then look.'}")
-    print("\nstarting a broker …", file=sys.stderr)
     narrator = Narrator(plan, predict=predict)
-    with ExitStack() as stack:
-        brokers = Brokers()
-        stack.callback(brokers.stop)
-        vhost = stack.enter_context(vhost_of(brokers.get(Wanted(name, alone=True)), "lesson"))
-        with lesson_on(vhost, narrator) as lesson:
-            narrator.lesson = lesson
-            print(f"on RabbitMQ {lesson.version}")
-            try:
-                plan.run(lesson)
-            except Broken as error:
-                print(f"\n{error}", file=sys.stderr)
-                return 1
+    with private_lesson(name, narrator) as lesson:
+        narrator.lesson = lesson
+        try:
+            plan.run(lesson)
+        except Broken as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
         print("\n" + "\n".join(picture(lesson.recording.events())))
     if predict:
         print(f"\n{narrator.right} of {len(lesson.claims)} predicted")

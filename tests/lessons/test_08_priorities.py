@@ -24,7 +24,7 @@ from pika import BasicProperties
 
 from tests.lessons.kit import ByVersion, Lesson, Mutant, refusal
 
-MUTANT = Mutant("BasicProperties(priority=priority)", "BasicProperties()", breaks=1)
+MUTANT = Mutant('"quorum", "x-max-priority": 10}', '"quorum"}', breaks=2)
 DIFFERS = {
     1: ByVersion({"3.10": "1 0 none 9 5 9 5", "4.0": "9 5 1 9 5 0 none", "4.3": "9 9 5 5 none 1 0"}),
 }

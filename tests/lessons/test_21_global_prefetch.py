@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from tests.lessons.kit import ByVersion, Lesson, Mutant, refusal
 
-MUTANT = Mutant('waiting("global", global_qos=True)', 'waiting("global", global_qos=False)', breaks=2)
+MUTANT = Mutant("prefetch_count=2, global_qos=global_qos", "prefetch_count=1, global_qos=global_qos", breaks=1)
 DIFFERS = {
     2: ByVersion({"3.10": 2, "4.3": 0}),
     3: ByVersion({"3.10": "540 NOT_IMPLEMENTED", "4.3": "none"}),
