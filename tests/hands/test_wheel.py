@@ -16,8 +16,9 @@ from broker.console.start import PACKAGES
 from tests.hands.test_names import own_environment
 from tests.support.hands import Hand
 from tests.support.vhost import Vhost
-from tests.support.wheel import built, installed, pythons, run
+from tests.support.wheel import installed, pythons, run
 
+KIT = "glassrabbit_testing"
 #: A program of somebody who installed the package, and whether its author has mistaken a name or a type.
 TYPED = """\
 from dispatcher import BlockingDispatcher, Dispatcher, NoReply, TaskFailed, load
@@ -29,24 +30,13 @@ attempt: int = current().attempt
 """
 
 
-@pytest.fixture(scope="session")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return built(tmp_path_factory.mktemp("built"))
-
-
-@pytest.fixture(scope="session")
-def bin_of(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands of an environment are that has the wheel, and no checkout."""
-    return installed(archives[1], tmp_path_factory.mktemp("environment"), borrow=True)
-
-
-def test_the_wheel_holds_the_four_typed_packages_and_nothing_else(archives: tuple[Path, Path]) -> None:
+def test_the_wheel_holds_the_four_typed_packages_and_the_kit_for_tests(archives: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(archives[1]) as wheel:
         names = wheel.namelist()
-        [information] = {name.split("/")[0] for name in names} - set(PACKAGES)
+        [information] = {name.split("/")[0] for name in names} - {*PACKAGES, KIT}
         metadata = message_from_string(wheel.read(f"{information}/METADATA").decode())
         commands = wheel.read(f"{information}/entry_points.txt").decode()
-    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    assert {f"{package}/py.typed" for package in (*PACKAGES, KIT)} <= set(names)
     assert [name for name in names if "__pycache__" in name] == []
     assert f"{information}/licenses/LICENSE" in names
     assert "glassrabbit = broker.console.start:main" in commands

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from glassrabbit_testing.shared import folder, is_free
 from tests.support.brokers import DEFAULT, Broker
-from tests.support.shared import folder, is_free
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
 

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 from collections.abc import Iterator
 
-from tests.support.shared import locked, opened, remove
+from glassrabbit_testing.shared import locked, opened, remove
 
 
 @contextlib.contextmanager

@@ -76,7 +76,13 @@ def test_imports_point_one_way(file: Path) -> None:
 
 @every_source
 def test_the_product_does_not_import_its_tests(file: Path) -> None:
-    assert "tests" not in tops(file)
+    assert not {"tests", "glassrabbit_testing"} & tops(file)
+
+
+def test_the_testing_kit_is_shipped_and_so_imports_none_of_our_tests() -> None:
+    kit = sorted((ROOT / "tests" / "kit" / "glassrabbit_testing").glob("*.py"))
+    assert kit
+    assert [name_of(file) for file in kit if "tests" in tops(file)] == []
 
 
 def test_pika_is_imported_in_five_modules_and_nowhere_else() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from glassrabbit_testing.shared import is_free
 from tests.support import turns
 from tests.support.place import lacks
-from tests.support.shared import is_free
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

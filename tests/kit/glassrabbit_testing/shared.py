@@ -1,9 +1,9 @@
 """One running broker of a name for all test processes of a user: of one session, of several, of several checkouts.
 A process that must have one alone gets it the same way, so that it never outlives the process.
 
-A keeper (a process of its own: ``python -m tests.support.shared NAME``) starts the broker and stops it when its
-last user is gone. It is built on locks of files, which the kernel releases when a process dies: a killed user no
-longer counts, and what a killed keeper left behind is removed by the next one.
+A keeper (a process of its own: ``python -m glassrabbit_testing.shared NAME``) starts the broker and stops it when
+its last user is gone. It is built on locks of files, which the kernel releases when a process dies: a killed user
+no longer counts, and what a killed keeper left behind is removed by the next one.
 
 - ``NAME.users`` is locked, shared, by each process that uses the broker. The keeper gets it once there is none.
 - ``NAME.keeper`` is locked by the keeper for its life.
@@ -31,9 +31,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from tests.support.waiting import eventually
+from glassrabbit_testing.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
+#: Where this package and its neighbours are imported from, in a checkout and installed.
+_HERE = Path(__file__).parents[1]
 #: From nothing to a broker that is ready, on a loaded machine.
 _START_S = 240.0
 _LOOK_S = 1.0
@@ -103,7 +104,7 @@ def _start(name: str) -> Running:
     log = folder() / f"{name}.log"
     # By a shell that ends at once, so that the keeper is nobody's child and outlives this process.
     command = ["sh", "-c", 'exec "$@" </dev/null >"$0" 2>&1 &', str(log), sys.executable, "-m", __name__, name]
-    subprocess.run(command, cwd=ROOT, check=True, start_new_session=True)
+    subprocess.run(command, cwd=_HERE, check=True, start_new_session=True)
     state = _state(name)
     eventually(state.exists, f"a shared broker {name} (see {log})", _START_S)
     found = json.loads(state.read_text())
@@ -115,7 +116,7 @@ def _start(name: str) -> Running:
 
 def keep(name: str) -> None:
     """Be the keeper, until nobody uses the broker."""
-    from tests.support.brokers import new_broker
+    from glassrabbit_testing.brokers import new_broker
 
     version, _, owner = name.partition(_ALONE)
     keep_s = 0.0 if owner else float(os.environ.get("TEST_BROKERS_KEEP_S", "0"))

@@ -1,0 +1,104 @@
+"""What is left in a virtual host, and how it reads when a test fails for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from broker.amqp.connection import Connection, connect
+from broker.config.endpoint import Endpoint
+from broker.dead_letters.queue import Letter, held
+from broker.topology.declare import declare
+from broker.topology.model import Topology
+from glassrabbit_testing.traffic import Traffic, Unacked
+
+#: Between two looks that have to agree: a message that the broker hands on is in no queue for a moment.
+_QUIET_S = 0.1
+_CONNECT_S = 30.0
+#: Tasks of a queue that are named.
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is in one queue."""
+
+    queue: str
+    ready: int
+    consumers: int
+    unacked: list[Unacked] = field(default_factory=list)
+
+
+def table(left: Sequence[Left]) -> str:
+    """A line for each queue, with the unacked tasks by name."""
+    lines = ["queue                 ready  unacked  consumers  unacked tasks"]
+    for one in left:
+        named = ", ".join(f"{held.type or '?'} {held.id}" for held in one.unacked[:_NAMED])
+        more = " …" if len(one.unacked) > _NAMED else ""
+        lines.append(
+            f"{one.queue:20} {one.ready:6} {len(one.unacked):8} {one.consumers:10}  {named}{more}".rstrip()
+        )
+    return "\n".join(lines)
+
+
+async def until_empty(endpoint: Endpoint, traffic: Traffic, queues: Sequence[str], within_s: float) -> list[Left]:
+    """Nothing, once nothing is ready or unacked in these queues at two looks between which nothing moved; what is
+    left after ``within_s``. Name queues in the order in which messages pass them."""
+    async with connected(endpoint) as connection:
+        channel = await connection.channel()
+        deadline, before = time.monotonic() + within_s, -1
+        while True:
+            moves, left = traffic.moves, []
+            for queue in queues:
+                ready, consumers = await channel.inspect_queue(queue)
+                unacked = [one for one in traffic.unacked() if one.queue == queue]
+                if ready or unacked:
+                    left.append(Left(queue, ready, consumers, unacked))
+            if not left and moves == before:
+                return []
+            if time.monotonic() > deadline:
+                return left or [Left("(between queues)", 0, 0)]
+            before = -1 if left else moves
+            await asyncio.sleep(_QUIET_S)
+
+
+async def until_settled(traffic: Traffic, within_s: float) -> list[Unacked]:
+    """What is still unacked after ``within_s``; sooner nothing, if nothing is."""
+    deadline = time.monotonic() + within_s
+    while (unacked := traffic.unacked()) and time.monotonic() < deadline:  # noqa: ASYNC110 - frames set no event
+        await asyncio.sleep(_QUIET_S / 10)
+    return unacked
+
+
+async def letters(endpoint: Endpoint, queues: Sequence[str], *, take: bool) -> list[Letter]:
+    """The letters in these queues of dead letters, which stay there unless they are taken."""
+    found: list[Letter] = []
+    async with connected(endpoint) as connection:
+        channel = await connection.channel()
+        for queue in queues:
+            if not (await channel.inspect_queue(queue))[0]:
+                continue
+            begin = len(found)
+            async with held(connection, queue, found.append) as looked:
+                for letter in found[begin:] if take else ():
+                    looked.ack(letter.tag)
+    return found
+
+
+async def declared(endpoint: Endpoint, topology: Topology) -> None:
+    """Make a topology."""
+    async with connected(endpoint) as connection:
+        await declare(connection, topology)
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """A connection that does not pass the proxy of the test."""
+    connection = await connect(endpoint, name="glassrabbit_testing", heartbeat_s=0, timeout_s=_CONNECT_S)
+    try:
+        yield connection
+    finally:
+        await connection.close()

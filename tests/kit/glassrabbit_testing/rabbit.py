@@ -1,0 +1,133 @@
+"""The broker of a session, wherever it comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Self
+
+from broker.config.endpoint import Endpoint, parse_endpoint
+from broker.config.loader import load
+from broker.config.tls import tls_context
+from broker.management import Management as ManagementAddress
+from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, Brokers, NotOurs, Wanted, why_not
+from glassrabbit_testing.management import Management
+
+_SETTLED_S = 3.0
+
+
+class NoRabbit(Exception):
+    """There is no broker to test on, and the text says what would be one."""
+
+
+class GivenBroker(Broker):
+    """The broker of ``BROKER_URL``: somebody's, so that only virtual hosts of ours are touched."""
+
+    def __init__(self, url: str) -> None:
+        self.endpoint = endpoint = parse_endpoint(url)
+        settings = load(None, {**os.environ, "BROKER_URL": url}).broker
+        self.tls = tls_context(settings.tls) if endpoint.scheme == "amqps" else None
+        super().__init__("BROKER_URL", f"the broker at {endpoint}", endpoint.port, 0)
+        self.host, self.user, self.password = endpoint.host, endpoint.username, endpoint.password
+        self.management = Management.at(ManagementAddress.of(settings))
+
+    def _start(self) -> None:
+        """It runs."""
+
+    def stop(self) -> None:
+        """It goes on."""
+
+
+class Rabbit:
+    """A RabbitMQ for all tests of a session. Nothing is started before it is used."""
+
+    def __init__(self, name: str | None = None, *, alone: bool = False, faults: bool = False) -> None:
+        """``name``: a version of ``IMAGES`` or ``local``; None: ``BROKER_URL``, else a local ``rabbitmq-server``,
+        else a container. ``alone``: nobody else uses it. ``faults``: even if there is a ``BROKER_URL``."""
+        self._name = name
+        self._is_alone = alone
+        self._faults = faults
+        self._life = contextlib.ExitStack()
+        #: When its latest virtual host was made, by the monotonic clock.
+        self.made_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._life.close()
+
+    @cached_property
+    def broker(self) -> Broker:
+        """Where it runs, and its management API. Raises ``NoRabbit`` if there is none."""
+        url = os.environ.get("BROKER_URL")
+        if self._name is None and url and not self._is_alone:
+            given = GivenBroker(url)
+            given.start()
+            return given
+        if self._name is None and url and not self._faults:
+            raise NoRabbit("this test needs a broker of its own, and BROKER_URL names somebody's: --rabbit-faults")
+        brokers = Brokers()
+        self._life.callback(brokers.stop)
+        return brokers.get(Wanted(self._name or _found(), self._is_alone))
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it speaks AMQP."""
+        broker = self.broker
+        return broker.endpoint if isinstance(broker, GivenBroker) else parse_endpoint(broker.url())
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """For ``amqps``."""
+        return self.broker.tls if isinstance(self.broker, GivenBroker) else None
+
+    def restart(self) -> None:
+        """Kill the broker, as a power cut would, and start it again on its data. Returns when it is ready."""
+        # RabbitMQ itself may lose a quorum queue that is killed within a second of its declaration.
+        time.sleep(max(0.0, self.made_s + _SETTLED_S - time.monotonic()))
+        self._own.restart()
+
+    @contextlib.contextmanager
+    def freeze(self) -> Iterator[None]:
+        """In the block the broker stands still: connections stay, and nobody answers."""
+        self._own.pause()
+        try:
+            yield
+        finally:
+            self._own.unpause()
+
+    @contextlib.contextmanager
+    def alarm(self) -> Iterator[None]:
+        """In the block the broker lacks memory, and reads nothing from connections that publish."""
+        usual = self._own.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
+        self._own.ctl("set_vm_memory_high_watermark", "0.000001")
+        try:
+            yield
+        finally:
+            self._own.ctl("set_vm_memory_high_watermark", usual)
+
+    @property
+    def _own(self) -> Broker:
+        if not self._is_alone:
+            raise NotOurs(
+                "other tests use this broker: mark the test @pytest.mark.own_rabbit, and it has one alone"
+            )
+        return self.broker
+
+    @property
+    def version(self) -> str:
+        """Like ``4.0.5``."""
+        return self.broker.version
+
+
+def _found() -> str:
+    """The name of what can be had here."""
+    for name in (LOCAL, DEFAULT):
+        if (problem := why_not(name)) is None:
+            return name
+    raise NoRabbit(f"set BROKER_URL, install rabbitmq-server or start Docker ({IMAGES[DEFAULT]}: {problem})")
