@@ -62,6 +62,7 @@ class Place:
 class NearBroker(ContainerBroker):
     """A container that we talk to directly: through a published port, Docker's proxy would be measured as well."""
 
+    @property
     def endpoint(self) -> Endpoint:
         address = self._attributes()["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         return replace(parse_endpoint(self.url()), host=address, port=_AMQP_PORT)
@@ -85,7 +86,7 @@ def place(folder: Path, contestants: Sequence[Contestant], container: str | None
         with contextlib.ExitStack() as stack:
             stack.callback(broker.stop)
             broker.start()
-            yield _prepared(broker.endpoint(), broker.pid(), folder, contestants)
+            yield _prepared(broker.endpoint, broker.pid(), folder, contestants)
     elif urls:
         with _vhost(_endpoint(urls[0]), contestants) as endpoint:
             yield _prepared(endpoint, None, folder, contestants)

@@ -11,9 +11,9 @@ from statistics import median
 
 import pytest
 
-from glassrabbit_testing import Rabbit, RabbitVhost
 from glassrabbit_testing.brokers import NotOurs
-from glassrabbit_testing.rabbit import NoRabbit
+from glassrabbit_testing.rabbit import NoRabbit, Rabbit
+from glassrabbit_testing.vhost import RabbitVhost
 from tests.hands.test_names import own_environment
 from tests.support.brokers import Broker
 
@@ -147,7 +147,8 @@ def test_workers_of_xdist_share_one_broker_and_have_their_own_virtual_hosts(run:
         "def test_place(rabbit, rabbit_vhost, number):\n"
         "    pika.BlockingConnection(pika.URLParameters(rabbit_vhost.url)).close()\n"
         "    worker = os.environ['PYTEST_XDIST_WORKER']\n"
-        "    pathlib.Path(f'place-{number}').write_text(f'{worker} {rabbit.endpoint.port} {rabbit_vhost.name}')\n"
+        "    port = rabbit.broker.endpoint.port\n"
+        "    pathlib.Path(f'place-{number}').write_text(f'{worker} {port} {rabbit_vhost.name}')\n"
         "    deadline = time.monotonic() + 60\n"
         "    while len(list(pathlib.Path().glob('place-*'))) < 4 and time.monotonic() < deadline:\n"
         "        time.sleep(0.02)\n",
@@ -211,5 +212,5 @@ def test_the_broker_of_broker_url_is_used_as_it_is(broker: Broker, monkeypatch: 
     monkeypatch.setenv("BROKER_URL", broker.url())
     monkeypatch.setenv("GLASSRABBIT__BROKER__MANAGEMENT_URL", broker.management.url)
     with Rabbit() as rabbit, RabbitVhost(rabbit) as vhost:
-        assert vhost.rabbit.endpoint.port == broker.port
+        assert vhost.rabbit.broker.endpoint.port == broker.port
         assert vhost.name in [one["name"] for one in broker.management.get("vhosts") if vhost.url]

@@ -13,12 +13,14 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from broker.config.endpoint import Endpoint, parse_endpoint
 from broker.node.files import ERLANG_ARGUMENTS, find_server
 from broker.node.local import Node
 from glassrabbit_testing.management import Management
@@ -60,6 +62,9 @@ class Wanted(NamedTuple):
 class Broker:
     """A RabbitMQ that is ours alone, but for ``SharedBroker``."""
 
+    #: To reach it by ``amqps``.
+    tls: ssl.SSLContext | None = None
+
     def __init__(self, name: str, how: str, port: int, management_port: int) -> None:
         self.name = name
         self.how = how
@@ -70,6 +75,10 @@ class Broker:
         self.management = Management(self.host, management_port, self.user, self.password)
         self._is_paused = self._is_killed = False
         self.version = "not started"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return parse_endpoint(self.url())
 
     def url(self, vhost: str = "%2F") -> str:
         return f"amqp://{self.user}:{self.password}@{self.host}:{self.port}/{vhost}"
@@ -317,7 +326,7 @@ class Brokers:
         """Begin to start these, without waiting."""
         for one in wanted:
             if one not in self._brokers:
-                self._brokers[one] = self._starts.submit(_started, one)
+                self._brokers[one] = self._starts.submit(started, one)
 
     def get(self, wanted: Wanted) -> Broker:
         """A running broker. Raises what kept it from starting."""
@@ -333,7 +342,8 @@ class Brokers:
         self._starts.shutdown()
 
 
-def _started(wanted: Wanted) -> Broker:
+def started(wanted: Wanted) -> Broker:
+    """It runs until its ``stop``, or the death of this process."""
     broker: Broker
     if not wanted.alone:
         broker = SharedBroker(wanted.name)

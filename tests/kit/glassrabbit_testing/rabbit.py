@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Self
 
-from broker.config.endpoint import Endpoint, parse_endpoint
+from broker.config.endpoint import Endpoint
 from broker.config.loader import load
 from broker.config.tls import tls_context
 from broker.management import Management as ManagementAddress
-from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, Brokers, NotOurs, Wanted, why_not
+from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, NotOurs, Wanted, started, why_not
 from glassrabbit_testing.management import Management
 
 _SETTLED_S = 3.0
@@ -28,18 +27,16 @@ class GivenBroker(Broker):
     """The broker of ``BROKER_URL``: somebody's, so that only virtual hosts of ours are touched."""
 
     def __init__(self, url: str) -> None:
-        self.endpoint = endpoint = parse_endpoint(url)
+        """Raises ``ManagementError`` if its management API does not know us."""
         settings = load(None, {**os.environ, "BROKER_URL": url}).broker
-        self.tls = tls_context(settings.tls) if endpoint.scheme == "amqps" else None
-        super().__init__("BROKER_URL", f"the broker at {endpoint}", endpoint.port, 0)
-        self.host, self.user, self.password = endpoint.host, endpoint.username, endpoint.password
+        self._endpoint = settings.endpoints[0]
+        self.tls = tls_context(settings.tls) if self._endpoint.scheme == "amqps" else None
         self.management = Management.at(ManagementAddress.of(settings))
+        self.version = self.management.version()
 
-    def _start(self) -> None:
-        """It runs."""
-
-    def stop(self) -> None:
-        """It goes on."""
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._endpoint
 
 
 class Rabbit:
@@ -66,25 +63,12 @@ class Rabbit:
         """Where it runs, and its management API. Raises ``NoRabbit`` if there is none."""
         url = os.environ.get("BROKER_URL")
         if self._name is None and url and not self._is_alone:
-            given = GivenBroker(url)
-            given.start()
-            return given
+            return GivenBroker(url)
         if self._name is None and url and not self._faults:
             raise NoRabbit("this test needs a broker of its own, and BROKER_URL names somebody's: --rabbit-faults")
-        brokers = Brokers()
-        self._life.callback(brokers.stop)
-        return brokers.get(Wanted(self._name or _found(), self._is_alone))
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where it speaks AMQP."""
-        broker = self.broker
-        return broker.endpoint if isinstance(broker, GivenBroker) else parse_endpoint(broker.url())
-
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """For ``amqps``."""
-        return self.broker.tls if isinstance(self.broker, GivenBroker) else None
+        broker = started(Wanted(self._name or _found(), self._is_alone))
+        self._life.callback(broker.stop)
+        return broker
 
     def restart(self) -> None:
         """Kill the broker, as a power cut would, and start it again on its data. Returns when it is ready."""

@@ -96,7 +96,7 @@ class RabbitVhost:
     @cached_property
     def endpoint(self) -> Endpoint:
         """The virtual host without the proxy."""
-        return replace(self.rabbit.endpoint, vhost=self.name)
+        return replace(self.rabbit.broker.endpoint, vhost=self.name)
 
     @cached_property
     def link(self) -> Link:
@@ -105,4 +105,4 @@ class RabbitVhost:
         management.add_vhost(self.name)
         self.rabbit.made_s = time.monotonic()
         self._life.callback(management.remove_vhost, self.name)
-        return self._life.enter_context(Link(self.endpoint, self.rabbit.tls))
+        return self._life.enter_context(Link(self.endpoint, self.rabbit.broker.tls))
