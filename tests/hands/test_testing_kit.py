@@ -213,4 +213,5 @@ def test_the_broker_of_broker_url_is_used_as_it_is(broker: Broker, monkeypatch: 
     monkeypatch.setenv("GLASSRABBIT__BROKER__MANAGEMENT_URL", broker.management.url)
     with Rabbit() as rabbit, RabbitVhost(rabbit) as vhost:
         assert vhost.rabbit.broker.endpoint.port == broker.port
-        assert vhost.name in [one["name"] for one in broker.management.get("vhosts") if vhost.url]
+        assert vhost.url.endswith(vhost.name)
+        assert vhost.name in [one["name"] for one in broker.management.get("vhosts")]

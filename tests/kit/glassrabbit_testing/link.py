@@ -24,7 +24,7 @@ class Link:
         self.traffic = Traffic()
         self.port = 0
         self._endpoint, self._tls = endpoint, tls
-        self._proxy: Proxy | None = None
+        self._proxy: _Tapped | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rabbit link", daemon=True)
 
@@ -38,6 +38,11 @@ class Link:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_WITHIN_S)
         self._loop.close()
+
+    def cut(self) -> None:
+        """End all connections."""
+        if self._proxy is not None:
+            self.run(self._proxy.cut())
 
     def up(self) -> None:
         """Accept connections, at the same port as before."""
@@ -69,6 +74,11 @@ class _Tapped(Proxy):
     def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, traffic: Traffic, port: int) -> None:
         super().__init__(endpoint, tls, traffic.note, on_problem=lambda _text: None, port=port)
         self._traffic = traffic
+
+    async def cut(self) -> None:
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pass_on(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

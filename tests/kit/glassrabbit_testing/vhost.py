@@ -56,8 +56,7 @@ class RabbitVhost:
 
     def cut(self) -> None:
         """End all connections, as a network does that fails for a moment."""
-        self.link.down()
-        self.link.up()
+        self.link.cut()
 
     @contextlib.contextmanager
     def unreachable(self) -> Iterator[None]:
