@@ -11,6 +11,7 @@ from broker.commands.doctor import doctor
 from broker.commands.node import down, up
 from broker.commands.queues import move, peek, purge
 from broker.commands.status import status
+from broker.commands.watch import watch
 from broker.commands.wire import wire
 from broker.console.escaping import plain
 from broker.console.options import (
@@ -154,6 +155,7 @@ main.add_command(log_level)
 main.add_command(peek)
 main.add_command(purge)
 main.add_command(move)
+main.add_command(watch)
 
 if __name__ == "__main__":
     enter(main, prog_name="python -m broker")

@@ -103,7 +103,20 @@ class Order(Record):
 
 
 LEVELS = (Do.DEBUG, Do.INFO, Do.WARNING)
-AnyRecord = Marker | Pause | Resume | Cancel | Inspect | Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch(Record):
+    """Each worker reports what becomes of tasks, at the direct address in ``reply_to``, until ``until``: of those
+    with these ids, and of the ``next`` ones that come to it, of the name ``task`` if there is one."""
+
+    ids: tuple[str, ...] = ()
+    task: str = ""
+    next: int = 0
+    until: int
+
+
+AnyRecord = Marker | Pause | Resume | Cancel | Inspect | Order | Watch
 KINDS: dict[str, type[AnyRecord]] = {
     "marker": Marker,
     "pause": Pause,
@@ -111,6 +124,7 @@ KINDS: dict[str, type[AnyRecord]] = {
     "cancel": Cancel,
     "inspect": Inspect,
     "order": Order,
+    "watch": Watch,
 }
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
@@ -164,6 +178,8 @@ def _record(table: Reader) -> AnyRecord:
             return Inspect(**common, ids=_ids(table, "ids"), until=table.integer("until", 0, 1, _LATEST_MS))
         case "order":
             return _order(table, common)
+        case "watch":
+            return _watch(table, common)
         case kind:
             raise bad(f"record.kind {cut(kind, 40)!r} is not one of {', '.join(KINDS)}")
 
@@ -190,6 +206,19 @@ def _order(table: Reader, common: dict[str, Any]) -> Order:
     if bool(until) is not (do in LEVELS):
         raise bad("of all orders a level of the log alone has an end")
     return Order(**common, worker=_name(table, "worker"), do=Do(do), until=until)
+
+
+def _watch(table: Reader, common: dict[str, Any]) -> Watch:
+    record = Watch(
+        **common,
+        ids=_ids(table, "ids"),
+        task=table.text("task", ""),
+        next=table.integer("next", 0, 0, MOST_IDS),
+        until=table.integer("until", 0, 1, _LATEST_MS),
+    )
+    if not (record.ids or record.next) or (record.task and not (record.next and is_task_name(record.task))):
+        raise bad("a watch has ids, or next, perhaps with a task's name")
+    return record
 
 
 def _name(table: Reader, key: str) -> str:

@@ -39,6 +39,12 @@ def enter(seconds: float, task: str) -> Hop:
     return Hop(delay_level(units.bit_length() - 1), f"{bits}.{task}", units * UNIT_MS)
 
 
+def levels_of(routing_key: str) -> list[int]:
+    """The levels that a message waits in, in their order; none if it is the key of no delay."""
+    bits = routing_key.split(".")[:LEVELS]
+    return [LEVELS - 1 - place for place, bit in enumerate(bits) if bit == "1" and len(bits) == LEVELS]
+
+
 def ttl_ms(level: int) -> int:
     """How long a message waits in the queue of one bit."""
     return UNIT_MS << level

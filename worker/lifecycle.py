@@ -48,8 +48,9 @@ from worker.telemetry.meter import Meter, RunFacts
 
 if TYPE_CHECKING:
     from broker.control.state import State
-    from protocol.control import End
+    from protocol.control import End, Watch
     from worker.steering.obedience import Obedience
+    from worker.steering.watching import Send
 
 
 class Lifecycle:
@@ -79,11 +80,12 @@ class Lifecycle:
         self._failures = Failures(settings, publishing, self._settler, self._meter)
         self._buffer = ReplyBuffer(self._replies, outbox, self._limits, self.replied)
         self._runner = Runner(settings, executors, limit, self)
+        self._outbox = outbox
         delivery_limits = {name: queue.delivery_limit for name, queue in settings.queues.items()}
         self._quarantine = Quarantine(delivery_limits, partial(self.taken, in_turn=True))
         self.log_tasks = settings.worker.log_tasks
         self._stopped = False
-        #: As soon as anything is paused or cancelled.
+        #: As soon as anything is paused, cancelled or watched.
         self._obedience: Obedience | None = None
 
     @property
@@ -117,13 +119,14 @@ class Lifecycle:
             self._replies.require_answerable(task.reply_to)
             batch = read_delivery(delivery, task, self._limits)
         except Malformed as refusal:
+            if self._obedience is not None:
+                self._obedience.takes_other(delivery)
             self.spawn(self._failures.refuse(delivery, refusal))
             return
-        if (
-            (task.batch and delivery.redelivered)
-            or self._ledger.knows_any(batch.keys)
-            or (self._obedience is not None and self._obedience.cancels_any(batch))
-        ):
+        is_known = self._ledger.knows_any(batch.keys)
+        if self._obedience is not None:
+            is_known = self._obedience.takes(batch, is_known=is_known)
+        if is_known or (task.batch and delivery.redelivered):
             self._take_one_by_one(batch)
             return
         self._ledger.start(batch.keys, batch)
@@ -247,9 +250,30 @@ class Lifecycle:
         # Only a worker that is steered loads it.
         from worker.steering.obedience import Obedience
 
+        before = self._obedience
         self._obedience = Obedience(self, self._runner, self._failures, self._identity, paused, state)
+        self._obedience.watching = None if before is None else before.watching
         running = {key[:ID_LENGTH]: batch.task for key, batch in self._ledger.running()}
         self._obedience.begin(running, self._limits)
+
+    def watch(self, record: Watch, reply_to: str, state: State, send: Send) -> None:
+        """Report what becomes of tasks, until the time of the record is over."""
+        from worker.steering.obedience import Obedience
+        from worker.steering.watching import Watching
+
+        if self._obedience is None:
+            self._obedience = Obedience(self, self._runner, self._failures, self._identity, (), state)
+        watching = self._obedience.watching or Watching(self._identity, self._limits, self.running, send)
+        self._obedience.watching = watching
+        self._outbox.show(watching.sees)
+        watching.attach(record, reply_to, dict.fromkeys(batch for _, batch in self._ledger.running()))
+
+    def end_watch(self) -> None:
+        """The time of a watcher is over."""
+        obedience = self._obedience
+        if obedience is not None and obedience.watching is not None and obedience.watching.ends():
+            obedience.watching = None
+            self._outbox.show(None)
 
     def running(self) -> list[tuple[str, Begun]]:
         """What runs now, and by which executor."""
@@ -267,6 +291,8 @@ class Lifecycle:
 
     def obituary(self, delivery: Delivery) -> None:
         """The broker buried a task: report that to its requester."""
+        if self._obedience is not None:
+            self._obedience.takes_other(delivery)
         self.spawn(self._failures.obituary(delivery))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from protocol.control import AnyRecord, Cancel, Inspect, Marker, Pause, Resume
+from protocol.control import AnyRecord, Cancel, Inspect, Marker, Pause, Resume, Watch
 from protocol.task import Task
 
 #: The part of the retention after which a record is written again; it has to be by half of it.
@@ -64,7 +64,7 @@ class State:
                 known = self._by_name.get(record.task)
                 if record.task and (known is None or known.before <= record.before):
                     self._by_name[record.task] = record
-            case Marker() | Inspect():
+            case Marker() | Inspect() | Watch():
                 pass
 
     @property

@@ -12,7 +12,7 @@ import pytest
 from pika import frame, spec
 
 from broker.config.settings import TaskSettings
-from protocol import control
+from protocol import control, watching
 from protocol.batch import pack_batch, read_batch
 from protocol.codec import Encoder, decode, decode_arguments, encode
 from protocol.dead_letter import letter_properties, reason_of, salvage
@@ -265,6 +265,19 @@ def answer(vector: Vector) -> None:
     assert control.pack_answer(found) == octets(vector["body"])
 
 
+def event(vector: Vector) -> None:
+    """What a worker reports to who watches."""
+    found = watching.read_event(octets(vector["body"]))
+    assert {**asdict(found), "ids": list(found.ids)} == vector["event"]
+    assert watching.pack_event(found) == octets(vector["body"])
+
+
+def refused_event(vector: Vector) -> None:
+    with pytest.raises(Malformed) as refused:
+        watching.read_event(octets(vector["body"]))
+    assert refused.value.code == vector["code"]
+
+
 #: Section of ``vectors.json`` → what it means to agree with it.
 CHECKS: dict[str, Callable[[Any], None]] = {
     "bodies": body,
@@ -289,4 +302,6 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "control": record,
     "control_refused": refused_record,
     "answers": answer,
+    "events": event,
+    "events_refused": refused_event,
 }

@@ -37,6 +37,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "broker pause": ("queue_c", CONFIGURATION, NO_QUEUE),
     "broker resume": ("", USAGE, "Missing argument 'QUEUE|WORKER'"),
     "broker running": ("--older-than long", USAGE, "'long' is not a number of seconds"),
+    "broker watch": ("", USAGE, "name messages by their ids, or give --task NAME"),
     "broker cancel": ("", USAGE, "name tasks by their ids, or give --task NAME"),
     "broker drain": ("queue_a", USAGE, "'queue_a' is no worker: write HOST:PID"),
     "broker log-level": ("vm:1 loud", USAGE, "'loud' is not one of 'debug', 'info', 'warning'"),

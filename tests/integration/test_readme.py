@@ -20,7 +20,7 @@ from tests.support.workers import ROOT
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 #: What differs from run to run: numbers, ids, host names.
-_VARIABLE = re.compile(r"[0-9a-f]{32}|\b[\w.-]+:\d+\b|\d+(\.\d+)?")
+_VARIABLE = re.compile(r"[0-9a-f]{32}|\b[0-9a-f]{8}\b|\b[\w.-]+:\d+\b|\d+(\.\d+)?")
 _WITHIN_S = 240
 
 

@@ -41,7 +41,7 @@ ASKING: dict[str, tuple[str, ...]] = {
 #: Commands that ask no broker, or that run until somebody ends them or what they start.
 OTHERS = {
     "broker show", "broker completion", "broker config show", "broker config validate", "broker config schema",
-    "broker up", "broker down", "broker wire", "dispatcher demo",
+    "broker up", "broker down", "broker wire", "broker watch", "dispatcher demo",
     "dispatcher load compare", "dispatcher load ab",
 }  # fmt: skip
 #: As many at a time as a machine of two processors starts without a queue.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -144,10 +144,17 @@ class Running:
 
     def lines(self, count: int, within_s: float = _WITHIN_S) -> list[str]:
         """What it has written to standard output, once that is at least ``count`` lines."""
+        self._await(lambda: len(self._out) >= count, f"{count} lines", within_s)
+        return list(self._out)
+
+    def says(self, text: str, within_s: float = _WITHIN_S) -> None:
+        """Wait for a text on its standard output or standard error."""
+        self._await(lambda: text in "".join((*self._out, *self._err)), repr(text), within_s)
+
+    def _await(self, is_there: Callable[[], bool], what: str, within_s: float) -> None:
         with self._news:
-            came = patiently(lambda for_s: self._news.wait_for(lambda: len(self._out) >= count, for_s), within_s)
-            assert came, f"not {count} lines within {within_s:g} s: {self._out} {self._err}"
-            return list(self._out)
+            came = patiently(lambda for_s: self._news.wait_for(is_there, for_s), within_s)
+            assert came, f"not {what} within {within_s:g} s: {self._out} {self._err}"
 
     def sigint(self) -> None:
         self._process.send_signal(signal.SIGINT)

@@ -161,6 +161,7 @@ COMMANDS: dict[str, Entry] = {
     "broker pause": Entry("queue_a", text("paused"), is_alone=True),
     "broker resume": Entry("queue_a", text("not paused"), is_alone=True),
     "broker running": Entry("-o json", json_text()),
+    "broker watch": Entry("0123456789abcdef0123456789abcdef --timeout 1 -o jsonl", no_data, codes=(75,)),
     "broker cancel": Entry("0123456789abcdef0123456789abcdef", text("record")),
     # No worker has that name.
     "broker drain": Entry("vm:1 -o json", json_text(), codes=(75,)),

@@ -35,6 +35,10 @@ _INTERNAL_ERROR = 541
 QUIET_S = 0.01
 
 
+#: Sees a message and who is called with its end; returns who is called instead.
+ShownTo = Callable[[Message, OnEnd], OnEnd]
+
+
 class Undeliverable(Unsendable):
     """This very message ends the connection each time it is sent. It was given up."""
 
@@ -47,6 +51,7 @@ class Outbox:
         self.link = Link(settings, name, self._set_up, quick_after=_INTERNAL_ERROR)
         self._confirm_timeout_s = confirm_timeout_s
         self._publisher: CarefulPublisher | None = None
+        self._shown_to: ShownTo | None = None
         self._opened = asyncio.Event()
         self._suspects = 0
         self._alone = asyncio.Lock()
@@ -88,7 +93,18 @@ class Outbox:
 
     async def _set_up(self, connection: Connection) -> None:
         self._publisher = await CarefulPublisher.open(connection)
+        self.show(self._shown_to)
         self._opened.set()
+
+    def show(self, to: ShownTo | None) -> None:
+        """Show each message that is sent from now on; to nobody, which costs nothing."""
+        self._shown_to = to
+        if (publisher := self._publisher) is not None:
+
+            def send(message: Message, on_end: OnEnd, *, alone: bool = False) -> None:
+                publisher.send(message, to(message, on_end) if to else on_end, alone=alone)
+
+            self._send = publisher.send if to is None else send
 
     def post(self, message: Message, on_end: OnEnd) -> bool:
         """Send a message once and call ``on_end`` with None as soon as it is accepted, or with why it was not.
@@ -99,7 +115,7 @@ class Outbox:
         publisher = self._publisher
         if publisher is None or not publisher.is_open or self._suspects:
             return False
-        publisher.send(message, on_end)
+        self._send(message, on_end)
         if _after_publish:
             _after_publish(1)
         return True
@@ -160,9 +176,9 @@ class Outbox:
 
     async def _attempt(self, message: Message, *, alone: bool, calm: bool = False) -> PublishError | None:
         """Why the message was not accepted this time, or None if it was."""
-        publisher = await self._open_publisher(calm)
+        await self._open_publisher(calm)
         ended: asyncio.Future[PublishError | None] = asyncio.get_running_loop().create_future()
-        publisher.send(message, partial(resolve, ended), alone=alone)
+        self._send(message, partial(resolve, ended), alone=alone)
         if _after_publish:
             _after_publish(1)
         return await ended

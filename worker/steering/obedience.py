@@ -14,7 +14,9 @@ from protocol.reply import DONE, Failure, PackedReply, Reply, Run, read_replies
 from protocol.task import Task
 from worker.execution.runner import Runner
 from worker.intake.batch import Batch, Solo
+from worker.intake.delivery import Delivery
 from worker.settlement.failures import Failures
+from worker.steering.watching import Watching
 
 
 def end_of(reply: PackedReply | None, limits: Limits) -> End:
@@ -58,6 +60,8 @@ class Obedience:
         self._identity = identity
         self._paused = paused
         self._state = state
+        #: As long as somebody watches.
+        self.watching: Watching | None = None
 
     def begin(self, running: Mapping[str, Task], limits: Limits) -> None:
         """See to what has not begun, and stop what is cancelled of what has. ``running``: tasks that are here by
@@ -73,6 +77,17 @@ class Obedience:
         if not self._state.has_cancels:
             return None
         return self._state.cancel_of(task, task_id or task.id, time.time_ns() // 1_000_000)
+
+    def takes(self, batch: Batch, *, is_known: bool) -> bool:
+        """It comes; whether it has to be looked at task by task. ``is_known``: the ledger knows some of them."""
+        if self.watching is not None:
+            self.watching.takes(batch, is_known=is_known)
+        return is_known or self.cancels_any(batch)
+
+    def takes_other(self, delivery: Delivery) -> None:
+        """It is no task for this worker."""
+        if self.watching is not None:
+            self.watching.takes_other(delivery)
 
     def cancels_any(self, batch: Batch) -> bool:
         return self._state.has_cancels and any(self.cancel_of(batch.task, task_id) for task_id in batch.ids)

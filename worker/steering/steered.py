@@ -6,13 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from broker.control.state import State
-from protocol.control import Answer, AnyRecord, Cancel, Do, Order, Running
+from protocol.control import Answer, AnyRecord, Cancel, Do, Order, Running, Watch
 from worker.execution.executor import Begun
 from worker.intake.consumer import Consumer
 from worker.lifecycle import Lifecycle
 from worker.steering.log_level import LogLevel
+
+if TYPE_CHECKING:
+    from worker.steering.watching import Send
 
 log = logging.getLogger("glassrabbit.worker")
 
@@ -81,6 +85,15 @@ class Steered:
     def ends_of(self, ids: Collection[str]) -> Answer:
         """What became of tasks, of those that this worker knows."""
         return Answer(worker=self.identity, ends=self._lifecycle.ends_of(ids))
+
+    def watch(self, record: Watch, reply_to: str, state: State, send: Send) -> None:
+        """Report what becomes of tasks here, until the time of the record is over."""
+        from worker.steering.watching import end_of
+
+        for_ms = end_of(record) - time.time_ns() // 1_000_000
+        if for_ms > 0:
+            self._lifecycle.watch(record, reply_to, state, send)
+            asyncio.get_running_loop().call_later(for_ms / 1000, self._lifecycle.end_watch)
 
     def answer(self, now_ms: int) -> Answer:
         """What runs here, the slowest first."""

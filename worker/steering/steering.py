@@ -19,9 +19,11 @@ from broker.control.stream import Entry, follow, marker, now_ms, state_of, write
 from broker.errors import AccessRefused, BrokerError, MayNotPublish, TopologyDrift
 from broker.topology.declare import declare
 from broker.topology.model import control_of
-from protocol.control import Answer, End, Inspect, Order, pack_answer
+from protocol.codec import NotEncodable
+from protocol.control import Answer, End, Inspect, Order, Watch, pack_answer
 from protocol.properties import Properties
 from protocol.reply_address import ReplyKind, reply_kind
+from protocol.watching import Event, pack_event
 from worker.steering.steered import Steered
 
 log = logging.getLogger("glassrabbit.worker")
@@ -30,6 +32,8 @@ log = logging.getLogger("glassrabbit.worker")
 SILENT_S = 5.0
 #: The part of the retention after which a worker looks again for what has to be written again.
 _LOOKS = 1 / 20
+#: To who watches, not confirmed.
+MOST_REPORTS = 1000
 #: The first worker that writes a record again spares all others that, if they are a little later.
 _SPREAD_S = 0.5
 #: Between two looks at what became of tasks that somebody asked about, and how many may ask at a time.
@@ -126,6 +130,8 @@ class Steering:
                 self._report(record, reply_to)
             case Order(worker=self._steered.identity):
                 self._take(record, reply_to)
+            case Watch() if reply_kind(reply_to) is ReplyKind.DIRECT:
+                self._steered.watch(record, str(reply_to), self.state, self._tell)
             case _:
                 pass
         if (
@@ -157,16 +163,20 @@ class Steering:
             await asyncio.sleep(_ENDS_S)
 
     def _send(self, asked: str, reply_to: str | None, answer: Answer) -> None:
-        if self._publisher is None or reply_kind(reply_to) is not ReplyKind.DIRECT:
-            return
-        message = Message(
-            exchange="",
-            routing_key=str(reply_to),
-            body=pack_answer(answer),
-            properties=Properties(type="running", correlation_id=asked),
-            mandatory=False,
-        )
-        self._publisher.send(message, lambda _end: None)
+        if reply_kind(reply_to) is ReplyKind.DIRECT:
+            self._publish("running", asked, str(reply_to), pack_answer(answer))
+
+    def _tell(self, record: Watch, reply_to: str, event: Event) -> None:
+        """Beyond a bound, and while there is no connection, it is dropped; its number says so later."""
+        if self._publisher is not None and self._publisher.unconfirmed < MOST_REPORTS:
+            with contextlib.suppress(NotEncodable):
+                self._publish("event", record.id, reply_to, pack_event(event))
+
+    def _publish(self, kind: str, asked: str, reply_to: str, body: bytes) -> None:
+        properties = Properties(type=kind, correlation_id=asked)
+        message = Message(exchange="", routing_key=reply_to, body=body, properties=properties, mandatory=False)
+        if self._publisher is not None:
+            self._publisher.send(message, lambda _end: None)
 
     async def _renew(self) -> None:
         await self._read.wait()
