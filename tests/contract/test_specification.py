@@ -131,7 +131,7 @@ def test_a_code_is_raised_where_the_table_says_and_nowhere_else(error_code: Erro
         if re.search(rf"(?<!is )\b{name}\b", file.read_text("utf-8"))
     }
     # A breaker reads codes, and so does what reports how tasks ended; they raise none.
-    readers = {"worker/execution/breaker.py", "worker/steering/obedience.py"}
+    readers = {"worker/execution/breaker.py", "worker/steering/obedience.py", "worker/steering/watching.py"}
     assert raised - {"protocol/reasons.py"} - readers == set(REASONS[error_code].raised_in)
 
 
