@@ -23,7 +23,6 @@ from tests.support.waiting import eventually
 BACK_S = 120.0
 #: Handlers are run all the time.
 AT_WORK_S = 5.0
-NO_MEMORY = "0.000001"
 #: What nobody may write for a while: tasks, their delays, letters, replies to mailboxes, direct ones.
 EXCHANGES = ("tasks", r"tasks\.delay\..*", r"tasks\.dead", "replies", r"amq\.default")
 #: Many large tasks, and as many results, are larger.
@@ -119,13 +118,8 @@ def closed_by_administrator(target: Target, planned: Planned, hold: Hold) -> Non
 
 
 def memory_alarm(target: Target, planned: Planned, hold: Hold) -> None:
-    broker = target.broker
-    usual = broker.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
-    try:
-        broker.ctl("set_vm_memory_high_watermark", NO_MEMORY)
+    with target.broker.alarm():
         hold(None)
-    finally:
-        broker.ctl("set_vm_memory_high_watermark", usual)
 
 
 def disk_alarm(target: Target, planned: Planned, hold: Hold) -> None:

@@ -24,6 +24,7 @@ tasks:
   orders.pack: {queue: orders, handler: "shop:pack"}
   orders.weigh: {queue: orders, handler: "shop:weigh"}
   orders.wait: {queue: orders, handler: "shop:wait"}
+  orders.wait_long: {queue: orders, handler: "shop:wait", timeout_s: 60}
 """
 SHOP = """\
 import time
@@ -117,6 +118,7 @@ def test_a_test_that_asks_for_no_fixture_finds_nothing_imported_or_started(run: 
 
 def test_what_hangs_is_left_or_does_not_drain_fails_its_test_by_name(run: Run) -> None:
     printed = run(
+        "import time\n"
         "def test_hangs(glass):\n"
         "    glass.perform('orders.wait')\n"
         "def test_leaves_a_letter(glass):\n"
@@ -127,6 +129,11 @@ def test_what_hangs_is_left_or_does_not_drain_fails_its_test_by_name(run: Run) -
         "    glass.dispatcher.submit('orders.pack', {'order': 1})\n"
         "    glass.dispatcher.submit('orders.pack', {'order': 1}, delay_s=60)\n"
         "    glass.drain(0.5)\n"
+        "def test_leaves_a_task(glass):\n"
+        "    glass.worker()\n"
+        "    glass.dispatcher.submit('orders.wait_long')\n"
+        "    while not glass.vhost.unacked:\n"
+        "        time.sleep(0.01)\n"
     )
     assert re.search(r"Hangs: orders.wait \(shop:wait\) is not done after its timeout_s of 0.5 s", printed), (
         printed
@@ -137,7 +144,9 @@ def test_what_hangs_is_left_or_does_not_drain_fails_its_test_by_name(run: Run) -
     assert "not drained after 0.5 s" in printed
     assert re.search(r"tasks\.delay\.\d\d +1 +0 +0\n", printed), printed
     assert re.search(r"orders +1 +0 +0\n", printed), printed
-    assert "2 failed, 1 passed, 1 error" in printed
+    assert "ERROR at teardown of test_leaves_a_task" in printed
+    assert re.search(r"unacked in orders: orders.wait_long [0-9a-f]{32}", printed), printed
+    assert "2 failed, 2 passed, 2 errors" in printed
 
 
 def test_workers_of_xdist_share_one_broker_and_have_their_own_virtual_hosts(run: Run, tmp_path: Path) -> None:
@@ -200,7 +209,7 @@ def test_faults_of_a_broker_that_others_use_are_an_error_that_says_what_to_do(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Rabbit(broker.name) as rabbit:
-        for fault in (rabbit.restart, rabbit.freeze().__enter__, rabbit.alarm().__enter__):
+        for fault in (rabbit.restart, rabbit.freeze, rabbit.alarm):
             with pytest.raises(NotOurs, match=r"pytest\.mark\.own_rabbit"):
                 fault()
     monkeypatch.setenv("BROKER_URL", broker.url())

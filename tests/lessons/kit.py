@@ -139,10 +139,8 @@ class Lesson:
 
     def alarm(self) -> None:
         """The broker has less memory than it wants, until ``all_clear``."""
-        before = self._eval("vm_memory_monitor:get_vm_memory_high_watermark().")
         self.recording.happened(BROKER, "has a memory alarm")
-        self._undo.callback(self.vhost.broker.ctl, "set_vm_memory_high_watermark", before)
-        self.vhost.broker.ctl("set_vm_memory_high_watermark", "0.000001")
+        self._undo.enter_context(self.vhost.broker.alarm())
 
     def all_clear(self) -> None:
         """Undo ``alarm``, ``configure`` or ``stop_leader``."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from glassrabbit_testing import worker_process
 
@@ -17,21 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 
 class WorkerProcess(worker_process.WorkerProcess):
-    """``python -m worker QUEUE…``."""
+    """``python -m worker QUEUE…``, with the code of this checkout or of ``cwd``."""
 
-    def __init__(
-        self,
-        queues: Sequence[str],
-        environment: Mapping[str, str],
-        stdout: int | IO[str] = subprocess.DEVNULL,
-        before: Sequence[str] = (),
-        cwd: Path = ROOT,
-    ) -> None:
-        """``cwd``: the folder whose code it runs."""
-        super().__init__(queues, environment, stdout, before, cwd)
-
-    def words(self) -> list[str]:
-        return [sys.executable, "-m", "worker"]
+    words = (sys.executable, "-m", "worker")
+    folder = ROOT
 
 
 def environment(config: Path, url: str, **further: str) -> dict[str, str]:

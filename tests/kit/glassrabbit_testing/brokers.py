@@ -111,6 +111,25 @@ class Broker:
         self._unpause()
         self._is_paused = False
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Paused for the length of the block."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.unpause()
+
+    @contextlib.contextmanager
+    def alarm(self) -> Iterator[None]:
+        """In the block it takes its memory for used up, and reads nothing from connections that publish."""
+        usual = self.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
+        self.ctl("set_vm_memory_high_watermark", "0.000001")
+        try:
+            yield
+        finally:
+            self.ctl("set_vm_memory_high_watermark", usual)
+
     def heal(self) -> None:
         """Undo ``pause`` and ``kill``, so that the next test finds a broker."""
         if self._is_paused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Self
 
@@ -76,24 +76,13 @@ class Rabbit:
         time.sleep(max(0.0, self.made_s + _SETTLED_S - time.monotonic()))
         self._own.restart()
 
-    @contextlib.contextmanager
-    def freeze(self) -> Iterator[None]:
+    def freeze(self) -> AbstractContextManager[None]:
         """In the block the broker stands still: connections stay, and nobody answers."""
-        self._own.pause()
-        try:
-            yield
-        finally:
-            self._own.unpause()
+        return self._own.frozen()
 
-    @contextlib.contextmanager
-    def alarm(self) -> Iterator[None]:
+    def alarm(self) -> AbstractContextManager[None]:
         """In the block the broker lacks memory, and reads nothing from connections that publish."""
-        usual = self._own.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
-        self._own.ctl("set_vm_memory_high_watermark", "0.000001")
-        try:
-            yield
-        finally:
-            self._own.ctl("set_vm_memory_high_watermark", usual)
+        return self._own.alarm()
 
     @property
     def _own(self) -> Broker:

@@ -22,6 +22,10 @@ _LAST_WORDS_S = 5.0
 class WorkerProcess:
     """``glassrabbit worker QUEUE…`` from its start until ``stop``, which ends it by SIGKILL if it still runs."""
 
+    words: Sequence[str] = command("worker")
+    #: Where it runs; None: in the current one.
+    folder: Path | None = None
+
     def __init__(
         self,
         queues: Sequence[str],
@@ -30,11 +34,11 @@ class WorkerProcess:
         before: Sequence[str] = (),
         cwd: Path | None = None,
     ) -> None:
-        """``before``: a program that starts it, and its words."""
+        """``before``: a program that starts it, and its words. ``cwd``: another folder than ``folder``."""
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(
-            [*before, *self.words(), *queues],
-            cwd=cwd,
+            [*before, *self.words, *queues],
+            cwd=cwd or self.folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -49,10 +53,6 @@ class WorkerProcess:
         self._reader.start()
         #: Seconds from its start until it said ``ready``; 0 before.
         self.ready_after_s = 0.0
-
-    def words(self) -> list[str]:
-        """The command, before its queues."""
-        return command("worker")
 
     @property
     def pid(self) -> int:
