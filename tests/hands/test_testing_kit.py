@@ -16,6 +16,7 @@ from glassrabbit_testing.rabbit import NoRabbit, Rabbit
 from glassrabbit_testing.vhost import RabbitVhost
 from tests.hands.test_names import own_environment
 from tests.support.brokers import Broker
+from tests.support.wheel import installed
 
 CONFIG = """\
 queues: {orders: {}}
@@ -81,16 +82,20 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(bin_of: Path, broker: Broker, tmp_path: Path) -> Run:
-    """In a folder with the three files of a project, on the broker of these tests."""
-    (tmp_path / "config.yml").write_text(CONFIG)
-    (tmp_path / "shop.py").write_text(SHOP)
+    return project(bin_of, tmp_path, broker.name)
+
+
+def project(bin_of: Path, folder: Path, brokers: str) -> Run:
+    """Its three files in a folder, and the way to run its tests."""
+    (folder / "config.yml").write_text(CONFIG)
+    (folder / "shop.py").write_text(SHOP)
 
     def run(tests: str, *words: str) -> str:
-        (tmp_path / "test_shop.py").write_text(tests)
+        (folder / "test_shop.py").write_text(tests)
         command = [str(bin_of / "python"), "-m", "pytest", "-p", "no:cacheprovider", "-W", "error"]
         done = subprocess.run(
-            [*command, "--rabbit", broker.name, *words],
-            cwd=tmp_path,
+            [*command, "--rabbit", brokers, *words],
+            cwd=folder,
             env=own_environment(),
             capture_output=True,
             text=True,
@@ -104,6 +109,18 @@ def run(bin_of: Path, broker: Broker, tmp_path: Path) -> Run:
 def test_ten_tests_of_handlers_take_25_lines_and_no_set_up(run: Run) -> None:
     assert len(TEN_TESTS.splitlines()) <= 25
     assert "10 passed" in run(TEN_TESTS)
+
+
+@pytest.mark.long
+@pytest.mark.containers
+@pytest.mark.timeout(600)
+def test_a_plain_pip_install_with_the_extra_is_enough_for_them_on_all_three_versions(
+    archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    wheel = Path(f"{archives[1]}[testing]")
+    bin_of = installed(wheel, tmp_path / "environment", borrow=False)
+    (empty := tmp_path / "empty").mkdir()
+    assert "30 passed" in project(bin_of, empty, "3.10,4.0,4.3")(TEN_TESTS)
 
 
 def test_a_test_that_asks_for_no_fixture_finds_nothing_imported_or_started(run: Run) -> None:

@@ -66,7 +66,7 @@ class Rabbit:
             return GivenBroker(url)
         if self._name is None and url and not self._faults:
             raise NoRabbit("this test needs a broker of its own, and BROKER_URL names somebody's: --rabbit-faults")
-        broker = started(Wanted(self._name or _found(), self._is_alone))
+        broker = started(Wanted(self._name or found(), self._is_alone))
         self._life.callback(broker.stop)
         return broker
 
@@ -98,7 +98,7 @@ class Rabbit:
         return self.broker.version
 
 
-def _found() -> str:
+def found() -> str:
     """The name of what can be had here."""
     for name in (LOCAL, DEFAULT):
         if (problem := why_not(name)) is None:
