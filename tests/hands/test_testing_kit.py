@@ -15,7 +15,7 @@ from glassrabbit_testing.brokers import NotOurs
 from glassrabbit_testing.rabbit import NoRabbit, Rabbit
 from glassrabbit_testing.vhost import RabbitVhost
 from tests.hands.test_names import own_environment
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, free_port
 from tests.support.wheel import installed
 
 CONFIG = """\
@@ -133,6 +133,11 @@ def test_a_test_that_asks_for_no_fixture_finds_nothing_imported_or_started(run: 
     assert "1 passed" in printed, printed
 
 
+def test_a_version_that_is_none_is_named_with_those_that_are(run: Run) -> None:
+    printed = run("def test_nothing(rabbit): pass\n", "--rabbit", "4.0,9.9")
+    assert "--rabbit takes 3.10, 4.0, 4.3, local, not 9.9" in printed
+
+
 def test_what_hangs_is_left_or_does_not_drain_fails_its_test_by_name(run: Run) -> None:
     printed = run(
         "import time\n"
@@ -236,6 +241,9 @@ def test_faults_of_a_broker_that_others_use_are_an_error_that_says_what_to_do(
 
 def test_the_broker_of_broker_url_is_used_as_it_is(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_URL", broker.url())
+    monkeypatch.setenv("GLASSRABBIT__BROKER__MANAGEMENT_URL", f"http://127.0.0.1:{free_port()}")
+    with Rabbit() as unknown, pytest.raises(NoRabbit, match="does not answer at"):
+        assert unknown.version
     monkeypatch.setenv("GLASSRABBIT__BROKER__MANAGEMENT_URL", broker.management.url)
     with Rabbit() as rabbit, RabbitVhost(rabbit) as vhost:
         assert vhost.rabbit.broker.endpoint.port == broker.port

@@ -1,37 +1,3 @@
-"""The brokers of the tests, which are those of the kit (``glassrabbit_testing``)."""
+"""What the kit (``glassrabbit_testing``) has of it is what our own tests use."""
 
-from __future__ import annotations
-
-from glassrabbit_testing.brokers import (
-    DEFAULT,
-    IMAGES,
-    LOCAL,
-    Broker,
-    Brokers,
-    ContainerBroker,
-    LocalBroker,
-    OwnBroker,
-    SharedBroker,
-    Wanted,
-    engine_answers,
-    free_port,
-    new_broker,
-    why_not,
-)
-
-__all__ = [
-    "DEFAULT",
-    "IMAGES",
-    "LOCAL",
-    "Broker",
-    "Brokers",
-    "ContainerBroker",
-    "LocalBroker",
-    "OwnBroker",
-    "SharedBroker",
-    "Wanted",
-    "engine_answers",
-    "free_port",
-    "new_broker",
-    "why_not",
-]
+from glassrabbit_testing.brokers import *  # noqa: F403 - all of it, under the name by which our tests know it

@@ -1,7 +1,3 @@
-"""How busy the machine is. It is of the kit (``glassrabbit_testing``), whose waits are as patient."""
+"""What the kit (``glassrabbit_testing``) has of it is what our own tests use."""
 
-from __future__ import annotations
-
-from glassrabbit_testing.slowness import in_time, limits, slowness
-
-__all__ = ["in_time", "limits", "slowness"]
+from glassrabbit_testing.slowness import *  # noqa: F403 - all of it, under the name by which our tests know it

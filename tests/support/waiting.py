@@ -1,7 +1,3 @@
-"""Waiting, always with a deadline. It is of the kit (``glassrabbit_testing``), which waits in the same way."""
+"""What the kit (``glassrabbit_testing``) has of it is what our own tests use."""
 
-from __future__ import annotations
-
-from glassrabbit_testing.waiting import eventually, insist, patiently, run
-
-__all__ = ["eventually", "insist", "patiently", "run"]
+from glassrabbit_testing.waiting import *  # noqa: F403 - all of it, under the name by which our tests know it

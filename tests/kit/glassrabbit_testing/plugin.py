@@ -41,14 +41,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     named = metafunc.config.getoption("--rabbit")
     is_alone = metafunc.definition.get_closest_marker(_OWN) is not None
     if "rabbit" in metafunc.fixturenames and (named or is_alone):
-        names = named.split(",") if named else [None]
-        brokers = [pytest.param((name, is_alone), id=name or "own") for name in names]
+        brokers = [pytest.param((name, is_alone), id=name or "own") for name in _names(named)]
         metafunc.parametrize("rabbit", brokers, indirect=True, scope="session")
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     # What a test leaves behind that fails anyway is no news.
     item.stash[_FAILED] = call.excinfo is not None or item.stash.get(_FAILED, False)
+
+
+def _names(named: str | None) -> list[str | None]:
+    if named is None:
+        return [None]
+    from glassrabbit_testing.brokers import IMAGES, LOCAL
+
+    if unknown := set(names := named.split(",")) - {*IMAGES, LOCAL}:
+        raise pytest.UsageError(f"--rabbit takes {', '.join([*IMAGES, LOCAL])}, not {', '.join(sorted(unknown))}")
+    return [*names]
 
 
 @pytest.fixture(scope="session")

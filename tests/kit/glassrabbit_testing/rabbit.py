@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import AbstractContextManager
 from functools import cached_property
+from http.client import HTTPException
 from typing import Self
 
 from broker.config.endpoint import Endpoint
@@ -14,7 +15,7 @@ from broker.config.loader import load
 from broker.config.tls import tls_context
 from broker.management import Management as ManagementAddress
 from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, NotOurs, Wanted, started, why_not
-from glassrabbit_testing.management import Management
+from glassrabbit_testing.management import Management, ManagementError
 
 _SETTLED_S = 3.0
 
@@ -27,12 +28,17 @@ class GivenBroker(Broker):
     """The broker of ``BROKER_URL``: somebody's, so that only virtual hosts of ours are touched."""
 
     def __init__(self, url: str) -> None:
-        """Raises ``ManagementError`` if its management API does not know us."""
         settings = load(None, {**os.environ, "BROKER_URL": url}).broker
         self._endpoint = settings.endpoints[0]
         self.tls = tls_context(settings.tls) if self._endpoint.scheme == "amqps" else None
         self.management = Management.at(ManagementAddress.of(settings))
-        self.version = self.management.version()
+        try:
+            self.version = self.management.version()
+        except (OSError, HTTPException, ManagementError) as error:
+            what = (
+                f"virtual hosts are made by the management API, at {self.management.url}, and it cannot be asked"
+            )
+            raise NoRabbit(f"{what} ({type(error).__name__}: {error}): set broker.management_url") from error
 
     @property
     def endpoint(self) -> Endpoint:
@@ -66,7 +72,10 @@ class Rabbit:
             return GivenBroker(url)
         if self._name is None and url and not self._faults:
             raise NoRabbit("this test needs a broker of its own, and BROKER_URL names somebody's: --rabbit-faults")
-        broker = started(Wanted(self._name or found(), self._is_alone))
+        name = self._name or found()
+        if problem := why_not(name):
+            raise NoRabbit(f"{name}: {problem}")
+        broker = started(Wanted(name, self._is_alone))
         self._life.callback(broker.stop)
         return broker
 

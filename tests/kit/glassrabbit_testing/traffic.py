@@ -69,6 +69,8 @@ class Traffic:
                 del self._channels[key]
 
     def note(self, frame: Frame, connection: int, by_client: bool) -> None:
+        if frame.problem:
+            return
         with self._lock:
             self.moves += frame.method in _MOVES
             channel = self._channels.setdefault((connection, frame.channel), _Channel())
