@@ -345,7 +345,7 @@ class Brokers:
         """Begin to start these, without waiting."""
         for one in wanted:
             if one not in self._brokers:
-                self._brokers[one] = self._starts.submit(started, one)
+                self._brokers[one] = self._starts.submit(_started, one)
 
     def get(self, wanted: Wanted) -> Broker:
         """A running broker. Raises what kept it from starting."""
@@ -361,8 +361,7 @@ class Brokers:
         self._starts.shutdown()
 
 
-def started(wanted: Wanted) -> Broker:
-    """It runs until its ``stop``, or the death of this process."""
+def _started(wanted: Wanted) -> Broker:
     broker: Broker
     if not wanted.alone:
         broker = SharedBroker(wanted.name)

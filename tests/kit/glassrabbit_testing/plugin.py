@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from glassrabbit_testing.brokers import Brokers
     from glassrabbit_testing.glass import Glass
     from glassrabbit_testing.rabbit import Rabbit
     from glassrabbit_testing.vhost import RabbitVhost
@@ -61,13 +62,21 @@ def _names(named: str | None) -> list[str | None]:
 
 
 @pytest.fixture(scope="session")
-def rabbit(request: pytest.FixtureRequest) -> Iterator[Rabbit]:
+def _rabbits() -> Iterator[Brokers]:
+    from glassrabbit_testing.brokers import Brokers
+
+    brokers = Brokers()
+    yield brokers
+    brokers.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbit(request: pytest.FixtureRequest, _rabbits: Brokers) -> Rabbit:
     """The RabbitMQ of this session, the same one in all workers of pytest-xdist. Started when it is first used."""
     from glassrabbit_testing.rabbit import Rabbit
 
     name, is_alone = getattr(request, "param", (None, False))
-    with Rabbit(name, alone=is_alone, faults=request.config.getoption("--rabbit-faults")) as rabbit:
-        yield rabbit
+    return Rabbit(_rabbits, name, alone=is_alone, faults=request.config.getoption("--rabbit-faults"))
 
 
 @pytest.fixture

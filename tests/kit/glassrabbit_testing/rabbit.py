@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from contextlib import AbstractContextManager
 from functools import cached_property
 from http.client import HTTPException
-from typing import Self
 
 from broker.config.endpoint import Endpoint
 from broker.config.loader import load
 from broker.config.tls import tls_context
 from broker.management import Management as ManagementAddress
-from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, NotOurs, Wanted, started, why_not
+from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, Brokers, NotOurs, Wanted, why_not
 from glassrabbit_testing.management import Management, ManagementError
 
 _SETTLED_S = 3.0
@@ -35,9 +33,7 @@ class GivenBroker(Broker):
         try:
             self.version = self.management.version()
         except (OSError, HTTPException, ManagementError) as error:
-            what = (
-                f"virtual hosts are made by the management API, at {self.management.url}, and it cannot be asked"
-            )
+            what = f"the management API, which makes virtual hosts, cannot be asked at {self.management.url}"
             raise NoRabbit(f"{what} ({type(error).__name__}: {error}): set broker.management_url") from error
 
     @property
@@ -48,21 +44,18 @@ class GivenBroker(Broker):
 class Rabbit:
     """A RabbitMQ for all tests of a session. Nothing is started before it is used."""
 
-    def __init__(self, name: str | None = None, *, alone: bool = False, faults: bool = False) -> None:
-        """``name``: a version of ``IMAGES`` or ``local``; None: ``BROKER_URL``, else a local ``rabbitmq-server``,
-        else a container. ``alone``: nobody else uses it. ``faults``: even if there is a ``BROKER_URL``."""
+    def __init__(
+        self, brokers: Brokers, name: str | None = None, *, alone: bool = False, faults: bool = False
+    ) -> None:
+        """``brokers`` run until the end of the session. ``name``: a version of ``IMAGES`` or ``local``; None:
+        ``BROKER_URL``, else a local ``rabbitmq-server``, else a container. ``alone``: nobody else uses it.
+        ``faults``: even if there is a ``BROKER_URL``."""
+        self._brokers = brokers
         self._name = name
         self._is_alone = alone
         self._faults = faults
-        self._life = contextlib.ExitStack()
         #: When its latest virtual host was made, by the monotonic clock.
         self.made_s = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._life.close()
 
     @cached_property
     def broker(self) -> Broker:
@@ -75,9 +68,7 @@ class Rabbit:
         name = self._name or found()
         if problem := why_not(name):
             raise NoRabbit(f"{name}: {problem}")
-        broker = started(Wanted(name, self._is_alone))
-        self._life.callback(broker.stop)
-        return broker
+        return self._brokers.get(Wanted(name, self._is_alone))
 
     def restart(self) -> None:
         """Kill the broker, as a power cut would, and start it again on its data. Returns when it is ready."""
