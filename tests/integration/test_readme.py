@@ -52,7 +52,9 @@ def run_block(block: str, state: Path, **further: str) -> list[str]:
         "XDG_STATE_HOME": str(state),
         **further,
     }
-    script = "set -euo pipefail\nset -m\n" + "\n".join(commands_of(block))
+    # What a block leaves running, and if it is because one of its commands failed, ends with it.
+    begin = "set -euo pipefail; set -m; trap 'kill $(jobs -p) 2> /dev/null || true' EXIT"
+    script = "\n".join([begin, *commands_of(block)])
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
