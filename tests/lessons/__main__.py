@@ -66,7 +66,7 @@ def main() -> int:
 def _run(plan: Plan, name: str | None, *, predict: bool) -> int:
     print(f"{plan.number}. {plan.question}\n\n{plan.explanation if not predict else 'Predict, then look.'}")
     narrator = Narrator(plan, predict=predict)
-    with private_lesson(name, narrator) as lesson:
+    with private_lesson(name, narrator, plan.nodes) as lesson:
         narrator.lesson = lesson
         try:
             plan.run(lesson)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.conftest import broker, vhost
+from tests.integration.conftest import broker
 from tests.lessons.kit import Lesson, lesson_on
 from tests.lessons.page import load, render
-from tests.support.brokers import DEFAULT
+from tests.lessons.private import vhost_for
+from tests.support.brokers import DEFAULT, Broker
 from tests.support.vhost import Vhost
 
 __all__ = ["broker", "lesson", "vhost"]
@@ -21,6 +22,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A lesson runs on each RabbitMQ version, on all but one in the long tier."""
     if metafunc.module.__name__.rpartition(".")[2][5:7].isdigit():
         metafunc.definition.add_marker(pytest.mark.every_broker(long=True))
+        if hasattr(metafunc.module, "NODES"):
+            metafunc.definition.add_marker(pytest.mark.long)
+
+
+@pytest.fixture
+def vhost(broker: Broker, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+    """A vhost of its own, of a cluster for a lesson that has NODES."""
+    with vhost_for(getattr(request.module, "NODES", 1), broker.name, lambda: broker, "test") as vhost:
+        yield vhost
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from broker.config.endpoint import parse_endpoint
 from broker.wire.frames import Frame
 from broker.wire.proxy import Proxy
 from tests.lessons.recording import Recording
+from tests.support.cluster import Cluster
+from tests.support.management import ManagementError
 from tests.support.vhost import Vhost
 
 T = TypeVar("T")
@@ -85,6 +87,8 @@ class Lesson:
         self._listen = listen
         self._lines = _Lines(vhost, self.recording)
         self._channels: dict[str, BlockingChannel] = {}
+        #: The number of each client's node.
+        self._nodes: dict[str, int] = {}
         #: Clients of which the broker reads nothing at present.
         self._unread: set[str] = set()
         #: What ``close`` has to undo on the node.
@@ -94,12 +98,14 @@ class Lesson:
     def version(self) -> str:
         return self.vhost.broker.version
 
-    def channel(self, client: str, *, confirms: bool = False, heartbeat_s: int = 0) -> BlockingChannel:
+    def channel(
+        self, client: str, *, confirms: bool = False, heartbeat_s: int = 0, node: int = 1
+    ) -> BlockingChannel:
         """A channel on a new connection of the client of this name; ``confirms``: in confirm mode.
-        ``heartbeat_s`` of 0: neither side expects heartbeats."""
+        ``heartbeat_s`` of 0: neither side expects heartbeats. ``node`` is a number, from 1 on, in a cluster."""
         parameters = pika.ConnectionParameters(
             _LOOPBACK,
-            self._lines.open(client),
+            self._lines.open(client, node),
             self.vhost.name,
             pika.PlainCredentials(self.vhost.broker.user, self.vhost.broker.password),
             heartbeat=heartbeat_s,
@@ -109,6 +115,7 @@ class Lesson:
         connection.add_on_connection_blocked_callback(lambda *_: self._unread.add(client))
         connection.add_on_connection_unblocked_callback(lambda *_: self._unread.discard(client))
         channel = self._channels[client] = connection.channel()
+        self._nodes[client] = node
         if confirms:
             channel.confirm_delivery()
         return channel
@@ -137,6 +144,17 @@ class Lesson:
         for client in list(self._channels):
             _end(self._channels.pop(client))
 
+    def lose_node(self, number: int) -> None:
+        """A node of the cluster is killed, as by a power cut, with the connections to it."""
+        assert isinstance(self.vhost.broker, Cluster)
+        for client in self._channels:
+            self._sync(client)
+        self.wait(lambda: False, within_s=_SETTLED_S)
+        self.recording.happened(BROKER, f"loses node {number}")
+        self.vhost.broker.members[number - 1].kill()
+        for client in [one for one in self._channels if self._nodes[one] == number]:
+            _end(self._channels.pop(client))
+
     def alarm(self) -> None:
         """The broker has less memory than it wants, until ``all_clear``."""
         self.recording.happened(BROKER, "has a memory alarm")
@@ -153,6 +171,15 @@ class Lesson:
         before = self._eval(f"[{old} || K <- [{', '.join(settings)}]].")
         self._set_all("[" + ", ".join(f"{{{name}, {value}}}" for name, value in settings.items()) + "]")
         self._undo.callback(self._set_all, before)
+
+    def takes_policy(self, pattern: str, definition: dict[str, int]) -> bool:
+        """Set a policy for quorum queues; whether the broker knows its keys."""
+        policy = {"pattern": pattern, "definition": definition, "apply-to": "quorum_queues"}
+        try:
+            self.vhost.broker.management.request("PUT", "policies", self.vhost.name, "lesson", body=policy)
+        except ManagementError:
+            return False
+        return True
 
     def stop_leader(self, queue: str) -> None:
         """A quorum queue loses its only member, until ``all_clear``."""
@@ -289,7 +316,7 @@ class _Lines:
     """A recording proxy for each client, on a thread of their own: a lesson itself runs on one thread."""
 
     def __init__(self, vhost: Vhost, recording: Recording) -> None:
-        self._endpoint = parse_endpoint(vhost.url)
+        self._endpoints = [parse_endpoint(url) for url in vhost.url.split(",")]
         self._recording = recording
         self.record = True
         self._proxies: dict[str, _Line] = {}
@@ -297,10 +324,10 @@ class _Lines:
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
         self._thread.start()
 
-    def open(self, client: str) -> int:
+    def open(self, client: str, node: int) -> int:
         """A port of the client's own."""
         if client not in self._proxies:
-            line = _Line(self._endpoint, None, self._recorder(client), on_problem=print)
+            line = _Line(self._endpoints[node - 1], None, self._recorder(client), on_problem=print)
             self._proxies[client] = self._call(line.__aenter__())
         return self._proxies[client].port
 

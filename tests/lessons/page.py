@@ -59,6 +59,11 @@ class Plan:
         return found
 
     @property
+    def nodes(self) -> int:
+        """How many it needs: a cluster, if more than one."""
+        return int(getattr(self.module, "NODES", 1))
+
+    @property
     def next(self) -> str:
         return str(self.module.NEXT)
 

@@ -28,7 +28,7 @@ MUTANT = Mutant(
     'again.basic_publish("", "queue_a", b"order 1", order)', 'again.basic_publish("", "queue_a", b"order 1")', 3
 )
 DIFFERS: dict[int, ByVersion] = {}
-NEXT = "test_01_acks_and_redelivery"
+NEXT = "test_30_lost_node"
 
 
 def test_only_an_id_of_the_publishers_own_tells_a_repetition(lesson: Lesson) -> None:

@@ -11,9 +11,10 @@ import pytest
 from broker.wire.frames import Frame
 from tests.lessons.kit import Broken, ByVersion, lesson_on
 from tests.lessons.page import PAGES, Plan, is_claim, load, plans
+from tests.lessons.private import vhost_for
 from tests.lessons.recording import Recording
 from tests.support.brokers import Broker
-from tests.support.vhost import Vhost, vhost_of
+from tests.support.vhost import Vhost
 from tests.support.workers import ROOT
 
 PLANS = plans()
@@ -68,7 +69,8 @@ def test_the_mutant_breaks_the_claim_that_it_names(plan: Plan, broker: Broker, t
     head, body = source.split("\ndef test_", 1)
     changed = tmp_path / plan.file.name
     changed.write_text(f"{head}\ndef test_{body.replace(mutant.line, mutant.instead, 1)}")
-    with vhost_of(broker, "mutant") as vhost, lesson_on(vhost) as lesson, pytest.raises(Broken) as broken:
+    place = vhost_for(plan.nodes, broker.name, lambda: broker, "mutant")
+    with place as vhost, lesson_on(vhost) as lesson, pytest.raises(Broken) as broken:
         load(changed).run(lesson)
     assert broken.value.number == mutant.breaks
 
