@@ -78,11 +78,10 @@ def operator(
         seen: dict[str, Marker] = {}
 
         def on_entry(entry: Entry) -> None:
-            state.fold(entry.record, entry.size)
             if isinstance(entry.record, Marker):
                 seen[entry.record.by] = entry.record
 
-        publisher = await follow(connection, who(), on_entry, after=None, within_s=timeout_s)
+        publisher = await follow(connection, who(), state, on_entry, within_s=timeout_s, old_markers=True)
         return await work(Operator(connection, state, publisher, seen))
 
     return run

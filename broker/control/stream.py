@@ -32,13 +32,13 @@ from broker.errors import (
 )
 from protocol.control import AnyRecord, Marker, Pause, exchange_of, pack, properties_of, read
 from protocol.errors import Malformed
-from protocol.names import CONTROL_STREAM, new_id
+from protocol.names import CONTROL_STREAM, MARKERS, new_id
 from protocol.properties import ReceivedProperties
 
 log = logging.getLogger("glassrabbit.broker")
 
 #: Deliveries in progress; the broker hands out chunks of a stream whole.
-PREFETCH = 500
+PREFETCH = 2000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,22 +65,37 @@ def marker(by: str, gone: int = 0) -> Marker:
 
 
 async def follow(
-    connection: Connection, by: str, on_entry: Callable[[Entry], None], *, after: int | None, within_s: float
+    connection: Connection,
+    by: str,
+    state: State,
+    on_entry: Callable[[Entry], None] = lambda _entry: None,
+    *,
+    after: int | None = None,
+    within_s: float,
+    old_markers: bool = False,
 ) -> Publisher:
     """Read the stream, from its beginning or ``after`` an offset, and go on as long as the connection lasts. Once
     all is read that is there, return what publishes.
 
-    ``on_entry`` may not raise. Raises ``NoStream``, ``AccessRefused``, ``TimedOut`` if the stream is silent, and
-    what ends the connection.
+    All of it is folded into ``state``. ``on_entry`` may not raise; it gets the markers of others that were there
+    before only with ``old_markers``: they are most of a stream, and not decoded otherwise. Raises ``NoStream``,
+    ``AccessRefused``, ``TimedOut`` if the stream is silent for ``within_s``, and what ends the connection.
     """
     publisher, channel = await Publisher.open(connection), await connection.channel()
     mark = marker(by)
+    marked, heard = pack(mark), 0
     all_read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
+        nonlocal heard
+        heard += 1
         channel.ack(method.delivery_tag)
+        if method.exchange == MARKERS and not (old_markers or all_read.done() or body == marked):
+            state.bytes += len(body)
+            return
         entry = _entry(method.exchange, properties, body)
         if entry is not None:
+            state.fold(entry.record, entry.size)
             on_entry(entry)
             if entry.record.id == mark.id:
                 resolve(all_read, None)
@@ -90,7 +105,10 @@ async def follow(
         await channel.consume(CONTROL_STREAM, on_delivery, prefetch=PREFETCH, offset=offset)
         await write(publisher, mark, within_s=within_s)
         ends: set[asyncio.Future[Any]] = {all_read, channel.closed}
-        await asyncio.wait(ends, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        before = -1
+        while before < heard and not any(end.done() for end in ends):
+            before = heard
+            await asyncio.wait(ends, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if channel.closed.done():
             raise channel.closed.result()
     except ConnectionLost as error:
@@ -133,11 +151,7 @@ async def paused_now(
 ) -> dict[str, Pause]:
     """The queues that are paused. Raises what ``follow`` does."""
     state = state_of(settings)
-
-    def on_entry(entry: Entry) -> None:
-        state.fold(entry.record, entry.size)
-
-    await follow(connection, by, on_entry, after=None, within_s=within_s)
+    await follow(connection, by, state, within_s=within_s)
     return state.paused
 
 

@@ -218,19 +218,20 @@ def test_who_waits_for_a_thread_or_for_a_worker_that_starts_later_learns_of_it(i
         assert asking.result(30).out == f"{waits}\tcancelled\n"
 
 
-def test_exactly_those_end_that_were_cancelled_of_many(install: Install) -> None:
+@pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.long)])
+def test_exactly_those_end_that_were_cancelled_of_many(install: Install, count: int) -> None:
     installation = install(**BOX, worker={"concurrency": 4})
     installation.declare()
-    ids = [new_id() for _ in range(2000)]
+    ids = [new_id() for _ in range(count)]
     with installation.vhost.channel() as channel:
         for task_id in ids:
             properties = task("echo", task_id=task_id, reply_to="mailbox.box", correlation_id=task_id)
             channel.basic_publish("tasks", "echo", body(value=1), properties)
     steer(installation, "cancel", *ids[::10])
     installation.worker()
-    found = ends(installation, 2000)
+    found = ends(installation, count)
     assert {task_id for task_id, end in found.items() if end == "cancelled"} == set(ids[::10])
-    assert len(found) == 2000
+    assert len(found) == count
 
 
 @pytest.mark.long

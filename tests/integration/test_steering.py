@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.control import Pause
+from protocol.control import Pause, exchange_of, pack
 from protocol.names import CONTROL_STREAM, new_id
 from tests.integration.test_readme import assert_printed, run_block
 from tests.support.commands import command
@@ -20,7 +20,7 @@ from tests.support.installation import Install, Installation
 from tests.support.link import SILENT, Link
 from tests.support.proxy import Proxy
 from tests.support.slowness import in_time
-from tests.support.steering import CONTROL, SHORT, fill, kept, say, steer
+from tests.support.steering import CONTROL, SHORT, fill, kept, marker, say, steer
 from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 from tests.support.workers import ROOT
@@ -202,6 +202,26 @@ def test_a_stream_that_is_silent_stops_nobody(install: Install) -> None:
         assert in_time(worker.ready_after_s, 9)
         assert worker.lines("taking tasks without")
         assert installation.caller().ask("note").failure is None
+
+
+@pytest.mark.long
+@pytest.mark.every_broker
+@pytest.mark.timeout(180)
+def test_a_worker_reads_fifty_thousand_records_in_a_second_and_one_that_takes_longer_is_not_silent(
+    install: Install,
+) -> None:
+    installation = install(control=CONTROL)
+    before_s = min(installation.worker().ready_after_s for _ in range(2))
+    with installation.vhost.channel() as channel:
+        for _ in range(50_000):
+            mark = marker()
+            channel.basic_publish(exchange_of(mark), CONTROL_STREAM, pack(mark))
+    steer(installation, "pause", "queue_b")
+    late = [installation.worker("queue_a", "queue_b") for _ in range(2)]
+    assert in_time(min(one.ready_after_s for one in late) - before_s, 1.0)
+    for worker in late:
+        worker.wait_for("queue_b is paused by ")
+        assert not worker.lines("taking tasks without")
 
 
 def test_who_may_not_write_control_steers_nobody(install: Install, users: Users) -> None:

@@ -83,10 +83,14 @@ class Steering:
             renewing.cancel()
 
     async def first_read(self, stopping: asyncio.Task[bool]) -> None:
-        """Return once the stream was read; or after 5 s, unless it is required; or once ``stopping`` is done."""
+        """Return once the stream was read; or if it is silent for 5 s, unless it is required; or once
+        ``stopping`` is done."""
         reading = asyncio.create_task(self._read.wait())
         within_s = None if self._settings.required else SILENT_S
-        await asyncio.wait({reading, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        before = -1
+        while before < self.state.bytes and not (reading.done() or stopping.done()):
+            before = self.state.bytes
+            await asyncio.wait({reading, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         reading.cancel()
         if not (self._read.is_set() or stopping.done()):
             log.warning("%s; taking tasks without", self.problem)
@@ -109,7 +113,7 @@ class Steering:
         after, self._offset = self._offset, None
         # A stream that was deleted and made again begins at 0 again: then the next try reads it from there.
         self._publisher = await follow(
-            connection, self._steered.identity, self._on_entry, after=after, within_s=SILENT_S
+            connection, self._steered.identity, self.state, self._on_entry, after=after, within_s=SILENT_S
         )
         self._is_catching_up = False
         self._steered.obey(self.state)
@@ -117,7 +121,6 @@ class Steering:
 
     def _on_entry(self, entry: Entry) -> None:
         self._offset = entry.offset
-        self.state.fold(entry.record, entry.size)
         record, reply_to = entry.record, entry.reply_to
         if not self._is_catching_up:
             self._steered.obey(self.state, record)
