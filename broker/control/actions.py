@@ -112,6 +112,11 @@ def rows_of(answers: Sequence[Answer], now: int) -> list[dict[str, object]]:
     ]
 
 
+def _parts(ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """As many as a record holds."""
+    return [tuple(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)]
+
+
 class Operator:
     """Says what holds from now on, and returns once the broker has stored it."""
 
@@ -141,20 +146,12 @@ class Operator:
         until = now_ms() + int(1000 * for_s)
         if not self._state.has_room(len(ids)):
             raise Refused("so much is cancelled that the stream cannot keep more. Raise control.retention_bytes.")
-        parts = [tuple(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)] or [()]
+        shown = {"sent_before": f"{utc(before_ms, 'T')}Z" if task else None, "until": f"{utc(until, 'T')}Z"}
         rows: list[dict[str, object]] = []
-        for part in parts:
+        for part in _parts(ids) or [()]:
             record = Cancel(**self._common(), ids=part, task=task, before=before_ms, until=until)
             await self._write(record)
-            shown = f"{utc(before_ms, 'T')}Z" if task else None
-            rows.append(
-                {
-                    "record": record.id,
-                    "tasks": task or len(part),
-                    "sent_before": shown,
-                    "until": f"{utc(until, 'T')}Z",
-                }
-            )
+            rows.append({"record": record.id, "tasks": task or len(part), **shown})
         return rows
 
     async def ends_of(self, ids: Sequence[str]) -> list[dict[str, object]]:
@@ -162,8 +159,7 @@ class Operator:
         ends: dict[str, str] = dict.fromkeys(ids, NOT_SEEN)
         within_s = (self._connection.deadline_s or 0) - time.monotonic() - _REST_S
         until = now_ms() + int(1000 * within_s) + _SKEW_MS
-        parts = [tuple(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)]
-        asked = [Inspect(**self._common(), ids=part, until=until) for part in parts]
+        asked = [Inspect(**self._common(), ids=part, until=until) for part in _parts(ids)]
 
         def heard(answer: Answer) -> bool:
             # A worker that still has it may have been frozen while another one ended it.

@@ -106,7 +106,7 @@ async def follow(
         await write(publisher, mark, within_s=within_s)
         ends: set[asyncio.Future[Any]] = {all_read, channel.closed}
         before = -1
-        while before < heard and not any(end.done() for end in ends):
+        while before < heard and not (all_read.done() or channel.closed.done()):
             before = heard
             await asyncio.wait(ends, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if channel.closed.done():

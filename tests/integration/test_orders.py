@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import time
 
 import pytest
 
+from protocol.control import Do, Order
+from protocol.names import new_id
 from tests.support.commands import command
 from tests.support.health import Health
 from tests.support.installation import Install
-from tests.support.steering import CONTROL, name_of, steer
+from tests.support.steering import CONTROL, name_of, say, steer
 from tests.support.waiting import eventually
 
 HTTP = {"concurrency": 1, "http": {"enabled": True, "port": 0}}
@@ -53,13 +59,26 @@ def test_a_worker_that_is_drained_to_exit_stops_once_it_has_finished_whatever_th
     assert not other.lines("drained")
 
 
-def test_nobody_obeys_what_was_said_to_an_earlier_worker_of_its_name(install: Install) -> None:
+def test_a_worker_does_not_obey_what_was_said_to_an_earlier_one_of_its_name(install: Install) -> None:
     installation = install(control=CONTROL)
-    worker = installation.worker()
-    name = name_of(worker)
-    ended = command(installation.environment, "broker", "drain", f"{name}0")
-    assert (ended.code, f"no answer from {name}0" in ended.err) == (75, True)
+    installation.declare()
+    worker = installation.worker(ready=False)
+    os.kill(worker.pid, signal.SIGSTOP)
+    now_ms = time.time_ns() // 1_000_000
+    name = f"{socket.gethostname()}:{worker.pid}"
+    say(installation.vhost, Order(id=new_id(), by="ann", at=now_ms, written=now_ms, worker=name, do=Do.EXIT))
+    os.kill(worker.pid, signal.SIGCONT)
+    worker.wait_ready()
+    assert name_of(worker) == name
+    assert installation.caller().ask("note").failure is None
     assert not worker.lines("drained")
+
+
+def test_a_worker_that_is_not_there_is_said_not_to_answer(install: Install) -> None:
+    installation = install(control=CONTROL)
+    name = f"{name_of(installation.worker())}0"
+    ended = command(installation.environment, "broker", "drain", name)
+    assert (ended.code, f"no answer from {name}" in ended.err) == (75, True)
 
 
 def test_a_worker_logs_more_for_a_while_and_then_as_before(install: Install) -> None:

@@ -15,6 +15,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.link import Link, LinkSettings
 from broker.amqp.publisher import Message, Publisher
 from broker.config.control_settings import ControlSettings
+from broker.console.escaping import plain
 from broker.control.stream import Entry, follow, marker, now_ms, state_of, write
 from broker.errors import AccessRefused, BrokerError, MayNotPublish, TopologyDrift
 from broker.topology.declare import declare
@@ -30,6 +31,8 @@ log = logging.getLogger("glassrabbit.worker")
 
 #: How long a worker waits for a silent stream before it works without it.
 SILENT_S = 5.0
+#: … and how often, as long as something comes.
+_MOST_WAITS = 12
 #: The part of the retention after which a worker looks again for what has to be written again.
 _LOOKS = 1 / 20
 #: To who watches, not confirmed.
@@ -71,7 +74,7 @@ class Steering:
     def unready(self) -> str | None:
         """Why a worker that works is not ready."""
         if by := self._steered.drained_by:
-            return f"drained by {by}, until `resume {self._steered.identity}`"
+            return f"drained by {plain(by)}, until `resume {self._steered.identity}`"
         return self.problem if self._settings.required else None
 
     async def run(self) -> None:
@@ -83,14 +86,15 @@ class Steering:
             renewing.cancel()
 
     async def first_read(self, stopping: asyncio.Task[bool]) -> None:
-        """Return once the stream was read; or if it is silent for 5 s, unless it is required; or once
-        ``stopping`` is done."""
+        """Return once the stream was read; or if it is silent for 5 s, or not read in a minute, unless it is
+        required; or once ``stopping`` is done."""
         reading = asyncio.create_task(self._read.wait())
         within_s = None if self._settings.required else SILENT_S
-        before = -1
-        while before < self.state.bytes and not (reading.done() or stopping.done()):
+        for _ in range(_MOST_WAITS):
             before = self.state.bytes
             await asyncio.wait({reading, stopping}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() or stopping.done() or before == self.state.bytes:
+                break
         reading.cancel()
         if not (self._read.is_set() or stopping.done()):
             log.warning("%s; taking tasks without", self.problem)

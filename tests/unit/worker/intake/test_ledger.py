@@ -161,3 +161,13 @@ def test_the_address_that_was_asked_from_last_is_answered_whichever_copy_comes_f
         solo.join(batch("a"), second)
         assert solo.reply_to == "mailbox.live"
         assert len(solo.shares) == 2
+
+
+def test_of_a_task_that_was_replayed_the_latest_end_counts_and_none_while_it_runs() -> None:
+    book, task, other = ledger(), "a" * 32, "b" * 32
+    finish(book, task, 1)
+    finish(book, f"{task}.1", 2)
+    finish(book, "c" * 32, 3)
+    assert book.ends_of({task, other}) == {task: reply(2, task)}
+    book.start([f"{task}.2"], batch(task))
+    assert book.ends_of({task, other}) == {task: None}
