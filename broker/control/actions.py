@@ -49,8 +49,9 @@ ORDERED = ("worker", "order", "running")
 NOT_SEEN = "not seen"
 #: What is no end of a task.
 OPEN = (NOT_SEEN, End.UNACKED)
-#: For a worker to answer.
+#: For workers to say what they run, and for one to say that it obeys.
 ANSWER_S = 0.5
+OBEY_S = 2.0
 #: For the queue of obituaries.
 _COUNT_S = 2.0
 #: How far the clock of a worker may be ahead that is asked.
@@ -178,7 +179,7 @@ class Operator:
             answers.append(answer)
             return True
 
-        await self._ask([Order(**self._common(), worker=worker, do=do, until=until)], ANSWER_S, heard)
+        await self._ask([Order(**self._common(), worker=worker, do=do, until=until)], OBEY_S, heard)
         return [{"worker": worker, "order": str(do), "running": len(one.tasks) + one.more} for one in answers]
 
     async def running(self) -> tuple[list[Answer], list[str]]:

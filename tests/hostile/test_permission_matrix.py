@@ -221,14 +221,12 @@ def test_each_command_that_steers_needs_the_rights_of_the_page_and_a_stranger_st
         words.split()[0] for words in table
     }
     nothing: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    asked = [(words, rights) for words in table for rights in (nothing, table[words])]
     with ThreadPoolExecutor(3) as pool:
-        strangers = dict(
-            zip(table, pool.map(lambda words: _steer(declared, name, words, nothing), table), strict=True)
-        )
-    for words, rights in table.items():
-        allowed = _steer(declared, name, words, rights)
-        assert allowed.code == (75 if words.split()[0] in FURTHER else 0), (words, allowed.err)
-        assert (strangers[words].code, "may not" in strangers[words].err) == (69, True), strangers[words].err
+        ends = list(pool.map(lambda one: _steer(declared, name, *one), asked))
+    for (words, _), stranger, operator in zip(asked[::2], ends[::2], ends[1::2], strict=True):
+        assert (stranger.code, "may not" in stranger.err) == (69, True), (words, stranger.err)
+        assert operator.code == (75 if words.split()[0] in FURTHER else 0), (words, operator.err)
 
 
 @pytest.mark.long

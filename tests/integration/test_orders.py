@@ -36,7 +36,8 @@ def test_a_drained_worker_finishes_what_runs_and_takes_nothing_until_it_is_resum
     assert (code, "drained by " in text, f"until `resume {name}`" in text) == (503, True, True)
     gate.touch()
     assert asked[0].result(10).failure is None
-    assert installation.vhost.consumers("queue_a") == 0
+    # Before RabbitMQ 4.3 a consumer that was cancelled counts as long as it has something unacked.
+    eventually(lambda: installation.vhost.consumers("queue_a") == 0, "the end of its consumer")
     assert (worker.is_alive, len(journal.ids)) == (True, 1)
     steer(installation, "resume", name)
     assert [one.result(10).failure for one in asked] == [None] * 3
