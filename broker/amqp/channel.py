@@ -273,6 +273,11 @@ class Channel:
     async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
         await self._rpc(self._channel.queue_declare, name, durable=True, arguments=dict(arguments))
 
+    async def declare_own_queue(self, arguments: Mapping[str, Any]) -> str:
+        """A queue for this connection alone, which ends with it; its name, which the broker chooses."""
+        frame = await self._rpc(self._channel.queue_declare, "", exclusive=True, arguments=dict(arguments))
+        return str(frame.method.queue)
+
     async def delete_queue(self, name: str) -> None:
         await self._rpc(self._channel.queue_delete, name)
 

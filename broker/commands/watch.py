@@ -21,17 +21,25 @@ from protocol.errors import ExitCode
     metavar="[N]",
     help="The next N that come [1].",
 )
+@click.option("--tap", "taps", is_flag=True, help="Have a copy of all that is published, too.")
 @output_option("plain", "jsonl", "mermaid")
 @timeout_option(60.0, "Watch for S seconds, if it is not over before.")
 @config_option
 @reports_errors
 def watch(
-    ids: tuple[str, ...], task: str | None, count: int | None, output: str, timeout_s: float, config: str | None
+    ids: tuple[str, ...],
+    task: str | None,
+    count: int | None,
+    taps: bool,
+    output: str,
+    timeout_s: float,
+    config: str | None,
 ) -> ExitCode:
     """Follow messages from step to step: published, delivered, run, answered, acked; retried, or dead.
 
-    Each step says who saw it: the worker, a header of the message, or nobody (unknown).
-    Workers report only while somebody watches, and only of what is watched.
+    Each step says who saw it: the worker, a header of the message, or nobody (unknown). Workers report only while
+    somebody watches, and only of what is watched. With --tap what waits is seen as well, in its queue and in the
+    delay line; then the broker copies each task that is published into a queue of this command.
 
     Exit codes: 0 all that came are over, 4 no control stream, 69 broker unavailable or access refused, 75 not over
     in time or none came, 78 configuration, 2 usage.
@@ -65,7 +73,8 @@ def watch(
     def say(text: str) -> None:
         click.echo(plain(text), err=True)
 
-    watcher = Watcher(Asked(ids=tuple(dict.fromkeys(ids)), task=task or "", next=count or 0), put, say)
+    asked = Asked(ids=tuple(dict.fromkeys(ids)), task=task or "", next=count or 0)
+    watcher = Watcher(settings, asked, put, say, tap=taps)
     try:
         all_over = asyncio.run(connected(settings, "broker watch", watcher.run, timeout_s=timeout_s))
     finally:

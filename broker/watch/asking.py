@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +13,21 @@ from typing import Any
 
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
+from broker.config.settings import Settings
 from broker.control.actions import ANSWER_S, who
 from broker.control.stream import now_ms, write
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, ConnectionLost, NoExchange, NoStream
-from broker.watch.life import Lives, Step
+from broker.watch.life import Lives, Step, counted, published_at
+from broker.watch.tap import tap
 from protocol.control import MOST_IDS, Watch
 from protocol.errors import Malformed
-from protocol.names import DIRECT_REPLY_TO, OBITUARIES, new_id
+from protocol.names import DIRECT_REPLY_TO, OBITUARIES, TASKS, new_id
 from protocol.watching import Event, What, read_event
 
 #: Before the time of a command is over, so that it ends by itself.
 _SPARE_S = 0.05
+#: How much later a report may come than a tap's copy, or the other way round.
+_HOLD_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +47,19 @@ class Asked:
 class Watcher:
     """Life: ``run``, once."""
 
-    def __init__(self, asked: Asked, put: Callable[[Step], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        asked: Asked,
+        put: Callable[[Step], None],
+        say: Callable[[str], None],
+        *,
+        tap: bool,
+    ) -> None:
         """``put`` gets each step; ``say`` what is to be known beside them."""
+        self._settings = settings
         self._asked = asked
+        self._tap = tap
         self._put = put
         self._say = say
         self._lives = Lives()
@@ -55,6 +71,11 @@ class Watcher:
         self._news = asyncio.Event()
         #: Ids that the other workers are to follow as well.
         self._new: list[str] = []
+        #: With a tap, what is known of a message comes two ways: what was reported, in the order of its times.
+        self._held: list[tuple[int, int, Event, bool | None]] = []
+        self._order = itertools.count()
+        self._latest: dict[str, int] = {}
+        self._to_count: list[Event] = []
 
     @property
     def is_over(self) -> bool:
@@ -65,7 +86,9 @@ class Watcher:
         publisher, left_s = await Publisher.open(connection), connection.deadline_s - time.monotonic()
         self._until = now_ms() + int(1000 * left_s)
         await publisher.channel.consume(DIRECT_REPLY_TO, self._on_report, auto_ack=True)
-        workers = await _workers(connection)
+        workers = (await _count(connection, OBITUARIES) or (0, None))[1]
+        if self._tap:
+            await self._tapped(connection)
         more = 0 if self._asked.ids else self._asked.most
         await self._ask(publisher, self._asked.ids, self._asked.task, more)
         with contextlib.suppress(TimeoutError):
@@ -82,6 +105,7 @@ class Watcher:
                     new, self._new = self._new, []
                     if new and self._asked.next:
                         await self._ask(publisher, tuple(new), "", 0)
+                    await self._count(connection)
         return bool(self._followed) and self._lives.over >= self._followed.keys()
 
     async def _ask(self, publisher: Publisher, ids: tuple[str, ...], task: str, more: int) -> None:
@@ -99,36 +123,77 @@ class Watcher:
         await self._news.wait()
         self._news.clear()
 
-    def _on_report(self, _method: object, properties: Any, body: bytes) -> None:
-        if properties.correlation_id in self._records:
-            with contextlib.suppress(Malformed):
-                self._fold(read_event(body))
-            self._news.set()
+    async def _tapped(self, connection: Connection) -> None:
+        tasks = [self._asked.task] if self._asked.task else list(self._settings.tasks)
+        try:
+            await tap(connection, self._settings, tasks, self._hold)
+        except ConnectionLost as error:
+            if error.code not in (ACCESS_REFUSED, NOT_FOUND):
+                raise
+            self._say(f"note: no tap: {error}.")
 
-    def _fold(self, event: Event) -> None:
-        before = self._numbers.get(event.worker, event.number - 1)
-        self._numbers[event.worker] = event.number
-        if event.number > before + 1:
-            self._say(f"note: {event.number - before - 1} reports of {event.worker} are missing.")
-        if event.what is What.WATCHES:
-            if event.text:
-                self._say(f"note: {event.worker} does not report: {event.text}.")
+    async def _count(self, connection: Connection) -> None:
+        events, self._to_count = self._to_count, []
+        for event in events:
+            queue = self._settings.tasks[event.task].queue
+            if found := await _count(connection, queue):
+                self._put(counted(event, queue, *found))
+
+    def _on_report(self, _method: object, properties: Any, body: bytes) -> None:
+        if properties.correlation_id not in self._records:
             return
+        with contextlib.suppress(Malformed):
+            event = read_event(body)
+            before = self._numbers.get(event.worker, event.number - 1)
+            self._numbers[event.worker] = event.number
+            if event.number > before + 1:
+                self._say(f"note: {event.number - before - 1} reports of {event.worker} are missing.")
+            if event.what is What.WATCHES and event.text:
+                self._say(f"note: {event.worker} does not report: {event.text}.")
+            if event.ids and self._tap:
+                self._hold(event, None)
+            elif event.ids:
+                self._fold(event, None)
+        self._news.set()
+
+    def _hold(self, event: Event, is_moved: bool | None) -> None:
+        """``is_moved``: of what the tap saw."""
+        at = event.at if is_moved is None else min(event.at, published_at(event) or event.at)
+        # What one worker reports stays in its order.
+        self._latest[event.worker] = at = max(at, self._latest.get(event.worker, 0) if event.worker else 0)
+        heapq.heappush(self._held, (at, next(self._order), event, is_moved))
+        asyncio.get_running_loop().call_later(_HOLD_S, self._release)
+
+    def _release(self) -> None:
+        _, _, event, is_moved = heapq.heappop(self._held)
+        self._fold(event, is_moved)
+        self._news.set()
+
+    def _fold(self, event: Event, is_moved: bool | None) -> None:
         for task_id in event.ids:
             if task_id not in self._followed and len(self._followed) < self._asked.most:
                 self._followed[task_id] = None
                 self._new.append(task_id)
-        if ids := tuple(one for one in event.ids if one in self._followed):
-            for step in self._lives.fold(event.about(ids)):
-                self._put(step)
+        ids = tuple(one for one in event.ids if one in self._followed)
+        if not ids:
+            return
+        about = event.about(ids)
+        if is_moved is None:
+            steps = self._lives.fold(about)
+        else:
+            steps = self._lives.tapped(about, is_moved=is_moved)
+            is_taken = any(one.what is What.DELIVERED and ids[0] in one.ids for _, _, one, _ in self._held)
+            if event.exchange == TASKS and not is_taken:
+                self._to_count.append(about)
+        for step in steps:
+            self._put(step)
 
 
-async def _workers(connection: Connection) -> int | None:
-    """How many there are: each consumes the obituaries. None if there is no saying."""
+async def _count(connection: Connection, queue: str) -> tuple[int, int] | None:
+    """Its ready messages and its consumers. None if there is no saying."""
     try:
-        _ready, count = await (await connection.channel()).inspect_queue(OBITUARIES)
+        return await (await connection.channel()).inspect_queue(queue)
     except ConnectionLost as error:
         if error.code not in (ACCESS_REFUSED, NOT_FOUND):
             raise
         return None
-    return count

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from protocol.delay import levels_of, ttl_ms
 from protocol.errors import with_type
@@ -88,14 +89,17 @@ class Lives:
                     pass
         return steps
 
+    def tapped(self, event: Event, *, is_moved: bool) -> list[Step]:
+        """The steps that a tap makes known. ``is_moved``: the delay line published it."""
+        steps = [] if is_moved else [*self._publish(event, Source.TAP)]
+        if waits := [level for level in levels_of(event.key) if delay_level(level) <= event.exchange]:
+            text = f"{ttl_ms(waits[0]) / 1000:g} s"
+            steps.append(_step(event, "waits", Source.TAP, event.exchange, delay_level(waits[0]), text))
+        return steps
+
     def _steps(self, event: Event) -> Iterator[Step]:
         task, worker, exchange = self._tasks[event.ids[0]], event.worker, event.exchange or "amq.default"
-
-        def step(start: str, end: str, text: str = "", name: str = event.what.value) -> Step:
-            return Step(
-                at=event.at, ids=event.ids, name=name, source=Source.WORKER, start=start, end=end, text=text
-            )
-
+        step = partial(_step, event, event.what.value, Source.WORKER)
         match event.what:
             case What.WATCHES:
                 return
@@ -114,31 +118,56 @@ class Lives:
             case What.ACKED | What.GIVEN_BACK:
                 yield step(worker, task.queue or UNKNOWN, f"tag {event.tag}")
 
+    def _publish(self, event: Event, source: Source) -> Iterator[Step]:
+        """That it was published, unless that is known."""
+        once = event.attempt, event.replay
+        if once in self._tasks[event.ids[0]].published:
+            return
+        for task_id in event.ids:
+            self._tasks[task_id].published.add(once)
+        levels = levels_of(event.key)
+        exchange = delay_level(levels[0]) if levels else event.exchange
+        start = UNKNOWN if event.attempt > 1 else OPERATOR if event.replay else REQUESTER
+        text = f"key {event.task}{delays(levels)}"
+        yield _step(event, "published", source, start, exchange, text, at=published_at(event))
+        yield _step(event, "confirmed", Source.UNKNOWN, exchange, start, UNKNOWN, at=0)
+
     def _before(self, event: Event, task: _Task) -> Iterator[Step]:
         """How it came into its queue, as far as that was not seen."""
-
-        def step(
-            name: str, start: str, end: str, text: str = "", at: int = 0, source: Source = Source.HEADER
-        ) -> Step:
-            return Step(at=at, ids=event.ids, name=name, source=source, start=start, end=end, text=text)
-
+        step = partial(_step, event, source=Source.HEADER)
         if event.redelivered:
             return
         if event.exchange == KILLED:
-            yield step("dead_letter", event.key, dead_queue(event.key), f"by the broker: {event.code}")
+            queue = event.key
+            yield step(
+                "dead_letter", start=queue, end=dead_queue(queue), text=f"by the broker: {event.code}", at=0
+            )
             return
-        levels = levels_of(event.key)
-        since = event.replayed_at or event.sent_at if event.attempt == 1 else task.due
-        if (event.attempt, event.replay) not in task.published:
-            entered = delay_level(levels[0]) if levels else event.exchange
-            text = f"key {event.task}" + delays(levels)
-            start = UNKNOWN if event.attempt > 1 else OPERATOR if event.replay else REQUESTER
-            yield step("published", start, entered, text, since)
-            yield step("confirmed", entered, start, UNKNOWN, source=Source.UNKNOWN)
-            since += sum(map(ttl_ms, levels)) if since else 0
-        yield step("routed", DUE if levels else event.exchange, event.queue)
+        yield from self._publish(event, Source.HEADER)
+        levels, since = levels_of(event.key), published_at(event)
+        since = task.due or (since and since + sum(map(ttl_ms, levels)))
+        yield step("routed", start=DUE if levels else event.exchange, end=event.queue, at=0)
         if since:
-            yield step("waited", event.queue, event.queue, f"{max(0, event.at - since) / 1000:.3f} s", event.at)
+            text = f"{max(0, event.at - since) / 1000:.3f} s"
+            yield step("waited", start=event.queue, end=event.queue, text=text)
+
+
+def counted(event: Event, queue: str, ready: int, consumers: int) -> Step:
+    """How many messages of a queue were ready after one was published."""
+    return _step(event, "waits", Source.COUNT, queue, queue, f"{ready} ready, {consumers} consumers")
+
+
+def _step(
+    event: Event, name: str, source: Source, start: str, end: str, text: str = "", at: int | None = None
+) -> Step:
+    """``at``: that of the event, if it is not given."""
+    when = event.at if at is None else at
+    return Step(at=when, ids=event.ids, name=name, source=source, start=start, end=end, text=text)
+
+
+def published_at(event: Event) -> int:
+    """By the clock of who did it, as far as the message says so: epoch milliseconds; else 0."""
+    return (event.replayed_at or event.sent_at) if event.attempt == 1 else 0
 
 
 def delays(levels: Sequence[int]) -> str:

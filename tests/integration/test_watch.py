@@ -44,6 +44,12 @@ waited, queue_a: … s (header)
 delivered, queue_a → worker 1: tag {0}, attempt {0} (worker)
 runs, worker 1 (worker)
 """
+TAPPED = """\
+published, requester → tasks: key fail (tap)
+waits, queue_a: 1 ready, 0 consumers (count)
+waits, tasks.delay.01: 0.2 s (tap)
+waits, tasks.delay.00: 0.1 s (tap)
+"""
 KILLED = """\
 delivered, queue_a → worker 2: tag 1, attempt 1, redelivered: worker 1 had it before (worker)
 runs, worker 2 (worker)
@@ -81,6 +87,21 @@ def test_each_retry_is_seen_with_the_levels_of_the_delay_line_that_it_waits_in(s
         [life] = lives(watch.wait())
     copies = COPIED.format(2, 1) + COPIED.format(3, 2)
     assert life == CAME.format("fail", 1) + copies + ANSWERED.format(DONE) + ACKED.format(3)
+
+
+def test_a_tap_sees_what_waits_and_lets_nothing_be_lost_that_was_not_bound(steered: Installation) -> None:
+    steered.declare()
+    with steered.vhost.channel() as channel:
+        channel.queue_unbind("queue_a", "tasks", "fail")
+    with watching(steered, "--next", "--tap") as watch:
+        asked = steered.caller().asking("fail", {"times": 1})
+        watch.says(" ready, ")
+        steered.worker()
+        assert asked.result(20).failure is None
+        [life] = lives(watch.wait())
+    assert [line for line in life.splitlines() if "(tap" in line or "(count" in line] == TAPPED.splitlines()
+    assert "published, requester → tasks: key fail (header)" not in life
+    assert life.endswith(ACKED.format(2))
 
 
 def test_of_a_dead_task_the_letter_is_seen_before_the_reply_and_the_ack(steered: Installation) -> None:

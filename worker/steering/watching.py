@@ -200,6 +200,7 @@ class Watching:
         event = publish(
             [properties.message_id or properties.correlation_id or ""],
             attempt=_number(headers, "attempt", 1),
+            replay=_number(headers, "replay"),
             code=code,
             text=headers.text("text", last.text("text", "")),
             ran_ms=_number(last, "ran_ms"),
