@@ -21,6 +21,7 @@ from broker.console.options import (
     timeout_option,
     together,
     version_option,
+    wire_option,
 )
 from dispatcher.commands.load import BatchSize, load
 from protocol.errors import ExitCode
@@ -84,17 +85,32 @@ def main(context: click.Context, config: str | None, timeout_s: float, output: s
 
 @main.command()
 @_task_options
+@wire_option
 @_timeout
 @_output
 @_around
 def call(
-    context: click.Context, config: str | None, task: str, pairs: tuple[str, ...], text: str | None, **options: Any
+    context: click.Context,
+    config: str | None,
+    task: str,
+    pairs: tuple[str, ...],
+    text: str | None,
+    wire: bool,
+    **options: Any,
 ) -> ExitCode:
     """Have TASK done and print its result (-o json: the whole reply)."""
     from dispatcher.commands.tasks import call as command
 
     arguments = _arguments(pairs, text)
-    return _run(lambda settings: command(settings, task, arguments, **options), config or context.obj)
+    if not wire:
+        return _run(lambda settings: command(settings, task, arguments, **options), config or context.obj)
+    from broker.wire.own import recorded
+
+    async def call_recorded(settings: Settings) -> ExitCode:
+        async with recorded(settings) as own:
+            return await command(own, task, arguments, **options)
+
+    return _run(call_recorded, config or context.obj)
 
 
 @main.command("map")

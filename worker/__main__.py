@@ -15,6 +15,7 @@ from broker.console.options import (
     names_of,
     reports_errors,
     version_option,
+    wire_option,
 )
 from worker.init import be_init
 from worker.scaling.autoscale_command import autoscale
@@ -65,9 +66,10 @@ def _is_queue(word: str, others: list[str]) -> bool:
 @click.option("--concurrency", type=Whole(min=1), help="Tasks at a time (default: worker.concurrency).")
 @log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Log more: each task that ends, too.")
+@wire_option
 @version_option
 @reports_errors
-def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool) -> None:
+def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, verbose: bool, wire: bool) -> None:
     """Run the tasks of QUEUE..., until SIGTERM, Ctrl-C or the end of the terminal.
 
     The first signal lets what runs finish and gives the rest back; a second one stops at once. Says `ready` on
@@ -94,7 +96,17 @@ def main(queues: tuple[str, ...], config: str | None, concurrency: int | None, v
     # As if by the environment, so that it is checked together with everything it has to fit.
     own = {} if concurrency is None else {"GLASSRABBIT__WORKER__CONCURRENCY": str(concurrency)}
     own |= {"GLASSRABBIT__WORKER__LOG_TASKS": "true"} if verbose else {}
-    asyncio.run(run(load(config, {**os.environ, **own}), queues, early))
+    settings = load(config, {**os.environ, **own})
+    if not wire:
+        asyncio.run(run(settings, queues, early))
+        return
+    from broker.wire.own import recorded
+
+    async def run_recorded() -> None:
+        async with recorded(settings) as by_proxy:
+            await run(by_proxy, queues, early)
+
+    asyncio.run(run_recorded())
 
 
 if __name__ == "__main__":

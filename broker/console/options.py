@@ -82,6 +82,8 @@ config_option = click.option(
     "-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (default: config.yml)."
 )
 
+wire_option = click.option("--wire", is_flag=True, help="Print its AMQP frames on standard error.")
+
 version_option = click.version_option(__version__, message="glassrabbit %(version)s")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from broker.wire.frames import Frame, Reader
+from tests.support.commands import command
 from tests.support.installation import Installation
 from tests.support.workers import ROOT
 
@@ -146,3 +147,25 @@ def test_a_call_passes_the_frames_that_the_page_shows(installation: Installation
     # What is asked and what is answered are two directions: each keeps its order.
     for arrow in ("→", "←"):
         assert [one for one in passed[first:] if one[0] == arrow] == [one for one in shown if one[0] == arrow]
+
+
+def test_a_call_and_a_worker_show_their_own_frames_beside_their_data(
+    installation: Installation, request: pytest.FixtureRequest
+) -> None:
+    management, user = installation.vhost.broker.management, f"{USER}-{installation.vhost.name}"
+    management.add_user(user, PASSWORD, installation.vhost.name, {"configure": ".*", "write": ".*", "read": ".*"})
+    request.addfinalizer(lambda: management.remove_user(user))
+    endpoint = installation.settings.broker.endpoints[0]
+    url = f"amqp://{user}:{PASSWORD}@{endpoint.host}:{endpoint.port}/{endpoint.vhost}"
+    worker = installation.worker("queue_a", "--wire", BROKER_URL=url)
+    environment = {**installation.environment, "BROKER_URL": url}
+    called = command(environment, "dispatcher", "call", "echo", "-a", "value=7", "--wire")
+    assert (called.code, called.out) == (0, "7\n")
+    for shown in ("→ ch 1 basic.publish exchange='tasks' routing_key='echo'", "← ch 2 basic.deliver"):
+        assert shown in called.err
+    worker.wait_for("basic.deliver")
+    worker.wait_for("basic.ack delivery_tag=1 (delivery 1 after")
+    worker.sigterm()
+    assert worker.wait() == 0
+    assert "response='****" in called.err
+    assert PASSWORD not in called.err + worker.log
