@@ -7,7 +7,6 @@ is settled, and what the outbox sends. That a run has begun is found by looking;
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,6 @@ from worker.execution.executor import Begun
 from worker.intake.batch import Batch
 from worker.intake.delivery import Channel, Delivery
 
-log = logging.getLogger("glassrabbit.worker")
-
 #: Who may watch at a time, and for how long at most.
 MOST = 8
 LONGEST_MS = 3600 * 1000
@@ -41,8 +38,6 @@ MOST_FOLLOWED = 2 * MOST_IDS
 LOOK_S = 0.02
 #: Ends of tasks that did not run.
 _NEVER_RAN = (ErrorCode.CANCELLED, ErrorCode.EXPIRED)
-
-
 #: Takes an event for an address, or drops it.
 Send = Callable[[Watch, str, Event], None]
 
