@@ -15,8 +15,11 @@ from broker.topology.declare import declare
 from broker.topology.model import Topology
 from glassrabbit_testing.traffic import Traffic, Unacked
 
-#: Between two looks that have to agree: a message that the broker hands on is in no queue for a moment.
-_QUIET_S = 0.1
+#: For so long nothing may be anywhere: a message that the broker hands on is in no queue for a moment (up to 0.3 s
+#: where the machine has much else to do), and one that was sent and not delivered since may be such a one.
+_QUIET_S, _SENT_S = 0.1, 2.0
+#: Between two looks.
+_PAUSE_S = 0.05
 _CONNECT_S = 30.0
 #: Tasks of a queue that are named.
 _NAMED = 5
@@ -45,31 +48,33 @@ def table(left: Sequence[Left]) -> str:
 
 
 async def until_empty(endpoint: Endpoint, traffic: Traffic, queues: Sequence[str], within_s: float) -> list[Left]:
-    """Nothing, once nothing is ready or unacked in these queues at two looks between which nothing moved; what is
-    left after ``within_s``. Name queues in the order in which messages pass them."""
+    """Nothing, once nothing is ready or unacked in these queues, and nothing moves; what is left after
+    ``within_s``. Name queues in the order in which messages pass them."""
     async with connected(endpoint) as connection:
         channel = await connection.channel()
-        deadline, before = time.monotonic() + within_s, -1
+        since = now = time.monotonic()
+        deadline, before = now + within_s, -1
         while True:
-            moves, left = traffic.moves, []
+            moves, now, left = traffic.moves, time.monotonic(), []
             for queue in queues:
                 ready, consumers = await channel.inspect_queue(queue)
                 unacked = [one for one in traffic.unacked() if one.queue == queue]
                 if ready or unacked:
                     left.append(Left(queue, ready, consumers, unacked))
-            if not left and moves == before:
+            if left or moves != before:
+                since, before = now, -1 if left else moves
+            elif now - since > (_SENT_S if traffic.sent else _QUIET_S):
                 return []
-            if time.monotonic() > deadline:
+            if now > deadline + (0 if left else _SENT_S):
                 return left or [Left("(between queues)", 0, 0)]
-            before = -1 if left else moves
-            await asyncio.sleep(_QUIET_S)
+            await asyncio.sleep(_PAUSE_S)
 
 
 async def until_settled(traffic: Traffic, within_s: float) -> list[Unacked]:
     """What is still unacked after ``within_s``; sooner nothing, if nothing is."""
     deadline = time.monotonic() + within_s
     while (unacked := traffic.unacked()) and time.monotonic() < deadline:  # noqa: ASYNC110 - frames set no event
-        await asyncio.sleep(_QUIET_S / 10)
+        await asyncio.sleep(_PAUSE_S)
     return unacked
 
 

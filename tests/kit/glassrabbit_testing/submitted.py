@@ -10,16 +10,13 @@ from glassrabbit_testing.traffic import Published
 from protocol.batch import read_batch
 from protocol.codec import decode_arguments
 from protocol.limits import Limits
-from protocol.names import TASKS
-
-_DELAYED = "tasks.delay."
 
 
 def submitted(published: Iterable[Published], limits: Limits) -> list[tuple[str, dict[str, Any]]]:
     """Task and arguments of each request, delayed ones and those of batches too; of what is sent again once."""
     known: dict[str, tuple[str, dict[str, Any]]] = {}
     for one in published:
-        if "type" in one.properties and (one.exchange == TASKS or one.exchange.startswith(_DELAYED)):
+        if one.is_task and "type" in one.properties:
             for task_id, body in _tasks(one, limits):
                 known.setdefault(task_id, (str(one.properties["type"]), decode_arguments(body, limits)))
     return list(known.values())

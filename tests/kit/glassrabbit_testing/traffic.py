@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from broker.wire.frames import Frame
 from broker.wire.values import Value
+from protocol.names import TASKS
 
+_DELAYED = "tasks.delay."
 #: What moves a message.
 _MOVES = {"basic.publish", "basic.deliver", "basic.get-ok", "basic.ack", "basic.nack", "basic.reject"}
 
@@ -33,6 +35,11 @@ class Published:
     properties: dict[str, Value] = field(default_factory=dict)
     body: bytes = b""
 
+    @property
+    def is_task(self) -> bool:
+        """It went to a queue, or into the delay line before one."""
+        return self.exchange == TASKS or self.exchange.startswith(_DELAYED)
+
 
 @dataclass(slots=True)
 class _Channel:
@@ -51,6 +58,8 @@ class Traffic:
     def __init__(self) -> None:
         #: Grows with everything that moves a message.
         self.moves = 0
+        #: Ids of tasks that were sent, or given back, and not delivered since.
+        self.sent: set[str] = set()
         #: Messages that are complete, if somebody wants to know (``is_read``).
         self.published: list[Published] = []
         self.is_read = False
@@ -66,7 +75,7 @@ class Traffic:
         with self._lock:
             self.moves += 1
             for key in [key for key in self._channels if key[0] == connection]:
-                del self._channels[key]
+                self._drop(key)
 
     def note(self, frame: Frame, connection: int, by_client: bool) -> None:
         if frame.problem:
@@ -75,13 +84,15 @@ class Traffic:
             self.moves += frame.method in _MOVES
             channel = self._channels.setdefault((connection, frame.channel), _Channel())
             if frame.method in ("channel.close-ok", "channel.open"):
-                del self._channels[connection, frame.channel]
+                self._drop((connection, frame.channel))
             elif by_client:
-                _by_client(frame, channel)
-                if self.is_read:
-                    self._publish(frame, channel)
+                self.sent.update(_by_client(frame, channel))
+                self._publish(frame, channel)
             else:
-                _by_broker(frame, channel)
+                self.sent.discard(_by_broker(frame, channel))
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        self.sent.update(held.id for held in self._channels.pop(key).held.values() if held.id)
 
     def _publish(self, frame: Frame, channel: _Channel) -> None:
         coming = channel.coming
@@ -90,14 +101,17 @@ class Traffic:
         elif coming is not None and frame.kind in ("header", "body"):
             if frame.kind == "header":
                 coming.properties = frame.fields
-            else:
+                if coming.is_task and "message_id" in frame.fields:
+                    self.sent.add(str(frame.fields["message_id"]))
+            elif self.is_read:
                 coming.body += frame.payload
-            if len(coming.body) == coming.properties["body_size"]:
+            if self.is_read and len(coming.body) == coming.properties["body_size"]:
                 self.published.append(coming)
                 channel.coming = None
 
 
-def _by_client(frame: Frame, channel: _Channel) -> None:
+def _by_client(frame: Frame, channel: _Channel) -> list[str]:
+    """The ids of what is given back."""
     fields = frame.fields
     match frame.method:
         case "basic.consume" | "basic.get":
@@ -111,13 +125,17 @@ def _by_client(frame: Frame, channel: _Channel) -> None:
             assert isinstance(tag, int)
             # The tag 0 with multiple means all.
             is_multiple = fields.get("multiple") is True
-            for held in [one for one in channel.held if one == tag or (is_multiple and (one <= tag or not tag))]:
-                del channel.held[held]
+            tags = [one for one in channel.held if one == tag or (is_multiple and (one <= tag or not tag))]
+            settled = [channel.held.pop(tag) for tag in tags]
+            return [held.id for held in settled if held.id and fields.get("requeue") is True]
         case "basic.recover":
-            channel.held.clear()
+            back, channel.held = channel.held, {}
+            return [held.id for held in back.values() if held.id]
+    return []
 
 
-def _by_broker(frame: Frame, channel: _Channel) -> None:
+def _by_broker(frame: Frame, channel: _Channel) -> str:
+    """The id of what is delivered."""
     fields = frame.fields
     latest, channel.latest = channel.latest, None
     match frame.method:
@@ -131,9 +149,11 @@ def _by_broker(frame: Frame, channel: _Channel) -> None:
             del channel.asked[:1]
         case "" if latest is not None and frame.kind == "header":
             latest.type, latest.id = str(fields.get("type", "")), str(fields.get("message_id", ""))
+            return latest.id
+    return ""
 
 
 def _delivered(fields: dict[str, Value], channel: _Channel, queue: str, is_acked_already: bool) -> None:
-    tag = fields["delivery_tag"]
+    channel.latest, tag = Unacked(queue), fields["delivery_tag"]
     if not is_acked_already and isinstance(tag, int):
-        channel.held[tag] = channel.latest = Unacked(queue)
+        channel.held[tag] = channel.latest

@@ -18,8 +18,9 @@ class Client:
     def says(self, method: str, **fields: Value) -> None:
         self._note(Frame(kind="method", channel=1, method=method, fields=fields), by_client=True)
 
-    def sends(self, size: int, *pieces: bytes) -> None:
-        self._note(Frame(kind="header", channel=1, fields={"body_size": size, "type": "note"}), by_client=True)
+    def sends(self, size: int, *pieces: bytes, **properties: Value) -> None:
+        fields: dict[str, Value] = {"body_size": size, "type": "note", **properties}
+        self._note(Frame(kind="header", channel=1, fields=fields), by_client=True)
         for piece in pieces:
             self._note(Frame(kind="body", channel=1, raw=bytes(7) + piece + b"\xce"), by_client=True)
 
@@ -120,6 +121,31 @@ def test_messages_are_put_together_while_somebody_reads_them(traffic: Traffic, c
         Published(*common, {"body_size": 5, "type": "note"}, b"hello"),
         Published(*common, {"body_size": 0, "type": "note"}, b""),
     ]
+
+
+@pytest.mark.parametrize("exchange", ["tasks", "tasks.delay.07"])
+def test_a_task_is_on_its_way_until_it_is_delivered_and_again_when_it_is_given_back(
+    traffic: Traffic, client: Client, exchange: str
+) -> None:
+    client.says("basic.publish", exchange=exchange, routing_key="note")
+    client.sends(0, message_id="id-1")
+    assert traffic.sent == {"id-1"}
+    client.gets(1)
+    assert traffic.sent == set()
+    client.says("basic.nack", delivery_tag=1, multiple=False, requeue=True)
+    assert traffic.sent == {"id-1"}
+    client.gets(1)
+    client.ended()
+    assert traffic.sent == {"id-1"}
+
+
+def test_a_dead_letter_and_a_settled_task_are_on_no_way(traffic: Traffic, client: Client) -> None:
+    client.says("basic.publish", exchange="tasks.dead", routing_key="mail")
+    client.sends(0, message_id="id-1")
+    client.gets(1)
+    client.says("basic.ack", delivery_tag=1, multiple=False)
+    client.ended()
+    assert traffic.sent == set()
 
 
 def test_only_what_moves_a_message_counts_as_a_move(traffic: Traffic, client: Client) -> None:
