@@ -40,7 +40,7 @@ test: $(VENV)/.dev ## the tests that everybody runs, on real brokers; ARGS='-k n
 test-quick: $(VENV)/.dev ## those that need no broker, in half a minute
 	@$(RUN) -m pytest -n $(JOBS) --quick tests/unit tests/contract $(ARGS)
 
-test-long: $(VENV)/.dev ## all tests: clusters, machines and load for an hour or so as well
+test-long: $(VENV)/.dev ## all tests, on every version of RabbitMQ: clusters, machines and load as well
 	@$(COMPILED)
 	@$(RUN) -m broker.node.provision --need $(NEED)
 	@$(RUN) -m pytest -n $(JOBS) --long $(ARGS) || $(AGAIN)
