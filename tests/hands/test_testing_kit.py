@@ -239,6 +239,16 @@ def test_faults_of_a_broker_that_others_use_are_an_error_that_says_what_to_do(
         Rabbit(brokers, alone=True).restart()
 
 
+@pytest.mark.long
+def test_with_rabbit_faults_they_act_on_a_second_broker(
+    broker: Broker, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_URL", broker.url())
+    second = Rabbit(brokers, alone=True, faults=True)
+    second.restart()
+    assert second.broker.endpoint.port != broker.port
+
+
 def test_the_broker_of_broker_url_is_used_as_it_is(
     broker: Broker, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from glassrabbit_testing.glass import Glass
+from glassrabbit_testing.rabbit import Rabbit
+from glassrabbit_testing.vhost import RabbitVhost
 from protocol.errors import ExitCode
 from tests.integration.test_readme import run_block
-from tests.support.brokers import free_port
+from tests.support.brokers import Brokers, free_port
 from tests.support.certificates import Authority, Pair, self_signed
 from tests.support.commands import Ended, command
 from tests.support.installation import Install, Installation
@@ -337,3 +340,18 @@ def test_a_worker_that_leaves_the_machine_without_encryption_says_so_once(trusti
     assert CANARY not in worker.log
     worker.sigterm()
     assert worker.wait() == 0
+
+
+def test_the_testing_kit_makes_its_virtual_host_over_tls_and_its_clients_need_none(
+    tls_broker: TlsBroker, brokers: Brokers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BROKER_URL", tls_broker.url())
+    monkeypatch.setenv("GLASSRABBIT__BROKER__TLS__CA_FILE", str(tls_broker.ca_file))
+    monkeypatch.setenv("GLASSRABBIT__BROKER__MANAGEMENT_URL", tls_broker.https_url)
+    with RabbitVhost(Rabbit(brokers)) as vhost:
+        glass = Glass(vhost, tmp_path)
+        assert vhost.url.startswith("amqp://guest:guest@127.0.0.1:")
+        glass.dispatcher.submit("task_a")
+        with pytest.raises(AssertionError, match=r"queue_a +1 +0 +0"):
+            glass.drain(0.1)
+        glass.close()

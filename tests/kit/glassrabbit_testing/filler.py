@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from broker.amqp.publisher import Message, Publisher
-from broker.config.endpoint import Endpoint
 from broker.dead_letters.queue import Letter, held
 from broker.errors import Refused
-from glassrabbit_testing.left import connected
+from glassrabbit_testing.link import Link
 from protocol.properties import Properties
 
 _FILLER = "glassrabbit_testing.filler"
@@ -14,9 +13,9 @@ _FILLER = "glassrabbit_testing.filler"
 _MOST = 100
 
 
-async def fill(endpoint: Endpoint, queue: str) -> None:
+async def fill(link: Link, queue: str) -> None:
     """Publish until the queue refuses. Raises ``AssertionError`` if somebody consumes it, or it never does."""
-    async with connected(endpoint) as connection:
+    async with link.connected() as connection:
         publisher = await Publisher.open(connection)
         _, consumers = await publisher.channel.inspect_queue(queue)
         assert not consumers, f"{queue} does not stay full while {consumers} consume it: stop them first"
@@ -29,7 +28,7 @@ async def fill(endpoint: Endpoint, queue: str) -> None:
         raise AssertionError(f"{queue} takes messages all the same: another policy is above that of this test")
 
 
-async def unfill(endpoint: Endpoint, queue: str) -> None:
+async def unfill(link: Link, queue: str) -> None:
     """Take the messages of ``fill`` out of the queue. All others keep their order."""
     tags: list[int] = []
 
@@ -37,6 +36,6 @@ async def unfill(endpoint: Endpoint, queue: str) -> None:
         if letter.properties.type == _FILLER:
             tags.append(letter.tag)
 
-    async with connected(endpoint) as connection, held(connection, queue, see) as looked:
+    async with link.connected() as connection, held(connection, queue, see) as looked:
         for tag in tags:
             looked.ack(tag)

@@ -56,7 +56,8 @@ class Glass:
         settings = load(None, self.environment)
         # What pika logs at each end of a connection is what our own links say in one line.
         logging.getLogger("pika").setLevel(logging.CRITICAL)
-        self.vhost.link.run(declared(self.vhost.endpoint, topology_of(settings)))
+        link = self.vhost.link
+        link.run(declared(link, topology_of(settings)))
         return settings
 
     @cached_property
@@ -94,8 +95,8 @@ class Glass:
         __tracebackhide__ = True
         delays = [delay_level(level) for level in reversed(range(LEVELS))]
         queues = [*delays, *self.settings.queues]
-        vhost = self.vhost
-        left = vhost.link.run(until_empty(vhost.endpoint, vhost.link.traffic, queues, timeout), timeout)
+        link = self.vhost.link
+        left = link.run(until_empty(link, queues, timeout), timeout)
         if left:
             raise AssertionError(f"not drained after {timeout:g} s:\n{table(left)}")
 
@@ -136,15 +137,13 @@ class Glass:
         return self._letters(*queues, take=True)
 
     def _letters(self, *queues: str, take: bool) -> list[Letter]:
-        dead = dead_queues(self.settings, queues)
-        return self.vhost.link.run(letters(self.vhost.endpoint, dead, take=take))
+        link, dead = self.vhost.link, dead_queues(self.settings, queues)
+        return link.run(letters(link, dead, take=take))
 
     def _fail_if_left(self) -> None:
-        traffic = self.vhost.link.traffic
-        lines = [
-            f"unacked in {one.queue}: {one.type} {one.id}"
-            for one in self.vhost.link.run(until_settled(traffic, _SETTLED_S))
-        ]
+        link = self.vhost.link
+        unacked = link.run(until_settled(link, _SETTLED_S))
+        lines = [f"unacked in {one.queue}: {one.type} {one.id}" for one in unacked]
         lines += [
             f"dead in {letter.queue}: {letter.task} {letter.id}: {letter.reason.code}, {letter.reason.text}"
             for letter in self._letters(take=False)

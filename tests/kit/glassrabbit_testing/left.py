@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from broker.amqp.connection import Connection, connect
-from broker.config.endpoint import Endpoint
 from broker.dead_letters.queue import Letter, held
 from broker.topology.declare import declare
 from broker.topology.model import Topology
-from glassrabbit_testing.traffic import Traffic, Unacked
+from glassrabbit_testing.link import Link
+from glassrabbit_testing.traffic import Unacked
 
 #: For so long nothing may be anywhere: a message that the broker hands on is in no queue for a moment (up to 0.3 s
 #: where the machine has much else to do), and one that was sent and not delivered since may be such a one.
 _QUIET_S, _SENT_S = 0.1, 2.0
 #: Between two looks.
 _PAUSE_S = 0.05
-_CONNECT_S = 30.0
 #: Tasks of a queue that are named.
 _NAMED = 5
 
@@ -47,10 +44,11 @@ def table(left: Sequence[Left]) -> str:
     return "\n".join(lines)
 
 
-async def until_empty(endpoint: Endpoint, traffic: Traffic, queues: Sequence[str], within_s: float) -> list[Left]:
+async def until_empty(link: Link, queues: Sequence[str], within_s: float) -> list[Left]:
     """Nothing, once nothing is ready or unacked in these queues, and nothing moves; what is left after
     ``within_s``. Name queues in the order in which messages pass them."""
-    async with connected(endpoint) as connection:
+    traffic = link.traffic
+    async with link.connected() as connection:
         channel = await connection.channel()
         since = now = time.monotonic()
         deadline, before = now + within_s, -1
@@ -70,18 +68,18 @@ async def until_empty(endpoint: Endpoint, traffic: Traffic, queues: Sequence[str
             await asyncio.sleep(_PAUSE_S)
 
 
-async def until_settled(traffic: Traffic, within_s: float) -> list[Unacked]:
+async def until_settled(link: Link, within_s: float) -> list[Unacked]:
     """What is still unacked after ``within_s``; sooner nothing, if nothing is."""
     deadline = time.monotonic() + within_s
-    while (unacked := traffic.unacked()) and time.monotonic() < deadline:  # noqa: ASYNC110 - frames set no event
+    while (unacked := link.traffic.unacked()) and time.monotonic() < deadline:  # noqa: ASYNC110 - frames set no event
         await asyncio.sleep(_PAUSE_S)
     return unacked
 
 
-async def letters(endpoint: Endpoint, queues: Sequence[str], *, take: bool) -> list[Letter]:
+async def letters(link: Link, queues: Sequence[str], *, take: bool) -> list[Letter]:
     """The letters in these queues of dead letters, which stay there unless they are taken."""
     found: list[Letter] = []
-    async with connected(endpoint) as connection:
+    async with link.connected() as connection:
         channel = await connection.channel()
         for queue in queues:
             if not (await channel.inspect_queue(queue))[0]:
@@ -93,17 +91,7 @@ async def letters(endpoint: Endpoint, queues: Sequence[str], *, take: bool) -> l
     return found
 
 
-async def declared(endpoint: Endpoint, topology: Topology) -> None:
+async def declared(link: Link, topology: Topology) -> None:
     """Make a topology."""
-    async with connected(endpoint) as connection:
+    async with link.connected() as connection:
         await declare(connection, topology)
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """A connection that does not pass the proxy of the test."""
-    connection = await connect(endpoint, name="glassrabbit_testing", heartbeat_s=0, timeout_s=_CONNECT_S)
-    try:
-        yield connection
-    finally:
-        await connection.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Self, TypeVar
 
+from broker.amqp.connection import Connection, connect
 from broker.config.endpoint import Endpoint
 from broker.wire.proxy import Proxy
 from glassrabbit_testing.traffic import Traffic
@@ -51,6 +53,17 @@ class Link:
     def down(self) -> None:
         """End all connections, and refuse new ones until ``up``."""
         self.run(self._down())
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """A connection of our own that does not pass the proxy."""
+        connection = await connect(
+            self._endpoint, name="glassrabbit_testing", heartbeat_s=0, timeout_s=_WITHIN_S, tls=self._tls
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T], within_s: float = 0.0) -> T:
         """What a coroutine on the link's own loop comes to, which is meant to take up to ``within_s``."""

@@ -72,13 +72,13 @@ class RabbitVhost:
         """In the block the broker refuses each publish that reaches this queue (``basic.nack``): it is full, of a
         message of ours that is gone afterwards. Nobody may consume it, or it would not stay full."""
         self.policy(queue, {"max-length": 0, "overflow": "reject-publish"})
-        self.link.run(fill(self.endpoint, queue))
+        self.link.run(fill(self.link, queue))
         try:
             yield
         finally:
             # RabbitMQ 3.10 goes on refusing where a limit is cleared that was reached.
             self.policy(queue, {"max-length": _MANY, "overflow": "reject-publish"})
-            self.link.run(unfill(self.endpoint, queue))
+            self.link.run(unfill(self.link, queue))
             self.management.request("DELETE", "policies", self.name, queue)
 
     def policy(self, queue: str, definition: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ from worker.execution.handler_folders import add_to_path, handler_folders
 from worker.worker import Worker
 
 _READY_S = 30.0
-_END_S = 10.0
+_END_S = 5.0
 
 
 class WorkerThread:
@@ -33,10 +33,11 @@ class WorkerThread:
         self._worker, self._loop = self._ready.result(_READY_S)
 
     def stop(self) -> None:
-        """Let what runs finish within ``worker.grace_s``, give back the rest."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._worker.drain)
-            self._thread.join(self._settings.worker.grace_s + _END_S)
+        """Let what runs finish within a few seconds, give back the rest."""
+        for end in (self._worker.drain, self._worker.abort):
+            if self._thread.is_alive():
+                self._loop.call_soon_threadsafe(end)
+                self._thread.join(_END_S)
 
     def _run(self) -> None:
         try:
