@@ -32,15 +32,25 @@ def test_what_has_no_command_has_a_link_to_a_file_that_is_there() -> None:
         assert (ROOT / "docs" / link).exists(), link
 
 
-@pytest.mark.timeout(300)
-def test_the_commands_print_what_the_page_shows(vhost: Vhost, tmp_path: Path) -> None:
-    """In one shell, which starts the workers once."""
-    blocks = BLOCK.findall(PAGE)
+def assert_printed_by(vhost: Vhost, state: Path, page: str) -> list[str]:
+    """Run all blocks of a page in one shell, which starts the workers once; what it printed."""
+    blocks = BLOCK.findall(page)
     own = {"BROKER_URL": vhost.url, "GLASSRABBIT__BROKER__MANAGEMENT_URL": vhost.broker.management.url}
-    printed = run_block("".join(f"{block}$ echo {_END}\n" for block in blocks), tmp_path, **own)
+    printed = rest = run_block("".join(f"{block}$ echo {_END}\n" for block in blocks), state, **own)
+    for block in blocks:
+        end = rest.index(_END)
+        assert_printed(block, rest[:end])
+        rest = rest[end + 1 :]
+    return printed
+
+
+def test_the_commands_of_the_first_half_print_what_the_page_shows(vhost: Vhost, tmp_path: Path) -> None:
+    assert_printed_by(vhost, tmp_path, PAGE.partition("\n## Code, ")[0])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_all_commands_print_what_the_page_shows(vhost: Vhost, tmp_path: Path) -> None:
+    printed = assert_printed_by(vhost, tmp_path, PAGE)
     *_, in_sequence_s, together_s = (float(line.split()[2]) for line in printed if "wall time  " in line)
     assert together_s < in_sequence_s
-    for block in blocks:
-        end = printed.index(_END)
-        assert_printed(block, printed[:end])
-        printed = printed[end + 1 :]
