@@ -185,9 +185,10 @@ class Operator:
     async def running(self) -> tuple[list[Answer], list[str]]:
         """What each worker runs, and what is unknown of that, in words. As many workers are there as consume
         obituaries."""
-        channel = await self._connection.channel()
-        _ready, known = await channel.inspect_queue(OBITUARIES)
-        answers: dict[str, Answer] = {}
+        known, answers = 0, dict[str, Answer]()
+        # Who may not see it, and a connection that is gone, find out below.
+        with contextlib.suppress(ConnectionLost):
+            _ready, known = await (await self._connection.channel()).inspect_queue(OBITUARIES)
 
         def heard(answer: Answer) -> bool:
             answers[answer.worker] = answer

@@ -15,6 +15,7 @@ from tests.support.commands import command
 from tests.support.installation import Install, Installation
 from tests.support.letters import bury, dead_task
 from tests.support.replies import replies_in
+from tests.support.slowness import in_time
 from tests.support.steering import CONTROL, SHORT, fill, kept, steer
 from tests.support.vhost import body, task
 from tests.support.waiting import eventually
@@ -238,7 +239,8 @@ def test_exactly_those_end_that_were_cancelled_of_many(install: Install, count: 
 @pytest.mark.every_broker(long=True)
 def test_a_start_with_a_hundred_thousand_cancelled_ids_is_hardly_slower(install: Install) -> None:
     installation = install(**BOX)
-    before_s = installation.worker().ready_after_s
+    before_s = min(installation.worker().ready_after_s for _ in range(2))
     for _ in range(50):
         steer(installation, "cancel", *(new_id() for _ in range(2000)))
-    assert installation.worker().ready_after_s < before_s + 2
+    late_s = min(installation.worker().ready_after_s for _ in range(2))
+    assert in_time(late_s - before_s, 2.0)

@@ -18,6 +18,7 @@ from tests.support.health import Health
 from tests.support.hostile_users import PASSWORD, RIGHTS, UNSTEERED, Users
 from tests.support.installation import Install, Installation
 from tests.support.link import SILENT, Link
+from tests.support.processes import cpu_s
 from tests.support.proxy import Proxy
 from tests.support.slowness import in_time
 from tests.support.steering import CONTROL, SHORT, fill, kept, marker, say, steer
@@ -206,19 +207,21 @@ def test_a_stream_that_is_silent_stops_nobody(install: Install) -> None:
 
 @pytest.mark.long
 @pytest.mark.every_broker
-@pytest.mark.timeout(180)
-def test_a_worker_reads_fifty_thousand_records_in_a_second_and_one_that_takes_longer_is_not_silent(
+@pytest.mark.needs("/proc")
+@pytest.mark.timeout(240)
+def test_to_read_fifty_thousand_records_costs_a_start_less_than_a_second_and_a_long_stream_is_not_silent(
     install: Install,
 ) -> None:
+    """A second of a processor: how long that takes depends on what else runs there."""
     installation = install(control=CONTROL)
-    before_s = min(installation.worker().ready_after_s for _ in range(2))
+    before_s = cpu_s(installation.worker().pid)
     with installation.vhost.channel() as channel:
         for _ in range(50_000):
             mark = marker()
             channel.basic_publish(exchange_of(mark), CONTROL_STREAM, pack(mark))
     steer(installation, "pause", "queue_b")
     late = [installation.worker("queue_a", "queue_b") for _ in range(2)]
-    assert in_time(min(one.ready_after_s for one in late) - before_s, 1.0)
+    assert min(cpu_s(one.pid) for one in late) - before_s < 1.0
     for worker in late:
         worker.wait_for("queue_b is paused by ")
         assert not worker.lines("taking tasks without")

@@ -17,6 +17,7 @@ from tests.support.commands import command
 from tests.support.hands import Hand
 from tests.support.installation import Installation
 from tests.support.letters import bury, dead_task
+from tests.support.steering import name_of
 from tests.support.vhost import body
 
 #: Of two locales the first has neither character, and of one the second.
@@ -35,6 +36,8 @@ class Place:
         self.run = str(installation.folder / "run.json")
         installation.declare()
         installation.worker()
+        #: It may be drained: nothing here goes to its queue.
+        self.spare = installation.worker("queue_b")
         made = command(
             installation.environment, "dispatcher", "load", "-n", "5", "--task", "echo", "--out", self.run
         )
@@ -68,6 +71,9 @@ class Place:
 
     def port(self) -> dict[str, str]:
         return {"port": str(free_port())}
+
+    def worker(self) -> dict[str, str]:
+        return {"worker": name_of(self.spare)}
 
     def file(self) -> dict[str, str]:
         return {"run": self.run}
@@ -163,9 +169,8 @@ COMMANDS: dict[str, Entry] = {
     "broker running": Entry("-o json", json_text()),
     "broker watch": Entry("0123456789abcdef0123456789abcdef --timeout 1 -o jsonl", no_data, codes=(75,)),
     "broker cancel": Entry("0123456789abcdef0123456789abcdef", text("record")),
-    # No worker has that name.
-    "broker drain": Entry("vm:1 -o json", json_text(), codes=(75,)),
-    "broker log-level": Entry("vm:1 debug -o json", json_text(), codes=(75,)),
+    "broker drain": Entry("{worker} -o json", json_text("drain"), Place.worker),
+    "broker log-level": Entry("{worker} debug -o json", json_text("debug"), Place.worker),
     "broker peek": Entry("queue_z -o json", json_text()),
     "broker purge": Entry("tasks.lost --yes", text("tasks.lost")),
     "broker move": Entry("queue_s queue_z --dry-run -o json", json_text('"moved": 0')),

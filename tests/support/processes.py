@@ -1,4 +1,4 @@
-"""Whether a process that is not our child still runs."""
+"""Whether a process that is not our child still runs, what it has started, and what it has cost."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def is_running(pid: int) -> bool:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return not Path("/proc/self").exists()
+
+
+def cpu_s(pid: int) -> float:
+    """The time that processors have spent on it so far."""
+    fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> list[int]:
