@@ -188,7 +188,10 @@ class Lifecycle:
 
     def _note_runs(self, batch: Batch, task: Task, ran_s: Sequence[float]) -> RunFacts:
         facts = self._meter.ran(task, self._identity, batch.ran_s, ran_s, time.time())
-        batch.ran_s += sum(ran_s)
+        flow, all_s = batch.delivery.flow, sum(ran_s)
+        batch.ran_s += all_s
+        flow.ran += len(ran_s) / len(batch.ids)
+        flow.ran_s += all_s
         return facts
 
     def replied(self, reply_to: str | None, portions: Sequence[Portion], problem: PublishError | None) -> None:
@@ -284,6 +287,23 @@ class Lifecycle:
         from worker.steering.obedience import end_of
 
         return {task: end_of(reply, self._limits) for task, reply in self._ledger.ends_of(ids).items()}
+
+    def give_back_surplus(self, queue: str, before: int, few: int | None) -> None:
+        """Give back what came by this queue before a look and has not begun, but for what came back often, or as
+        often as ``few``."""
+
+        def goes_back(work: Batch | Solo) -> bool:
+            delivery = (work if isinstance(work, Batch) else work.home).delivery
+            if (
+                delivery.queue != queue
+                or delivery.looks >= before
+                or not self._quarantine.may_return(delivery, few)
+            ):
+                return False
+            self.give_back(work)
+            return True
+
+        self._runner.review(goes_back)
 
     def over(self, solo: Solo) -> None:
         """Nothing more is done about it here."""

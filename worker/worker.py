@@ -10,15 +10,17 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from broker.amqp.link import LinkSettings
-from broker.config.holding import granted_s
-from broker.config.settings import Settings, effective_prefetch
+from broker.config.holding import goes_back, granted_s
+from broker.config.settings import Settings, effective_prefetch, finds_itself
 from broker.topology.model import topology_of
 from worker.execution.executors import Executors
 from worker.intake.consumer import Consumer
+from worker.intake.tuner import tune
 from worker.lifecycle import Lifecycle
 from worker.settlement.outbox import Outbox
 from worker.telemetry.snapshot import Snapshot
@@ -42,7 +44,7 @@ class Worker:
         self._settings = settings
         self.identity = f"{socket.gethostname()}:{os.getpid()}"
         name = f"worker-{self.identity.replace(':', '-')}"
-        link = LinkSettings.of(settings)
+        link = replace(LinkSettings.of(settings), properties={"concurrency": settings.worker.concurrency})
         self.queues = list(dict.fromkeys(queues))
         self._executors = executors
         self._outbox = Outbox(link, f"{name} publish", settings.broker.confirm_timeout_s)
@@ -54,13 +56,11 @@ class Worker:
             executors.concurrency_limit,
             self._on_defect,
         )
-        self._prefetch = {
-            queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues
-        }
+        prefetch = {queue: effective_prefetch(settings.queues[queue], settings.worker) for queue in self.queues}
         self._consumer = Consumer(
             link,
             name,
-            self._prefetch,
+            prefetch,
             settings.worker.concurrency,
             topology_of(settings),
             self._lifecycle.taken,
@@ -68,6 +68,7 @@ class Worker:
             partial(granted_s, settings, self.queues),
         )
         self._steering = self._steered(link, name) if settings.control.enabled else None
+        self._growing = {queue: prefetch[queue] for queue in self.queues if finds_itself(settings, queue)}
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._defect: BaseException | None = None
@@ -113,7 +114,7 @@ class Worker:
         traffic = self._outbox.link.traffic
         return Snapshot(
             identity=self.identity,
-            prefetch=self._prefetch,
+            prefetch=self._consumer.prefetch,
             is_ready=self.problem is None,
             busy=self._lifecycle.busy,
             concurrency=self._settings.worker.concurrency,
@@ -137,6 +138,7 @@ class Worker:
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         links = [asyncio.create_task(self._outbox.run())]
         stopping = asyncio.create_task(self._draining.wait())
+        tuning = asyncio.create_task(self._tune())
         try:
             # No delivery may come before there is something that can run it.
             if await self._executors.started(stopping):
@@ -148,6 +150,7 @@ class Worker:
                 await self._drain()
         finally:
             stopping.cancel()
+            tuning.cancel()
             await self._stop()
             await asyncio.gather(*links)
         if self._defect is not None:
@@ -165,6 +168,21 @@ class Worker:
         """Stop at once; everything that is not settled goes back to its queue."""
         self._aborting.set()
         self._draining.set()
+
+    async def _tune(self) -> None:
+        """Hold as many deliveries as is good, for as long as it runs."""
+        concurrency, life = self._settings.worker.concurrency, self._lifecycle
+        try:
+            await tune(
+                self._consumer,
+                self._growing,
+                concurrency,
+                lambda: life.busy,
+                life.give_back_surplus,
+                returns_old=goes_back(self._settings, self.queues),
+            )
+        except Exception as error:  # noqa: BLE001 - a defect of ours
+            self._on_defect(error)
 
     async def _drain(self) -> None:
         aborted = asyncio.create_task(self._aborting.wait())

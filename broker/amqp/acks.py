@@ -9,29 +9,43 @@ from __future__ import annotations
 from broker.amqp.encoding import ack_frames
 
 
+class Held:
+    """How many deliveries of one consumer are not acked."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Acks:
     """Tags as the broker counts them. ``ack`` collects; what ``frames`` returns has to be written at once."""
 
     def __init__(self) -> None:
-        #: In order; True: acked, and not written yet.
-        self._tags: dict[int, bool] = {}
+        #: In order, each with its consumer; None: it was acked, and that is not written yet.
+        self._tags: dict[int, Held | None] = {}
         self._acked: list[int] = []
 
-    def add(self, tag: int) -> None:
-        """It was delivered."""
-        self._tags[tag] = False
+    def add(self, tag: int, of: Held) -> int:
+        """It was delivered to a consumer; how many acks are not written yet."""
+        of.count += 1
+        self._tags[tag] = of
+        return len(self._acked)
 
     def ack(self, tag: int) -> bool:
         """Collect an ack; False if the tag is not outstanding here: the broker may judge it."""
-        if self._tags.get(tag, True):
+        of = self._tags.get(tag)
+        if of is None:
             return False
-        self._tags[tag] = True
+        of.count -= 1
+        self._tags[tag] = None
         self._acked.append(tag)
         return True
 
     def remove(self, tag: int) -> None:
         """It was settled in another way."""
-        self._tags.pop(tag, None)
+        if (of := self._tags.pop(tag, None)) is not None:
+            of.count -= 1
 
     @property
     def outstanding(self) -> int:
@@ -52,8 +66,8 @@ class Acks:
         """The acks that were collected."""
         acked, self._acked = self._acked, []
         up_to = covered = 0
-        for tag, is_acked in self._tags.items():
-            if not is_acked:
+        for tag, of in self._tags.items():
+            if of is not None:
                 break
             up_to, covered = tag, covered + 1
         for tag in acked:

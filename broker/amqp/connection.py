@@ -11,7 +11,8 @@ import contextlib
 import math
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pika
@@ -119,8 +120,9 @@ async def connect(
     heartbeat_s: int,
     timeout_s: float,
     tls: ssl.SSLContext | None = None,
+    properties: Mapping[str, object] = MappingProxyType({}),
 ) -> Connection:
-    """Open a connection within ``timeout_s``; ``name`` is what the management pages show.
+    """Open a connection within ``timeout_s``; ``name`` and ``properties`` are what the management pages show.
 
     An ``amqps`` endpoint is never spoken to in plain: without ``tls`` the system's authorities have to trust it.
     Raises ``Unreachable``, ``Untrusted`` or ``AccessRefused``, whose texts never hold the password.
@@ -139,7 +141,12 @@ async def connect(
         socket_timeout=timeout_s,
         stack_timeout=timeout_s,
         ssl_options=ssl_options,
-        client_properties={"connection_name": name, "product": "glassrabbit", "started": _STARTED_S},
+        client_properties={
+            **properties,
+            "connection_name": name,
+            "product": "glassrabbit",
+            "started": _STARTED_S,
+        },
     )
     opened: asyncio.Future[Connection] = loop.create_future()
     ended = asyncio.Event()

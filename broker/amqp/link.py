@@ -13,8 +13,8 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from broker.amqp.answers import CLOSE_S, resolve
 from broker.amqp.connection import Connection, connect
@@ -48,6 +48,8 @@ class LinkSettings:
     connect_timeout_s: float = 5.0
     #: For the endpoints that are ``amqps``.
     tls: ssl.SSLContext | None = None
+    #: What else the broker is to list of these connections.
+    properties: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> LinkSettings:
@@ -191,6 +193,7 @@ class Link:
                 heartbeat_s=settings.heartbeat_s,
                 timeout_s=settings.connect_timeout_s,
                 tls=settings.tls,
+                properties=settings.properties,
             )
         except BrokerError as error:
             self._failed(error, Event.FAILED)

@@ -56,7 +56,10 @@ def rows(settings: Settings, places: Mapping[Loc, str]) -> list[Row]:
 def _computed(settings: Settings) -> dict[Loc, tuple[object, str]]:
     """What null stands for where that follows from other keys, and how."""
     computed: dict[Loc, tuple[object, str]] = {
-        ("queues", name, "prefetch"): (effective_prefetch(queue, settings.worker), "worker.concurrency + 2")
+        ("queues", name, "prefetch"): (
+            effective_prefetch(queue, settings.worker),
+            "worker.concurrency + 2, at first",
+        )
         for name, queue in settings.queues.items()
     }
     # The address needs no file of broker.tls, which may be missing where somebody only looks.

@@ -12,11 +12,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from broker.config.settings import Settings, effective_prefetch
+from broker.config.settings import Settings, effective_prefetch, finds_itself
 from broker.errors import ConfigError
 
 #: The oldest version on which a consumer's own timeout counts.
 ASKS = (4, 3)
+#: What would wait for too long goes back before, see ``goes_back``.
+LONGEST_WAIT_S = 300.0
 #: Beyond the longest time that a handler may take: for its reply, and the confirm.
 SETTLE_S = 60
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -41,8 +43,15 @@ def _held(settings: Settings, queues: Sequence[str]) -> Iterator[tuple[float, st
     prefetch = {name: effective_prefetch(known[name], settings.worker) for name in queues}
     total = sum(prefetch.values())
     rounds = math.ceil(total / concurrency)
+    is_returned = goes_back(settings, queues)
     for name, task in settings.tasks.items():
         if task.queue not in prefetch:
+            continue
+        if is_returned:
+            yield (
+                LONGEST_WAIT_S + task.timeout_s,
+                f"{name} can wait {LONGEST_WAIT_S:g} s and take {task.timeout_s:g} s",
+            )
             continue
         can = f"{name} can take {rounds} × {task.timeout_s:g} s"
         yield rounds * task.timeout_s, f"with prefetch {total} and concurrency {concurrency}, {can}"
@@ -51,6 +60,15 @@ def _held(settings: Settings, queues: Sequence[str]) -> Iterator[tuple[float, st
             held, turn_s = prefetch[task.queue], breaker.open_s + task.timeout_s
             can = f"{name} can wait {held} × {turn_s:g} s"
             yield held * turn_s, f"with an open breaker {task.breaker} and prefetch {held}, {can}"
+
+
+def goes_back(settings: Settings, queues: Sequence[str]) -> bool:
+    """Whether a worker of these queues gives back what has waited for long, before the broker takes it back."""
+    held = sum(effective_prefetch(settings.queues[name], settings.worker) for name in queues)
+    rounds = math.ceil(held / settings.worker.concurrency)
+    longest_s = max((task.timeout_s for task in settings.tasks.values() if task.queue in queues), default=0.0)
+    is_long = rounds * longest_s > settings.broker.consumer_timeout_s
+    return is_long and all(finds_itself(settings, name) for name in queues)
 
 
 def suspect_from(delivery_limit: int) -> int:

@@ -47,7 +47,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "QueueSettings": {
         "delivery_limit": "Returns after which the broker buries a task.",
-        "prefetch": "Tasks that one worker holds at most; null: worker.concurrency + 2.",
+        "prefetch": "Tasks that one worker holds at most; null: worker.concurrency + 2 and more, as it finds.",
     },
     "DefaultSettings": {
         "retry": "What happens after a failed attempt.",

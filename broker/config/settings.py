@@ -275,6 +275,21 @@ def _merged(defaults: dict[str, Any], task: object) -> object:
     return merged
 
 
+#: What a worker gives back so that others get it, and what it replaces, costs few of as many returns.
+LEAST_LIMIT = 20
+
+
 def effective_prefetch(queue: QueueSettings, worker: WorkerSettings) -> int:
-    """How many unacknowledged deliveries of ``queue`` one worker holds at most."""
+    """How many unacknowledged deliveries of ``queue`` one worker holds at most; at first, if that finds itself."""
     return queue.prefetch or worker.concurrency + 2
+
+
+def finds_itself(settings: Settings, name: str) -> bool:
+    """Whether the prefetch of a queue grows with what a worker sees. Not behind a breaker, where all that is held
+    waits for its turn; nor where a task may hardly be given back."""
+    queue = settings.queues[name]
+    return (
+        queue.prefetch is None
+        and queue.delivery_limit >= LEAST_LIMIT
+        and all(task.breaker is None for task in settings.tasks.values() if task.queue == name)
+    )

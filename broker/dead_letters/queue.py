@@ -205,7 +205,7 @@ async def held(connection: Connection, queue: str, see: Callable[[Letter], None]
         finally:
             if looked.consumer is not None and channel.is_open:
                 with suppress(ConnectionLost):
-                    await channel.cancel(looked.consumer, keep=True)
+                    await channel.cancel(looked.consumer)
                     channel.nack(0, multiple=True)
     finally:
         await channel.close()

@@ -181,7 +181,7 @@ def check_prefetch(facts: Facts) -> Verdict:
         _prefetches(facts, held, concurrency),
         f"{', '.join(f'{name}: {prefetch}' for name, prefetch in held.items())}; concurrency {concurrency}",
         "A worker runs no more tasks than it holds; one that holds too many keeps them from the others.",
-        "Set prefetch to null (concurrency + 2), or to concurrency at least, and restart the workers.",
+        "Set prefetch to null, or to concurrency at least, and restart the workers.",
     )
 
 

@@ -132,7 +132,7 @@ def _known_workers(facts: Facts) -> dict[str, WorkerStatus]:
     """Workers that the API knows, by host and process; of a young one it may not have heard everything yet."""
     if facts.api is None or facts.api.clock is None:
         return {}
-    workers = workers_of(facts.settings, facts.api.consumers, facts.api.connections, (), facts.api.clock.theirs_s)
+    workers = workers_of(facts.api.consumers, facts.api.connections, (), facts.api.clock.theirs_s)
     return {
         f"{worker.host}:{worker.pid}": worker
         for worker in workers

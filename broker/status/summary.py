@@ -125,9 +125,7 @@ def status_of(
         delays=of(map(delay_level, range(LEVELS))),
         dead=of([*map(dead_queue, settings.queues), LOST]),
         obituaries=of([OBITUARIES])[0],
-        workers=workers_of(settings, listing.consumers, listing.connections, listing.channels, now_s)
-        if listing
-        else None,
+        workers=workers_of(listing.consumers, listing.connections, listing.channels, now_s) if listing else None,
         notes=tuple(notes),
         unknown=unknown,
     )

@@ -12,14 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.config.settings import Settings
 from protocol.names import OBITUARIES
 
 _WORKER = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) (?P<role>consume|publish)", re.DOTALL)
 _STEERED = re.compile(r"worker-(?P<host>.+)-(?P<pid>\d{1,10}) control", re.DOTALL)
-#: A worker of a queue without a prefetch in the configuration holds this number of tasks beyond those that it
-#: runs.
-_SPARE = 2
 #: Of a worker with one of its two connections.
 HALF = "half"
 
@@ -33,7 +29,7 @@ class WorkerStatus:
     host: str
     pid: int
     queues: tuple[str, ...]
-    #: Tasks that it may hold, and how many of them it runs at a time as far as that is known.
+    #: Tasks that it may hold now, and how many of them it runs at a time.
     prefetch: int | None
     concurrency: int | None
     #: Deliveries that it holds: those that it runs, and those that wait in it.
@@ -71,7 +67,6 @@ def steered(connections: Iterable[Listed]) -> set[str]:
 
 
 def workers_of(
-    settings: Settings,
     consumers: Iterable[Listed],
     connections: Iterable[Listed],
     channels: Iterable[Listed],
@@ -91,13 +86,10 @@ def workers_of(
         name = str(table(channel, "connection_details").get("name"))
         held = whole(channel.get("messages_unacknowledged"))
         unacked[name] = held if unacked.get(name) is None else (unacked[name] or 0) + (held or 0)
-    return tuple(
-        _worker(settings, key, pair, by_connection, unacked, now_s) for key, pair in sorted(pairs.items())
-    )
+    return tuple(_worker(key, pair, by_connection, unacked, now_s) for key, pair in sorted(pairs.items()))
 
 
 def _worker(
-    settings: Settings,
     key: tuple[str, int],
     pair: Mapping[str, Listed],
     by_connection: Mapping[str, Sequence[Listed]],
@@ -106,10 +98,10 @@ def _worker(
 ) -> WorkerStatus:
     consume = pair.get("consume", {})
     name = str(consume.get("name"))
-    prefetches = {
-        str(table(consumer, "queue").get("name")): whole(consumer.get("prefetch_count"))
-        for consumer in by_connection.get(name, ())
-    }
+    prefetches: dict[str, int] = defaultdict(int)
+    for consumer in by_connection.get(name, ()):
+        # Of one queue it has several for a while.
+        prefetches[str(table(consumer, "queue").get("name"))] += whole(consumer.get("prefetch_count")) or 0
     prefetches.pop(OBITUARIES, None)
     either = consume or next(iter(pair.values()))
     properties = table(either, "client_properties")
@@ -120,8 +112,8 @@ def _worker(
         host=key[0],
         pid=key[1],
         queues=tuple(prefetches),
-        prefetch=sum(held or 0 for held in prefetches.values()) if prefetches else None,
-        concurrency=_concurrency(settings, prefetches),
+        prefetch=sum(prefetches.values()) if prefetches else None,
+        concurrency=whole(properties.get("concurrency")),
         unacked=unacked.get(name),
         up_s=None if started_s is None else max(0.0, now_s - started_s),
         connected_s=max(0.0, now_s - min(connected) / 1000) if connected else None,
@@ -129,12 +121,3 @@ def _worker(
         platform=str(properties.get("platform", "")),
         state=HALF if len(pair) == 1 else next((one for one in sorted(states) if one != "running"), "running"),
     )
-
-
-def _concurrency(settings: Settings, prefetches: Mapping[str, int | None]) -> int | None:
-    """No connection says it. A queue without a prefetch of its own is consumed with concurrency + 2."""
-    for queue, prefetch in prefetches.items():
-        known = settings.queues.get(queue)
-        if known is not None and known.prefetch is None and prefetch is not None and prefetch > _SPARE:
-            return prefetch - _SPARE
-    return None

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.config.settings import Settings, effective_prefetch
+from broker.config.settings import Settings
 from broker.node.files import HAND_ON_AGAIN_MS
 from tests.chaos.fleet import Side
 from tests.chaos.records import Mode, Promise
+from worker.intake.prefetch import MOST
 
 HANDLERS = "tests.chaos.handlers"
 MAILBOX = "chaos"
@@ -76,7 +77,7 @@ def promise(settings: Settings) -> Promise:
         system="glassrabbit",
         max_attempts=retry.max_retries + 1,
         backoff_s=retry.backoff_s,
-        prefetch=max(effective_prefetch(queue, settings.worker) for queue in settings.queues.values()),
+        prefetch=max(queue.prefetch or MOST for queue in settings.queues.values()),
         recovery_s=RECOVERY_S,
         ack_loss_s=ACK_LOSS_S,
         has_mailboxes=True,

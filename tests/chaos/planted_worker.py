@@ -27,7 +27,7 @@ from protocol.reply import PackedReply
 from protocol.task import Attempt, Task
 from worker.intake.admission import Admission
 from worker.intake.batch import Batch, Key
-from worker.intake.consumer import Consumer, OnDelivery
+from worker.intake.consumer import Consumer
 from worker.intake.delivery import Delivery
 from worker.intake.ledger import Ledger
 from worker.lifecycle import Lifecycle
@@ -122,8 +122,8 @@ def old_tags() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._consumer._channel, name)
 
-    def for_the_newest(self: Consumer, channel: Channel, queue: str, handle: OnDelivery) -> Any:
-        return deliver(self, Newest(self), queue, handle)
+    def for_the_newest(self: Consumer, channel: Channel, queue: str, prefetch: int) -> Any:
+        return deliver(self, Newest(self), queue, prefetch)
 
     deliver = swap(Consumer, "_deliver", for_the_newest)
 

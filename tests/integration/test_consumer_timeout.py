@@ -20,14 +20,14 @@ LISTED_S = 30.0
 
 @pytest.mark.every_broker(long=True)
 def test_every_consumer_of_a_worker_asks_for_the_time_that_it_needs(install: Install, vhost: Vhost) -> None:
-    installation = install(tasks={"note": {"timeout_s": 700}})
+    installation = install(tasks={"note": {"timeout_s": 1400}})
     installation.worker()
 
     def asked() -> dict[str, Any]:
         consumers = vhost.broker.management.get("consumers", vhost.name)
         return {one["queue"]["name"]: one["arguments"].get("x-consumer-timeout") for one in consumers}
 
-    # Prefetch 4 and concurrency 2: 2 × 700 s are less than the broker's own 30 min.
+    # 300 s of waiting and 1400 s are less than the broker's own 30 min.
     expected = {"queue_a": 1_800_000, "tasks.obituaries": 1_800_000}
     eventually(lambda: asked() == expected, "the consumers to be listed", LISTED_S)
 
@@ -42,7 +42,10 @@ def test_a_worker_with_tasks_that_the_broker_would_take_back_starts_only_where_i
     else:
         worker = installation.worker(ready=False)
         assert worker.wait() == 78
-        assert f"note can take 2 × 3000 s, and RabbitMQ {vhost.broker.version} takes a task back" in worker.log
+        assert (
+            f"note can wait 300 s and take 3000 s, and RabbitMQ {vhost.broker.version} takes a task back"
+            in worker.log
+        )
         assert "Traceback" not in worker.log
         assert not vhost.exists("queue_a")
     install(**LONG, broker={"consumer_timeout_s": 7200}).worker()

@@ -221,14 +221,15 @@ class Runner:
         for executor in self._executors:
             executor.interrupt(ids)
 
-    def review(self) -> None:
-        """Take back what has not begun, and submit again what may run. Not from within a report of results."""
+    def review(self, goes_back: Callable[[Batch | Solo], bool] = lambda _work: False) -> None:
+        """Take back what has not begun, and submit again what may run. ``goes_back`` gives back what is
+        not to, and says so. Not from within a report of results."""
         if self._draining or self._stopped:
             return
         self._withdraw()
         held, self._held = self._held, []
         for work in held:
-            if self.sees_to is None or not self.sees_to(work):
+            if not goes_back(work) and (self.sees_to is None or not self.sees_to(work)):
                 self.submit(work)
 
     def _put_back(self, work: Batch | Solo) -> None:

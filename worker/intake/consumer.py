@@ -5,9 +5,7 @@ generation, and the link builds a new one. So *alive, connected and not consumin
 
 Nor can *consuming, and served by nobody*: a node that is cut off from the majority keeps its clients, hands them
 nothing, and does not tell them (RabbitMQ 4.3; 4.0 if its partition handling is ``ignore``). So a worker that holds
-nothing and was given nothing for a while asks its queues for a message, and they have to answer. To make its
-consumers again would ask as well, but pika rejects what arrives for a consumer that is being cancelled, and the
-broker counts that against the delivery limit.
+nothing and was given nothing for a while asks its queues for a message, and they have to answer.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import logging
 import random
 from collections.abc import Callable
 
+from broker.amqp.answers import resolve
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.handed_over import Delivered
@@ -29,10 +28,13 @@ from broker.topology.model import Topology
 from protocol.names import OBITUARIES
 from protocol.properties import ReceivedProperties
 from worker.intake.delivery import Delivery
+from worker.intake.prefetch import Flow
 
 log = logging.getLogger("glassrabbit.worker")
 
 OBITUARY_PREFETCH = 20
+#: So long a consumer that was replaced may take to fill up, see ``Channel.cancel``.
+FILL_S = 0.1
 #: Between two looks at least, at most twice as long. A worker that was idle from one to the next asks its queues.
 LOOK_S = 10.0
 #: How long after a queue's answer that may arrive which was published while it was asked.
@@ -55,22 +57,28 @@ class Consumer:
         on_obituary: OnDelivery,
         granted_s: Callable[[str], int],
     ) -> None:
-        """``queues`` maps each work queue to its prefetch; ``concurrency`` tasks run at a time. ``granted_s``: how
-        long a task may be held, by the broker's version; what it raises ends ``run``."""
+        """``queues`` maps each work queue to its prefetch at first; ``concurrency`` tasks run at a
+        time. ``granted_s``: how long a task may be held, by the broker's version; what it raises ends ``run``."""
         self.link = Link(settings, f"{name} consume", self._set_up)
         self._name = name
         self._queues = queues
+        #: Work queue → how many deliveries of it are held at most, now.
+        self.prefetch: dict[str, int] = dict(queues)
+        #: Work queue → what is seen of it, by this connection.
+        self.flows: dict[str, Flow] = {}
         self._concurrency = concurrency
         self._topology = topology
-        self._on_task = on_task
-        self._on_obituary = on_obituary
+        self._handles = {**dict.fromkeys(queues, on_task), OBITUARIES: on_obituary}
         self._granted_s = granted_s
         self._timeout_s = 0
         self._channel: Channel | None = None
-        self._tags: list[str] = []
+        #: Of the consumers of this channel, each with its queue; and how many were replaced.
+        self._tags: dict[str, str] = {}
+        self._replaced = 0
         #: Queues of which nothing is taken at present.
         self.paused: frozenset[str] = frozenset()
         self._changing = asyncio.Lock()
+        self._rest: asyncio.Future[None] | None = None
         self._cancelled = False
         self.consuming = asyncio.Event()
 
@@ -109,7 +117,7 @@ class Consumer:
 
     async def _ask(self, channel: Channel) -> None:
         """Fetch a message from each queue: one whose consumer is served has none, since the consumer has room."""
-        for queue, _, handle in self._consumers():
+        for queue in self._handles:
             before = channel.last_tag
             got = await channel.get(queue)
             if got is None:
@@ -121,7 +129,7 @@ class Consumer:
                 continue
             if channel.last_tag > before + 1 and self.is_consuming:
                 # As many came at this very moment as the prefetch allows, and one more had to wait.
-                self._deliver(channel, queue, handle)(method, properties, body)
+                self._deliver(channel, queue, self._prefetch_of(queue))(method, properties, body)
                 continue
             channel.nack(method.delivery_tag)
             self.link.fail(ConnectionLost(f"the broker hands out nothing of {queue}, which holds messages"))
@@ -151,7 +159,9 @@ class Consumer:
     async def _consume(self, connection: Connection) -> None:
         channel = await connection.channel()
         channel.on_cancel(lambda tag: connection.fail(_cancelled_by_broker(tag)))
-        self._channel, self._tags = channel, []
+        self._channel, self._tags, self._replaced = channel, {}, 0
+        self.prefetch = dict(self._queues)
+        self.flows = {queue: Flow() for queue in self._handles}
         await self._follow(channel)
         if self._cancelled:
             # The stop came while this was going on, and could not know of the latest consumer.
@@ -165,27 +175,20 @@ class Consumer:
         async with self._changing:
             while paused != self.paused and not self._cancelled:
                 paused = self.paused
-                wanted = {f"{self._name}.{consumer[0]}": consumer for consumer in self._consumers()}
-                for tag in [tag for tag in self._tags if tag not in wanted]:
-                    self._tags.remove(tag)
+                for tag in [tag for tag, queue in self._tags.items() if queue in paused]:
+                    del self._tags[tag]
                     await channel.cancel(tag)
-                for tag, (queue, prefetch, handle) in wanted.items():
-                    if self._cancelled or tag in self._tags:
-                        continue
-                    on_delivery, room = self._deliver(channel, queue, handle), room_of(prefetch, self._concurrency)
-                    await channel.consume(
-                        queue, on_delivery, prefetch=prefetch, tag=tag, room=room, timeout_s=self._timeout_s
-                    )
-                    self._tags.append(tag)
+                for queue in self._handles:
+                    if not self._cancelled and queue not in paused and queue not in self._tags.values():
+                        await self._start(channel, queue, self._prefetch_of(queue), f"{self._name}.{queue}")
 
-    def _consumers(self) -> list[tuple[str, int, OnDelivery]]:
-        """Of each its queue, its prefetch, and who takes what it is given."""
-        tasks = [
-            (queue, prefetch, self._on_task)
-            for queue, prefetch in self._queues.items()
-            if queue not in self.paused
-        ]
-        return [*tasks, (OBITUARIES, OBITUARY_PREFETCH, self._on_obituary)]
+    def _prefetch_of(self, queue: str) -> int:
+        return self.prefetch.get(queue, OBITUARY_PREFETCH)
+
+    async def _start(self, channel: Channel, queue: str, prefetch: int, tag: str) -> None:
+        on_delivery, room = self._deliver(channel, queue, prefetch), room_of(prefetch, self._concurrency)
+        await channel.consume(queue, on_delivery, prefetch=prefetch, tag=tag, room=room, timeout_s=self._timeout_s)
+        self._tags[tag] = queue
 
     async def pause(self, queues: frozenset[str]) -> None:
         """From now on take nothing of these queues, and of all others again. What was taken before stays."""
@@ -195,8 +198,64 @@ class Consumer:
             with contextlib.suppress(ConnectionLost):
                 await self._follow(self._channel)
 
-    def _deliver(self, channel: Channel, queue: str, handle: OnDelivery) -> Handed:
+    async def change(self, queue: str, prefetch: int, *, is_further: bool = False) -> bool:
+        """From now on hold so many of a queue at most, beside what is held already, or so many more than until
+        now; False if nothing is consumed.
+
+        The broker takes a prefetch for new consumers alone. The new one is there before those go that were.
+        """
+        async with self._changing:
+            channel, before = self._channel, self.tags_of(queue)
+            if self._cancelled or channel is None or not channel.is_open or not before:
+                return False
+            self._replaced += 1
+            try:
+                await self._start(channel, queue, prefetch, f"{self._name}.{queue}.{self._replaced}")
+                for tag in [] if is_further else before:
+                    await channel.cancel(tag, fill_s=FILL_S)
+                    del self._tags[tag]
+            except ConnectionLost as error:
+                if channel is self._channel:
+                    self.link.fail(error)
+                return False
+            self.prefetch[queue] = prefetch + is_further * self.prefetch[queue]
+            return True
+
+    def tags_of(self, queue: str) -> list[str]:
+        """The tags of the consumers of a queue."""
+        return [tag for tag, of in self._tags.items() if of == queue]
+
+    def held_apart(self, queue: str) -> int:
+        """Deliveries of a queue that came by consumers which were replaced, and are not settled."""
+        if self._channel is None or queue not in self.flows:
+            return 0
+        return self.flows[queue].held - sum(map(self._channel.held_by, self.tags_of(queue)))
+
+    async def counts(self, queue: str) -> tuple[int, int]:
+        """Messages of a queue that wait there, and consumers of it that are not ours; 0 if there is no answer."""
+        try:
+            ready, consumers = (0, 0) if self._channel is None else await self._channel.inspect_queue(queue)
+        except ConnectionLost:
+            return 0, 0  # The next generation begins anew.
+        return ready, consumers - len(self.tags_of(queue))
+
+    async def news(self) -> None:
+        """Return once something is delivered."""
+        self._rest = asyncio.get_running_loop().create_future()
+        await self._rest
+
+    def _deliver(self, channel: Channel, queue: str, prefetch: int) -> Handed:
+        handle, flow = self._handles[queue], self.flows[queue]
+
         def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
+            flow.held += 1
+            flow.taken += 1
+            flow.size += len(body)
+            if flow.held + channel.unwritten >= prefetch:
+                flow.full += 1
+            if self._rest is not None:
+                resolve(self._rest, None)
+                self._rest = None
             handle(
                 Delivery(
                     channel=channel,
@@ -207,6 +266,8 @@ class Consumer:
                     redelivered=method.redelivered,
                     properties=properties,
                     body=body,
+                    flow=flow,
+                    looks=flow.looks,
                 )
             )
 
@@ -215,14 +276,15 @@ class Consumer:
     async def cancel(self) -> None:
         """Take no more deliveries; those that are unacked can still be settled."""
         self._cancelled = True
-        tags, self._tags = self._tags, []
-        if self._channel is None or not self._channel.is_open:
-            return
-        try:
-            for tag in tags:
-                await self._channel.cancel(tag)
-        except ConnectionLost:
-            return
+        async with self._changing:
+            tags, self._tags = self._tags, {}
+            if self._channel is None or not self._channel.is_open:
+                return
+            try:
+                for tag in tags:
+                    await self._channel.cancel(tag)
+            except ConnectionLost:
+                return
 
     async def stop(self, timeout_s: float) -> None:
         """Close the connection, waiting at most ``timeout_s`` for the broker's answer: from the call on nothing

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from protocol.properties import ReceivedProperties
+from worker.intake.prefetch import Flow
 
 
 class Channel(Protocol):
@@ -36,6 +37,9 @@ class Delivery:
     redelivered: bool
     properties: ReceivedProperties
     body: bytes
+    #: What is seen of its queue; and how many looks had been taken when it came.
+    flow: Flow = field(default_factory=Flow)
+    looks: int = 0
     is_settled: bool = False
     #: Called once, as soon as nothing more is done about it here.
     on_over: Callable[[], None] | None = None
@@ -75,4 +79,5 @@ class Delivery:
         if not self.is_live:
             return False
         self.is_settled = True
+        self.flow.held -= 1
         return True

@@ -34,6 +34,12 @@ class Quarantine:
         """Whether a delivery of a work queue is to be taken here."""
         return delivery.redelivered and delivery.returned >= suspect_from(self._limits[delivery.queue])
 
+    def may_return(self, delivery: Delivery, few: int | None = None) -> bool:
+        """Whether a delivery may be given back so that others get it. RabbitMQ before 4.3 counts that as well, and
+        it must make nothing a suspect."""
+        most = suspect_from(self._limits[delivery.queue]) // 2
+        return delivery.returned < (most if few is None else min(most, few))
+
     async def in_turn(self, delivery: Delivery) -> None:
         """Handle a suspect, in its turn: the one whose turn it is.
 

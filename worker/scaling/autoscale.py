@@ -70,7 +70,7 @@ class Decision:
 def decide(
     settings: ScalingSettings, sample: Sample | None, before: int, holds: int, memory: Memory, now_s: float
 ) -> tuple[Decision, Memory]:
-    """The next number. ``holds``: deliveries that one worker holds at most; ``now_s`` never goes back."""
+    """The next number. ``holds``: deliveries that one worker holds, at first; ``now_s`` never goes back."""
     low, high = settings.min_replica_count, settings.max_replica_count
     if sample is None:
         missing = memory.missing + 1
@@ -116,6 +116,9 @@ def _of_one_worker(settings: ScalingSettings, sample: Sample, workers: int, hold
     if sample.ready and sample.rate and workers:
         # One task at least: less than that no further worker gets done sooner.
         return max(sample.rate / workers * settings.value, 1.0), f"target {settings.value:g} s"
+    if not sample.ready and workers:
+        # A worker whose prefetch finds itself may hold more than at first, and nothing is left for another one.
+        holds = max(holds, math.ceil(sample.load / workers))
     return float(holds), f"target {settings.value:g} s" if sample.rate else f"target {holds} tasks each"
 
 

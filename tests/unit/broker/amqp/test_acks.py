@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from broker.amqp.acks import Acks
+from broker.amqp.acks import Acks, Held
 
 
 class Broker:
@@ -34,21 +34,22 @@ def read(frames: list[bytes]) -> list[tuple[int, bool]]:
 
 
 def delivered(*tags: int) -> Acks:
-    unsettled = Acks()
+    unsettled, consumer = Acks(), Held()
     for tag in tags:
-        unsettled.add(tag)
+        unsettled.add(tag, consumer)
     return unsettled
 
 
 @given(st.data())
 def test_a_broker_ends_up_with_what_was_not_settled_and_never_complains(data: st.DataObject) -> None:
     broker, unsettled, held, last = Broker(), Acks(), set[int](), 0
+    consumers = Held(), Held()
     for step in data.draw(st.lists(st.sampled_from(["deliver", "deliver", "ack", "nack", "write"]), max_size=60)):
         if step == "deliver":
             # Tags that are left out went to a consumer that does not ack.
             last += data.draw(st.integers(1, 3))
             broker.outstanding.append(last)
-            unsettled.add(last)
+            unsettled.add(last, consumers[last % 2])
             held.add(last)
         elif step == "write":
             broker.ack(unsettled.frames(1))
@@ -63,6 +64,7 @@ def test_a_broker_ends_up_with_what_was_not_settled_and_never_complains(data: st
                 broker.ack(unsettled.frames(1))
                 unsettled.remove(tag)
                 broker.outstanding.remove(tag)
+        assert [one.count for one in consumers] == [sum(tag % 2 == odd for tag in held) for odd in (0, 1)]
     broker.ack(unsettled.frames(1))
     assert set(broker.outstanding) == held
 

@@ -48,7 +48,7 @@ def test_each_value_says_where_it_comes_from() -> None:
     assert found["broker.management_url"] == "default: from broker.url"
     assert found["queues.queue_a.prefetch"] == "config.yml:3"
     assert found["queues.queue_a.delivery_limit"] == "default"
-    assert found["queues.queue_b.prefetch"] == "default: worker.concurrency + 2"
+    assert found["queues.queue_b.prefetch"] == "default: worker.concurrency + 2, at first"
     assert found["tasks.files.sum.handler"] == "config.yml:6"
     assert found["tasks.files.sum.retry.jitter"] == "config.yml:6"
     assert found["tasks.files.sum.retry.max_retries"] == "config.yml:9, defaults.retry.max_retries"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from broker.config.breaker_settings import BreakerSettings
 from broker.config.consistency import contradictions
 from broker.config.endpoint import parse_endpoint
-from broker.config.holding import SETTLE_S, granted_s, held_s
+from broker.config.holding import SETTLE_S, goes_back, granted_s, held_s
 from broker.config.loader import load
 from broker.config.scaling_settings import FallbackSettings, ScalingSettings
 from broker.config.settings import (
@@ -581,10 +581,10 @@ def holding(
 
 @pytest.mark.parametrize(
     ("prefetch", "concurrency", "longest"),
-    [(None, 2, 900), (None, 1, 600), (1, 1, 1800), (2, 2, 1800), (3, 2, 900)],
+    [(3, 1, 600), (1, 1, 1800), (2, 2, 1800), (3, 2, 900)],
 )
 def test_a_task_may_take_as_long_as_the_broker_waits_for_the_last_prefetched_one(
-    prefetch: int | None, concurrency: int, longest: int
+    prefetch: int, concurrency: int, longest: int
 ) -> None:
     assert granted_s(holding(longest, prefetch, concurrency), ["q"], "4.0.5") == 1800 + SETTLE_S
     with pytest.raises(ConfigError) as raised:
@@ -592,6 +592,17 @@ def test_a_task_may_take_as_long_as_the_broker_waits_for_the_last_prefetched_one
     (problem,) = raised.value.problems
     assert f"t can take {1800 // longest} × {longest + 0.5:g} s, and RabbitMQ 4.0.5 takes a task back" in problem
     assert "broker.consumer_timeout_s" in problem
+
+
+def test_what_waits_goes_back_in_time_where_the_prefetch_finds_itself_and_tasks_are_long() -> None:
+    assert not goes_back(holding(900), ["q"])
+    assert goes_back(holding(900.5), ["q"])
+    assert not goes_back(holding(900.5, prefetch=4), ["q"])
+    assert granted_s(holding(1500), ["q"], "4.0.5") == 1800 + SETTLE_S
+    with pytest.raises(
+        ConfigError, match=r"t can wait 300 s and take 1500\.5 s, and RabbitMQ 4\.0\.5 takes a task back"
+    ):
+        granted_s(holding(1500.5), ["q"], "4.0.5")
 
 
 def test_a_broker_that_is_said_to_wait_longer_may_be_given_longer_tasks() -> None:
@@ -618,7 +629,7 @@ def test_the_tasks_of_all_queues_of_a_worker_wait_for_the_same_slots() -> None:
     queues = [f"queue_{letter}" for letter in "abcdefgh"]
     settings = Settings.model_validate(
         {
-            "queues": {queue: {} for queue in queues},
+            "queues": {queue: {"prefetch": 4} for queue in queues},
             "tasks": {"slow": {"queue": "queue_a", "handler": "m:f", "timeout_s": 300}},
         }
     )

@@ -23,8 +23,13 @@ SETTINGS = Settings.model_validate(
 EVIL = "x\x1b[2J\r\n\x9b31m\u202ey"
 
 
-def connection(name: str, role: str, **further: Any) -> dict[str, Any]:
-    own = {"connection_name": f"{name} {role}", "platform": "Python 3.13", "started": int(NOW_S - 60)}
+def connection(name: str, role: str, concurrency: object = 2, **further: Any) -> dict[str, Any]:
+    own = {
+        "connection_name": f"{name} {role}",
+        "platform": "Python 3.13",
+        "started": int(NOW_S - 60),
+        "concurrency": concurrency,
+    }
     return {
         "name": f"{name} {role} -> broker",
         "client_properties": own,
@@ -105,7 +110,7 @@ def test_a_worker_is_a_pair_of_connections_and_its_consumers() -> None:
     name = "worker-host-1.example-42"
     status = look(
         listing(
-            consumers=[consumer(name, "queue_a", 4), consumer(name, OBITUARIES, 20)],
+            consumers=[consumer(name, "queue_a", 400), consumer(name, OBITUARIES, 20)],
             connections=[connection(name, "publish"), connection(name, "consume"), connection("else", "consume")],
             channels=[channel(name, 3)],
         )
@@ -113,7 +118,7 @@ def test_a_worker_is_a_pair_of_connections_and_its_consumers() -> None:
     assert status.workers is not None
     [worker] = status.workers
     assert (worker.host, worker.pid, worker.queues) == ("host-1.example", 42, ("queue_a",))
-    assert (worker.concurrency, worker.prefetch, worker.unacked) == (2, 4, 3)
+    assert (worker.concurrency, worker.prefetch, worker.unacked) == (2, 400, 3)
     assert (worker.up_s, worker.user, worker.platform, worker.state) == (60, "worker", "Python 3.13", "running")
 
 
@@ -140,9 +145,10 @@ def test_workers_that_the_api_does_not_show_are_counted_by_their_consumers() -> 
     assert "workers: 3, of which the management API shows none (yet)" in text.getvalue()
 
 
-def test_concurrency_is_not_guessed_from_a_prefetch_of_the_configuration() -> None:
+@pytest.mark.parametrize("said", [None, "2", True])
+def test_concurrency_is_not_guessed_where_a_worker_does_not_say_it(said: object) -> None:
     name = "worker-a-1"
-    pair = [connection(name, "publish"), connection(name, "consume")]
+    pair = [connection(name, "publish", said), connection(name, "consume", said)]
     status = look(listing(consumers=[consumer(name, "queue_b", 7)], connections=pair))
     assert status.workers is not None
     assert (status.workers[0].concurrency, status.workers[0].prefetch) == (None, 7)

@@ -115,6 +115,13 @@ def test_fewer_come_only_after_the_window() -> None:
     assert str(decisions[1]) == "4: ready 0, unacked 0, target 10 tasks each, 1 would do, 4 wanted within 60 s"
 
 
+def test_workers_that_hold_all_there_is_are_enough_however_many_each_has() -> None:
+    scaling = ScalingSettings(value=10)
+    for unacked in (4, 300):
+        assert after(scaling, [(0, Sample(0, unacked, rate=5000.0))], 2)[0].after == 2
+    assert after(scaling, [(0, Sample(100, 300))], 2)[0].after == 4
+
+
 def test_without_numbers_it_holds_and_then_falls_back() -> None:
     scaling = each(10, fallback={"failure_threshold": 3, "replicas": 5})
     decisions = after(scaling, [(float(at), None) for at in range(4)], 2)
