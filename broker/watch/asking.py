@@ -95,9 +95,8 @@ class Watcher:
             async with asyncio.timeout(ANSWER_S):
                 while workers is None or len(self._numbers) < workers:
                     await self._next()
-        missing = max(0, (workers or 0) - len(self._numbers))
-        unseen = "" if not missing else f", {missing} do not: what they do is unknown"
-        self._say(f"watching: {len(self._numbers)} workers report{unseen}")
+        known = "an unknown number of" if workers is None else workers
+        self._say(f"watching: reports come from {len(self._numbers)} of {known} workers")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(connection.deadline_s - time.monotonic() - _SPARE_S):
                 while not self.is_over:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from broker.control.state import State
 from protocol.control import Cancel, End
@@ -16,7 +16,9 @@ from worker.execution.runner import Runner
 from worker.intake.batch import Batch, Solo
 from worker.intake.delivery import Delivery
 from worker.settlement.failures import Failures
-from worker.steering.watching import Watching
+
+if TYPE_CHECKING:
+    from worker.steering.watching import Watching
 
 
 def end_of(reply: PackedReply | None, limits: Limits) -> End:
