@@ -38,10 +38,10 @@ COPIED = """\
 published, worker 1 → tasks.delay.01: copy: attempt {0}, due in 0.3 s \
 (0.2 s in tasks.delay.01 + 0.1 s in tasks.delay.00); RuntimeError: attempt {1} fails (worker)
 confirmed, tasks.delay.01 → worker 1 (worker)
-acked, worker 1 → queue_a: tag {1} (worker)
+acked, worker 1 → queue_a: tag {3} (worker)
 routed, tasks.due → queue_a (header, at an unknown time)
 waited, queue_a: … s (header)
-delivered, queue_a → worker 1: tag {0}, attempt {0} (worker)
+delivered, queue_a → worker 1: tag {2}, attempt {0} (worker)
 runs, worker 1 (worker)
 """
 TAPPED = """\
@@ -72,28 +72,28 @@ def steered(install: Install) -> Installation:
     return install(control=CONTROL, mailboxes=["results"], defaults={"retry": retry})
 
 
-def test_a_task_that_goes_well_is_seen_from_its_publish_to_its_ack(steered: Installation) -> None:
+def test_a_task_is_seen_from_its_publish_to_its_ack_with_its_retries_or_its_dead_letter(
+    steered: Installation,
+) -> None:
     steered.worker()
-    with watching(steered, "--task", "note", "--next") as watch:
-        for name in ("echo", "note", "note"):
-            assert steered.caller().ask(name).failure is None
-        assert lives(watch.wait()) == [CAME.format("note", 2) + ANSWERED.format(DONE) + ACKED.format(2)]
-
-
-def test_each_retry_is_seen_with_the_levels_of_the_delay_line_that_it_waits_in(steered: Installation) -> None:
-    steered.worker()
-    with watching(steered, "--next") as watch:
-        assert steered.caller().ask("fail", {"times": 2}).failure is None
-        [life] = lives(watch.wait())
-    copies = COPIED.format(2, 1) + COPIED.format(3, 2)
-    assert life == CAME.format("fail", 1) + copies + ANSWERED.format(DONE) + ACKED.format(3)
+    with watching(steered, "--next", "3") as watch:
+        caller = steered.caller()
+        assert caller.ask("note").failure is None
+        assert caller.ask("fail", {"times": 2}).failure is None
+        assert caller.ask("reject").failure is not None
+        well, retried, dead = lives(watch.wait())
+    assert well == CAME.format("note", 1) + ANSWERED.format(DONE) + ACKED.format(1)
+    copies = COPIED.format(2, 1, 3, 2) + COPIED.format(3, 2, 4, 3)
+    assert retried == CAME.format("fail", 2) + copies + ANSWERED.format(DONE) + ACKED.format(4)
+    ended = BURIED.format("no") + ANSWERED.format("rejected: no") + ACKED.format(5)
+    assert dead == CAME.format("reject", 5) + ended
 
 
 def test_a_tap_sees_what_waits_and_lets_nothing_be_lost_that_was_not_bound(steered: Installation) -> None:
     steered.declare()
     with steered.vhost.channel() as channel:
         channel.queue_unbind("queue_a", "tasks", "fail")
-    with watching(steered, "--next", "--tap") as watch:
+    with watching(steered, "--task", "fail", "--next", "--tap") as watch:
         asked = steered.caller().asking("fail", {"times": 1})
         watch.says(" ready, ")
         steered.worker()
@@ -102,16 +102,6 @@ def test_a_tap_sees_what_waits_and_lets_nothing_be_lost_that_was_not_bound(steer
     assert [line for line in life.splitlines() if "(tap" in line or "(count" in line] == TAPPED.splitlines()
     assert "published, requester → tasks: key fail (header)" not in life
     assert life.endswith(ACKED.format(2))
-
-
-def test_of_a_dead_task_the_letter_is_seen_before_the_reply_and_the_ack(steered: Installation) -> None:
-    steered.worker()
-    with watching(steered, "--next") as watch:
-        assert steered.caller().ask("reject").failure is not None
-        [life] = lives(watch.wait())
-    assert life == CAME.format("reject", 1) + BURIED.format("no") + ANSWERED.format("rejected: no") + ACKED.format(
-        1
-    )
 
 
 def test_of_a_redelivered_task_it_is_known_which_worker_had_it_before(steered: Installation) -> None:
