@@ -49,13 +49,17 @@ def watch(
 
     from broker.amqp.once import connected
     from broker.console.escaping import plain, plain_json
-    from broker.watch.asking import Asked, Watcher
+    from broker.console.streams import write
+    from broker.watch.asking import Watcher
     from broker.watch.life import Step
     from broker.watch.text import line, to_map, to_mermaid
+    from protocol.control import MOST_IDS
     from protocol.names import is_id
 
     if bool(ids) is (task is not None or count is not None):
         raise click.UsageError("name messages by their ids, or give --task NAME, or --next, or both of these.")
+    if len(ids) > MOST_IDS:
+        raise click.UsageError(f"at most {MOST_IDS:,} ids at a time.")
     if wrong := [one for one in ids if not is_id(one)]:
         raise click.BadParameter(f"{wrong[0]!r} is no id: it has 32 digits from 0 to f.", param_hint="ID")
     settings = steered(config)
@@ -64,17 +68,17 @@ def watch(
 
     steps: list[Step] = []
 
-    def put(step: Step) -> None:
+    async def put(step: Step) -> None:
         if output == "mermaid":
             steps.append(step)
         else:
-            click.echo(line(step) if output == "plain" else plain_json(json.dumps(to_map(step))))
+            await write((line(step) if output == "plain" else plain_json(json.dumps(to_map(step)))) + "\n")
 
     def say(text: str) -> None:
         click.echo(plain(text), err=True)
 
-    asked = Asked(ids=tuple(dict.fromkeys(ids)), task=task or "", next=count or 0)
-    watcher = Watcher(settings, asked, put, say, tap=taps)
+    chosen = tuple(dict.fromkeys(ids))
+    watcher = Watcher(settings, put, say, ids=chosen, task=task or "", most=count or 0, tap=taps)
     try:
         all_over = asyncio.run(connected(settings, "broker watch", watcher.run, timeout_s=timeout_s))
     finally:

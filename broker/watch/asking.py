@@ -7,8 +7,7 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from broker.amqp.connection import Connection
@@ -30,35 +29,27 @@ _SPARE_S = 0.05
 _HOLD_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """These ids; or the next ones, of one name if it is given. ``next`` 0: as many as there may be."""
-
-    ids: tuple[str, ...] = ()
-    task: str = ""
-    next: int = 0
-
-    @property
-    def most(self) -> int:
-        """Of how many the lives are followed."""
-        return len(self.ids) or self.next or MOST_IDS
-
-
 class Watcher:
     """Life: ``run``, once."""
 
     def __init__(
         self,
         settings: Settings,
-        asked: Asked,
-        put: Callable[[Step], None],
+        put: Callable[[Step], Awaitable[None]],
         say: Callable[[str], None],
         *,
+        ids: tuple[str, ...],
+        task: str,
+        most: int,
         tap: bool,
     ) -> None:
-        """``put`` gets each step; ``say`` what is to be known beside them."""
+        """``put`` gets each step; ``say`` what is to be known beside them. Followed are these ``ids``, or ``most``
+        that come next (0: as many as there may be), of the name ``task`` if there is one."""
         self._settings = settings
-        self._asked = asked
+        self._ids = ids
+        self._task = task
+        self._most = len(ids) or most or MOST_IDS
+        self._is_counted = bool(most)
         self._tap = tap
         self._put = put
         self._say = say
@@ -66,7 +57,7 @@ class Watcher:
         self._records: set[str] = set()
         #: By each worker: the number of its latest report.
         self._numbers: dict[str, int] = {}
-        self._followed: dict[str, None] = dict.fromkeys(asked.ids)
+        self._followed: dict[str, None] = dict.fromkeys(ids)
         self._until = 0
         self._news = asyncio.Event()
         #: Ids that the other workers are to follow as well.
@@ -76,10 +67,11 @@ class Watcher:
         self._order = itertools.count()
         self._latest: dict[str, int] = {}
         self._to_count: list[Event] = []
+        self._steps: list[Step] = []
 
     @property
     def is_over(self) -> bool:
-        return len(self._followed) >= self._asked.most and self._lives.over >= self._followed.keys()
+        return len(self._followed) >= self._most and self._lives.over >= self._followed.keys()
 
     async def run(self, connection: Connection) -> bool:
         """Follow them until all are over, or the time of the connection is; whether they are: those that came."""
@@ -89,22 +81,24 @@ class Watcher:
         workers = (await _count(connection, OBITUARIES) or (0, None))[1]
         if self._tap:
             await self._tapped(connection)
-        more = 0 if self._asked.ids else self._asked.most
-        await self._ask(publisher, self._asked.ids, self._asked.task, more)
+        await self._ask(publisher, self._ids, self._task, 0 if self._ids else self._most)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 while workers is None or len(self._numbers) < workers:
                     await self._next()
         known = "an unknown number of" if workers is None else workers
         self._say(f"watching: reports come from {len(self._numbers)} of {known} workers")
+        until_s = asyncio.get_running_loop().time() + connection.deadline_s - time.monotonic() - _SPARE_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(connection.deadline_s - time.monotonic() - _SPARE_S):
-                while not self.is_over:
+            while not self.is_over:
+                async with asyncio.timeout_at(until_s):
                     await self._next()
-                    new, self._new = self._new, []
-                    if new and self._asked.next:
-                        await self._ask(publisher, tuple(new), "", 0)
-                    await self._count(connection)
+                new, self._new = self._new, []
+                if new and self._is_counted:
+                    await self._ask(publisher, tuple(new), "", 0)
+                await self._count(connection)
+                await self._put_steps()
+        await self._put_steps()
         return bool(self._followed) and self._lives.over >= self._followed.keys()
 
     async def _ask(self, publisher: Publisher, ids: tuple[str, ...], task: str, more: int) -> None:
@@ -122,8 +116,13 @@ class Watcher:
         await self._news.wait()
         self._news.clear()
 
+    async def _put_steps(self) -> None:
+        steps, self._steps = self._steps, []
+        for step in steps:
+            await self._put(step)
+
     async def _tapped(self, connection: Connection) -> None:
-        tasks = [self._asked.task] if self._asked.task else list(self._settings.tasks)
+        tasks = [self._task] if self._task else list(self._settings.tasks)
         try:
             await tap(connection, self._settings, tasks, self._hold)
         except ConnectionLost as error:
@@ -136,7 +135,7 @@ class Watcher:
         for event in events:
             queue = self._settings.tasks[event.task].queue
             if found := await _count(connection, queue):
-                self._put(counted(event, queue, *found))
+                self._steps.append(counted(event, queue, *found))
 
     def _on_report(self, _method: object, properties: Any, body: bytes) -> None:
         if properties.correlation_id not in self._records:
@@ -170,7 +169,7 @@ class Watcher:
 
     def _fold(self, event: Event, is_moved: bool | None) -> None:
         for task_id in event.ids:
-            if task_id not in self._followed and len(self._followed) < self._asked.most:
+            if task_id not in self._followed and len(self._followed) < self._most:
                 self._followed[task_id] = None
                 self._new.append(task_id)
         ids = tuple(one for one in event.ids if one in self._followed)
@@ -178,14 +177,12 @@ class Watcher:
             return
         about = event.about(ids)
         if is_moved is None:
-            steps = self._lives.fold(about)
-        else:
-            steps = self._lives.tapped(about, is_moved=is_moved)
-            is_taken = any(one.what is What.DELIVERED and ids[0] in one.ids for _, _, one, _ in self._held)
-            if event.exchange == TASKS and not is_taken:
-                self._to_count.append(about)
-        for step in steps:
-            self._put(step)
+            self._steps += self._lives.fold(about)
+            return
+        self._steps += self._lives.tapped(about, is_moved=is_moved)
+        is_taken = any(one.what is What.DELIVERED and ids[0] in one.ids for _, _, one, _ in self._held)
+        if event.exchange == TASKS and not is_taken:
+            self._to_count.append(about)
 
 
 async def _count(connection: Connection, queue: str) -> tuple[int, int] | None:
