@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from tests.support.installation import Install
 from tests.support.workers import ROOT
 
@@ -16,8 +18,12 @@ MOST_FILES = 31
 WARM, COUNTED = 50, 100
 
 
-def test_a_plain_task_passes_through_few_files_and_calls(install: Install, tmp_path: Path) -> None:
-    installation = install()
+@pytest.mark.parametrize("is_steered", [False, True])
+def test_a_plain_task_passes_through_few_files_and_calls(
+    install: Install, tmp_path: Path, is_steered: bool
+) -> None:
+    """A worker that is steered does no more for a task, as long as nothing is paused, cancelled or drained."""
+    installation = install(control={"enabled": is_steered})
     caller, log, tasks = installation.caller(), (tmp_path / "log").open("w+"), []
     with (
         log,

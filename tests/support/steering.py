@@ -31,8 +31,7 @@ def steer(installation: Installation, *words: str) -> Ended:
 
 def name_of(worker: WorkerProcess) -> str:
     """As its log and the commands name it."""
-    [ready] = worker.lines("ready: ")
-    return next(word for word in ready.split() if word.endswith(f":{worker.pid}"))
+    return next(word for word in worker.lines("ready: ")[0].split() if word.endswith(f":{worker.pid}"))
 
 
 def say(vhost: Vhost, record: AnyRecord, exchange: str | None = None, **properties: Any) -> None:
