@@ -68,13 +68,8 @@ def peek(queue: str, most: int, config: str | None, timeout_s: float, output: st
         rows = [as_cells(row, output) for row in rows]
     if rows or output == "json":
         print_maps(HEAD, rows, output)
-    shown, wanted = len(seen.letters), min(most, seen.ready)
-    if not shown:
-        click.echo("no messages", err=True)
-    elif shown < wanted:
-        say(f"{wanted - shown} were not looked at.")
-    elif seen.ready > shown:
-        say(f"{seen.ready - shown} more wait: raise -n.")
+    if seen.unseen:
+        click.echo(seen.unseen, err=True)
 
 
 @click.command()

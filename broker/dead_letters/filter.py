@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from broker.dead_letters.queue import Letter, read_letter
+from broker.dead_letters.queue import Letter, ids_of, read_letter
 from protocol.errors import Malformed
 from protocol.limits import DEFAULT_LIMITS, Limits
 
@@ -27,7 +27,7 @@ class Filter:
         return (
             (not self.reasons or letter.reason.code in self.reasons)
             and (not self.tasks or letter.task in self.tasks)
-            and (not self.ids or letter.id in self.ids)
+            and (not self.ids or not {*self.ids}.isdisjoint(ids_of(letter, limits)))
             and letter.died_ms >= self.since_ms
             and (not self.before_ms or 0 < letter.sent_ms < self.before_ms)
             and (not self.error or self._has_error(letter, limits))

@@ -26,8 +26,9 @@ from broker.amqp.handed_over import Delivered
 from broker.amqp.pika_connection import BrokenProperties
 from broker.config.settings import Settings
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, NOT_IMPLEMENTED, AccessRefused, BrokerError, ConnectionLost
+from protocol.batch import read_batch
 from protocol.dead_letter import Reason, reason_of
-from protocol.errors import ExitCode
+from protocol.errors import ExitCode, Malformed
 from protocol.limits import Limits
 from protocol.names import LOST, dead_queue, mailbox_of
 from protocol.properties import ReceivedProperties, bad
@@ -150,6 +151,16 @@ def read_letter(letter: Letter, limits: Limits, *, waits: bool = False) -> Task:
     return replace(read_task(readable, letter.body, limits), reply_to=kept)
 
 
+def ids_of(letter: Letter, limits: Limits) -> list[str]:
+    """Its own id, and those of its tasks if it is a batch."""
+    count = letter.headers.get("batch")
+    try:
+        tasks = read_batch(letter.body, count, limits) if isinstance(count, int) and count else []
+    except Malformed:
+        tasks = []
+    return [letter.id, *(task_id for task_id, _ in tasks)]
+
+
 def dead_queues(settings: Settings, names: Sequence[str]) -> list[str]:
     """The queues of dead letters that are meant by names of work queues, or by their own; by none: all of the
     configuration. Raises ``MissingQueue`` for what cannot be one."""
@@ -244,6 +255,9 @@ async def _until_seen(
     ends: set[asyncio.Future[Any]] = {all_seen, channel.closed}
     while not (await asyncio.wait(ends, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED))[0]:
         quiet_s, before = (quiet_s + QUIET_S if count() == before else 0.0), count()
+        if quiet_s and not count():
+            # A stream gives nothing from its beginning by itself, and refuses this.
+            await channel.get(queue)
         ready, consumers = await channel.inspect_queue(queue) if quiet_s else (1, 1)
         if not ready and consumers:
             # Somebody else has taken the rest. (Without a leader it would know of no consumer, not of us either.)

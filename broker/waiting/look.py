@@ -13,17 +13,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from broker.amqp.answers import resolve
 from broker.amqp.channel import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.counting import count
+from broker.amqp.handed_over import Delivered
 from broker.config.holding import ASKS, suspect_from, version_of
 from broker.dead_letters.queue import Letter, explained, letter_of
 from broker.errors import BrokerError, ConnectionLost
+from broker.topology.model import UNLIMITED
+from protocol.properties import ReceivedProperties
 
 #: As many looks make no task a suspect.
 LOOKS = 10
 #: What was not seen within this time is not waited for.
 HOLD_S = 0.8
+ONE_BY_ONE = 10
 #: RabbitMQ's own delivery limit, from 4.0 on, of a queue that has none: then it drops a message.
 DEFAULT_LIMIT = 20
 
@@ -34,8 +39,8 @@ class TooDear(BrokerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a look costs on a version of RabbitMQ. ``near``: how often a message was returned at which a look ends
-    with it; None: a look does not count."""
+    """What a look costs on a version of RabbitMQ. ``near``: a message that was returned as often ends the look, so
+    that those behind it are spared; None: none does."""
 
     text: str
     near: int | None
@@ -44,8 +49,10 @@ class Price:
 def price_of(queue: str, version: str, delivery_limit: int | None) -> Price:
     """``delivery_limit``: None if nothing is known of it. Raises ``TooDear``."""
     split = "A batch that was looked at is run as single tasks."
-    if (version_of(version) or ASKS) >= ASKS:
-        return Price(text=f"RabbitMQ {version} counts no look towards the delivery limit. {split}", near=None)
+    if delivery_limit == UNLIMITED or (version_of(version) or ASKS) >= ASKS:
+        return Price(
+            text=f"a look at {queue} counts towards no delivery limit (RabbitMQ {version}). {split}", near=None
+        )
     most = suspect_from(delivery_limit) if delivery_limit else DEFAULT_LIMIT
     if most <= LOOKS:
         raise TooDear(
@@ -55,16 +62,17 @@ def price_of(queue: str, version: str, delivery_limit: int | None) -> Price:
         )
     harm = f"{most} make a task a suspect" if delivery_limit else f"after {most} it may be dropped"
     return Price(
-        text=f"RabbitMQ {version} counts this look as a return of each message; {harm}. {split}", near=most - LOOKS
+        text=f"RabbitMQ {version} counts this look as a return of each message; {harm}. {split}",
+        near=max(most - LOOKS, most // 2),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was taken and is given back, and how many there are."""
+    """What was taken and is given back, and what is to be said of what was not."""
 
     letters: list[Letter]
-    ready: int
+    unseen: str
 
 
 async def look(
@@ -81,24 +89,51 @@ async def look(
     try:
         ready, _ = await count(channel, queue)
         say(price.text)
-        return Seen(letters=await _take(channel, queue, min(most, ready), price.near), ready=ready)
+        letters = await _take(channel, queue, min(most, ready), price.near)
+        return Seen(letters=letters, unseen=_unseen(letters, most, ready, price.near))
     except ConnectionLost as error:
         raise explained(error, queue) from error
     finally:
         await channel.close()
 
 
+def _unseen(letters: list[Letter], most: int, ready: int, near: int | None) -> str:
+    left = ready - len(letters)
+    if not letters:
+        return "no messages"
+    if len(letters) == most or left <= 0:
+        return f"{left} more: raise -n" if left > 0 else ""
+    returned = letters[-1].returned
+    if near is not None and returned >= near:
+        return f"{left} more are not looked at, since the last one was returned {returned} times before"
+    return f"{left} more did not come within {HOLD_S} s"
+
+
 async def _take(channel: Channel, queue: str, most: int, near: int | None) -> list[Letter]:
-    """One after the other, so that none is taken behind one that came back often; given back in order."""
+    """Given back in order. The first are fetched one by one: none is taken behind one that came back often."""
     letters: list[Letter] = []
+    tag, all_seen = "", asyncio.get_running_loop().create_future()
+
+    def on_delivery(method: Delivered, properties: ReceivedProperties, body: bytes) -> None:
+        letters.append(letter_of(queue, method, properties, body))
+        if len(letters) == most:
+            resolve(all_seen, None)
+
     got = await channel.get(queue)
     with suppress(TimeoutError):
         async with asyncio.timeout(HOLD_S):
             while got is not None:
-                letters.append(letter_of(queue, *got))
-                if len(letters) == most or (near is not None and letters[-1].returned >= near):
+                on_delivery(*got)
+                if all_seen.done() or (near is not None and letters[-1].returned >= near):
+                    break
+                if len(letters) == ONE_BY_ONE:
+                    tag = await channel.consume(queue, on_delivery, prefetch=most - ONE_BY_ONE)
+                    await asyncio.wait({all_seen, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
                     break
                 got = await channel.get(queue)
-    for letter in letters:
+    if tag:
+        await channel.cancel(tag, keep=True)
+    for letter in letters[:ONE_BY_ONE]:
         channel.nack(letter.tag)
+    channel.nack(0, multiple=True)
     return letters

@@ -55,6 +55,9 @@ MAY = {
         "publish to control.markers",
         "consume tasks.control",
         *to_read("tasks.obituaries"),
+        "publish to the default exchange",
+        *to_read("queue_a"),
+        *to_read("queue_b"),
     },
 }
 

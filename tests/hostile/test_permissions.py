@@ -10,6 +10,7 @@ import pytest
 from tests.support.caller import Caller
 from tests.support.commands import command
 from tests.support.hostile_users import Users
+from tests.support.vhost import body, task
 
 
 def test_the_admin_declares(users: Users) -> None:
@@ -44,6 +45,26 @@ def test_dispatcher_and_worker_do_all_their_work_with_these_rights(declared: Use
         failure = asking.result(10).failure
         assert failure is not None
         assert failure.code == "expired"
+
+
+@pytest.mark.every_broker(long=True)
+def test_an_operator_sees_moves_and_removes_what_waits_with_these_rights(declared: Users) -> None:
+    vhost, environment = declared.installation.vhost, declared.environment("operator")
+    vhost.publish("", "queue_a", body(), task("task_b"))
+    for words, out in (
+        ("peek queue_a -o plain", "\ttask_b\t"),
+        ("move queue_a queue_b -o plain", "queue_a\t1\t1\t1\t0"),
+        ("purge queue_b --yes -o plain", "queue_b\t1"),
+    ):
+        ended = command(environment, "broker", *words.split())
+        assert ended.code == 0, ended.err
+        assert out in ended.out
+    for words in ("peek mailbox.box", "purge mailbox.box --yes", "move other queue_b"):
+        ended = command(environment, "broker", *words.split())
+        assert (ended.code, ended.out) == ((4 if "other" in words else 69), ""), ended.err
+    missing = command(declared.environment("dispatcher"), "broker", "peek", "queue_a")
+    assert (missing.code, missing.out) == (69, "")
+    assert "this user may not read queue_a. It needs the right to read it." in missing.err
 
 
 @pytest.mark.every_broker(long=True)

@@ -373,13 +373,18 @@ def test_purge_removes_what_is_chosen_and_keeps_the_others_in_order(installation
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 2), ("y\n", 0, 0)])
-def test_at_a_terminal_purge_asks(installation: Installation, answer: str, code: int, left: int) -> None:
+@pytest.mark.parametrize(
+    ("words", "what"), [("dead purge queue_a", "letters"), ("purge queue_a.dead", "messages")]
+)
+def test_at_a_terminal_purge_asks(
+    installation: Installation, words: str, what: str, answer: str, code: int, left: int
+) -> None:
     installation.declare()
     bury(installation.settings, [dead_task(), dead_task()])
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "wb") as terminal:
         process = subprocess.Popen(
-            [sys.executable, "-m", "broker", "dead", "purge", "queue_a"],
+            [sys.executable, "-m", "broker", *words.split()],
             cwd=ROOT,
             env=installation.environment,
             stdin=theirs,
@@ -391,7 +396,7 @@ def test_at_a_terminal_purge_asks(installation: Installation, answer: str, code:
         terminal.write(answer.encode())
         terminal.flush()
         _, err = process.communicate(timeout=30)
-    assert "Remove 2 letters of queue_a.dead for good? [y/N]" in err
+    assert f"Remove 2 {what} of queue_a.dead for good? [y/N]" in err
     assert process.returncode == code
     settled(installation.vhost, "queue_a.dead", left)
 

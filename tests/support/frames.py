@@ -38,6 +38,7 @@ _METHODS: dict[tuple[int, int], tuple[str, str]] = {
     (10, 61): ("unblocked", ""),
     (20, 10): ("channel_open", ""),
     (20, 40): ("channel_close", "code:h"),
+    (50, 30): ("purge", "_:h queue:s"),
     (60, 10): ("qos", "_:l prefetch:h bits:o"),
     (60, 20): ("consume", "_:h queue:s name:s bits:o"),
     (60, 30): ("cancel", "name:s"),
@@ -90,9 +91,9 @@ _PROPERTIES: tuple[str | int, ...] = (
 class Event:
     """One thing that passed. Fields that its ``kind`` does not have keep their defaults."""
 
-    #: accept, end (by the proxy); hello; close; blocked, unblocked; channel_open, channel_close; qos; consume;
-    #: cancel, cancel_ok; publish, confirm, refuse, return; deliver, get_ok; ack, nack, reject; confirm_select;
-    #: garbage.
+    #: accept, end (by the proxy); hello; close; blocked, unblocked; channel_open, channel_close; purge; qos;
+    #: consume; cancel, cancel_ok; publish, confirm, refuse, return; deliver, get_ok; ack, nack, reject;
+    #: confirm_select; garbage.
     kind: str
     #: Who said it.
     by: By

@@ -23,8 +23,8 @@ RIGHTS = {
     },
     "operator": {
         "configure": "^$",
-        "write": r"^(control|control\.markers)$",
-        "read": r"^(tasks\.control|tasks\.obituaries)$",
+        "write": r"^(control|control\.markers|amq\.default)$",
+        "read": r"^(tasks\.control|tasks\.obituaries|queue_[ab])$",
     },
 }
 #: Of a worker that is not steered.
