@@ -68,14 +68,15 @@ class CarefulPublisher:
     def send(self, message: Message, on_end: OnEnd, *, alone: bool = False) -> None:
         """As ``Publisher.send``. ``ConfirmLost`` while this is open means that the message, or another, was
         refused: a caller that still wants it sends it again, ``alone``."""
-        if not alone and self._is_proven(message) and self._shared.channel.is_open:
+        if not alone and self.is_proven(message) and self._shared.channel.is_open:
             self._shared.send(message, on_end)
             return
         self._waiting.append((message, on_end, alone))
         if self._trying is None or self._trying.done():
             self._trying = asyncio.create_task(self._try_each())
 
-    def _is_proven(self, message: Message) -> bool:
+    def is_proven(self, message: Message) -> bool:
+        """False: it would be sent beside the others, which may overtake it."""
         return len(message.body) <= self._proven.get(message.exchange, -1) and self._most > 1
 
     async def _try_each(self) -> None:
@@ -84,7 +85,7 @@ class CarefulPublisher:
                 if not self._shared.channel.is_open:
                     self._shared = await self._opened()
                 message, _on_end, alone = self._waiting[0]
-                is_shared = self._is_proven(message) and not alone
+                is_shared = self.is_proven(message) and not alone
                 publisher = self._shared if is_shared else await self._idle()
                 _message, on_end, _alone = self._waiting.popleft()
                 publisher.send(message, on_end)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from broker.amqp.answers import resolve
-from broker.amqp.careful import SMALL_BYTES, CarefulPublisher
+from broker.amqp.careful import CarefulPublisher
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import REFUSALS, Message
 from broker.dead_letters.filter import Chosen
@@ -167,17 +167,14 @@ async def _send(publisher: CarefulPublisher, looked: Held, spool: Spool, asked: 
             report.sent += 1
             report.without.update(without)
 
-    largest = SMALL_BYTES
     for tag, without, key, body, fields in spool:
         if len(under_way) == asked.window:
             await settle()
         message = Message(exchange=asked.exchange, routing_key=key, body=body, properties=Properties(**fields))
+        keeps_place = publisher.is_proven(message)
         under_way.append((tag, without, message, _publish(publisher, message)))
-        if len(body) > largest:
-            # It is sent beside the others, which must not overtake it.
-            largest = len(body)
-            while under_way:
-                await settle()
+        while under_way and not keeps_place:
+            await settle()
     while under_way:
         await settle()
 

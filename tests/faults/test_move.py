@@ -25,7 +25,8 @@ def move_and_kill_and_move_again(installation: Installation, count: int) -> None
     eventually(lambda: vhost.ready("queue_a") == count, "all tasks in their old queue")
     with Proxy(vhost.broker.host, vhost.broker.port, keep_log=False) as proxy:
         proxy.spoil(to_client=FAR)
-        with Running(behind(proxy, installation), "broker", "move", "queue_a", "queue_b") as running:
+        words = ("broker", "move", "queue_a", "queue_b", "--timeout", "80")
+        with Running(behind(proxy, installation), *words) as running:
             eventually(lambda: vhost.ready("queue_b") >= count // 4, "a quarter of them", 40)
             running.sigkill()
             running.wait()
@@ -33,8 +34,7 @@ def move_and_kill_and_move_again(installation: Installation, count: int) -> None
     assert sent < count, "it was not killed in the middle"
     eventually(lambda: vhost.ready("queue_a") + vhost.ready("queue_b") >= count, "the others back", 20)
     left = vhost.ready("queue_a")
-    words = ("move", "queue_a", "queue_b", "-o", "jsonl", "--timeout", "50")
-    again = command(installation.environment, "broker", *words, within_s=60)
+    again = command(installation.environment, *words, "-o", "jsonl", within_s=80)
     assert (again.code, again.objects[0]["moved"]) == (0, left), again.err
     assert vhost.ready("queue_a") == 0
     moved = [letter.properties.message_id for letter in vhost.messages("queue_b", sent + left, within_s=40)]

@@ -39,7 +39,7 @@ def test_ten_thousand_letters_killed_half_way_and_run_again_are_all_there_once_m
     ids = bury(installation.settings, [dead_task() for _ in range(LETTERS)])
     with Proxy(vhost.broker.host, vhost.broker.port, keep_log=False) as proxy:
         proxy.spoil(to_client=FAR)
-        words = ("broker", "dead", "replay", "queue_a", "--window", str(WINDOW))
+        words = ("broker", "dead", "replay", "queue_a", "--window", str(WINDOW), "--timeout", "80")
         with Running(behind(proxy, installation), *words) as running:
             eventually(lambda: vhost.ready("queue_a") >= LETTERS // 4, "a quarter of them", 40)
             if end == "SIGKILL":

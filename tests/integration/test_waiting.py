@@ -59,17 +59,15 @@ def is_free(vhost: Vhost) -> bool:
 
 def looks(installation: Installation, count: int) -> list[list[tuple[str, int]]]:
     """Look at ``queue_a`` as ``peek`` does: each time the ids that were seen, and how often they were returned."""
-    limit = installation.settings.queues["queue_a"].delivery_limit
-
-    async def look_again() -> list[list[tuple[str, int]]]:
-        found = []
-        for _ in range(count):
-            once = partial(look, queue="queue_a", most=10, delivery_limit=limit, say=lambda _: None)
-            seen = await connected(installation.settings, "test look", once, timeout_s=10)
-            found.append([(letter.id, letter.returned) for letter in seen.letters])
-        return found
-
-    return run(look_again(), within_s=60)
+    settings, vhost = installation.settings, installation.vhost
+    limit, ready = settings.queues["queue_a"].delivery_limit, vhost.ready("queue_a")
+    found = []
+    for _ in range(count):
+        once = partial(look, queue="queue_a", most=10, delivery_limit=limit, say=lambda _: None)
+        seen = run(connected(settings, "test look", once, timeout_s=10))
+        found.append([(letter.id, letter.returned) for letter in seen.letters])
+        eventually(lambda: vhost.ready("queue_a") == ready, "all of them back", 1)
+    return found
 
 
 @pytest.mark.every_broker(long=True)
