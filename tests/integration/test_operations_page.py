@@ -29,6 +29,13 @@ def test_the_log_for_machines_is_as_the_page_shows(vhost: Vhost, tmp_path: Path)
     assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
 
 
+def test_what_waits_is_seen_moved_and_removed_as_the_page_shows(vhost: Vhost, tmp_path: Path) -> None:
+    block = block_of("What waits")
+    if "4.3" in vhost.broker.version:
+        block = "".join(line for line in block.splitlines(True) if not line.startswith("note: "))
+    assert_printed(block, run_block(block, tmp_path, BROKER_URL=vhost.url))
+
+
 def test_the_configuration_is_shown_and_checked_as_the_page_shows(tmp_path: Path) -> None:
     block = block_of("Configuration")
     assert_printed(block.replace("/srv/glassrabbit", str(ROOT)), run_block(block, tmp_path))
