@@ -132,7 +132,7 @@ async def _take(channel: Channel, queue: str, most: int, near: int | None) -> li
                     break
                 got = await channel.get(queue)
     if tag:
-        await channel.cancel(tag, keep=True)
+        await channel.cancel(tag)
     for letter in letters[:ONE_BY_ONE]:
         channel.nack(letter.tag)
     channel.nack(0, multiple=True)
