@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 HTTP = {"concurrency": 1, "http": {"enabled": True, "port": 0}}
 
 
-@pytest.mark.every_broker
+@pytest.mark.every_broker(long=True)
 def test_a_drained_worker_finishes_what_runs_and_takes_nothing_until_it_is_resumed(install: Install) -> None:
     installation = install(control=CONTROL, worker=HTTP, queues={"queue_a": {"prefetch": 5}})
     journal, gate, caller = installation.journal(), installation.gate(), installation.caller()
