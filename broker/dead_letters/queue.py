@@ -271,6 +271,18 @@ async def _until_seen(
         raise failure
 
 
+@asynccontextmanager
+async def asked(connection: Connection, queue: str) -> AsyncIterator[Channel]:
+    """A channel on which a queue is asked for; its end is explained."""
+    channel = await connection.channel()
+    try:
+        yield channel
+    except ConnectionLost as error:
+        raise explained(error, queue) from error
+    finally:
+        await channel.close()
+
+
 def explained(error: ConnectionLost, queue: str) -> BrokerError:
     """What the end of a channel says of the queue that was asked for."""
     if error.code == NOT_FOUND:

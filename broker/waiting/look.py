@@ -19,8 +19,8 @@ from broker.amqp.connection import Connection
 from broker.amqp.counting import count
 from broker.amqp.handed_over import Delivered
 from broker.config.holding import ASKS, suspect_from, version_of
-from broker.dead_letters.queue import Letter, explained, letter_of
-from broker.errors import BrokerError, ConnectionLost
+from broker.dead_letters.queue import Letter, asked, letter_of
+from broker.errors import BrokerError
 from broker.topology.model import UNLIMITED
 from protocol.properties import ReceivedProperties
 
@@ -85,16 +85,11 @@ async def look(
     Raises ``TooDear``, ``MissingQueue``, ``AccessRefused``, ``NoMajority`` and ``ConnectionLost``.
     """
     price = price_of(queue, connection.server_version, delivery_limit)
-    channel = await connection.channel()
-    try:
+    async with asked(connection, queue) as channel:
         ready, _ = await count(channel, queue)
         say(price.text)
         letters = await _take(channel, queue, min(most, ready), price.near)
-        return Seen(letters=letters, unseen=_unseen(letters, most, ready, price.near))
-    except ConnectionLost as error:
-        raise explained(error, queue) from error
-    finally:
-        await channel.close()
+    return Seen(letters=letters, unseen=_unseen(letters, most, ready, price.near))
 
 
 def _unseen(letters: list[Letter], most: int, ready: int, near: int | None) -> str:
@@ -103,8 +98,7 @@ def _unseen(letters: list[Letter], most: int, ready: int, near: int | None) -> s
         return "no messages"
     if len(letters) == most or left <= 0:
         return f"{left} more: raise -n" if left > 0 else ""
-    returned = letters[-1].returned
-    if near is not None and returned >= near:
+    if near is not None and (returned := letters[-1].returned) >= near:
         return f"{left} more are not looked at, since the last one was returned {returned} times before"
     return f"{left} more did not come within {HOLD_S} s"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from broker.amqp.connection import Connection
 from broker.amqp.counting import Count, count
-from broker.dead_letters.queue import explained
-from broker.errors import ConnectionLost, TimedOut
+from broker.dead_letters.queue import asked
+from broker.errors import BrokerError, ConnectionLost, TimedOut
 
 
 @dataclass(slots=True)
@@ -20,23 +20,17 @@ class Purge:
 
     async def count(self, connection: Connection) -> Count:
         """Messages that are ready, and consumers."""
-        channel = await connection.channel()
-        try:
+        async with asked(connection, self.queue) as channel:
             return await count(channel, self.queue)
-        except ConnectionLost as error:
-            raise explained(error, self.queue) from error
-        finally:
-            await channel.close()
 
     async def run(self, connection: Connection) -> None:
         """Raises what ``count`` does, and ``TimedOut`` if nobody knows what was removed."""
-        channel = await connection.channel()
-        self.sent = True
         try:
-            self.purged = await channel.purge(self.queue)
+            async with asked(connection, self.queue) as channel:
+                self.sent = True
+                self.purged = await channel.purge(self.queue)
         except ConnectionLost as error:
-            told = explained(error, self.queue)
-            self.sent = told is error
-            if self.sent:
-                raise TimedOut(f"how many were purged is unknown: {error}") from error
-            raise told from error
+            raise TimedOut(f"how many were purged is unknown: {error}") from error
+        except BrokerError:
+            self.sent = False
+            raise
