@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pika.exceptions
 import pytest
 
 from protocol.delay import enter
-from tests.support.administrator import limit_length
+from tests.support.administrator import fill_up, unlimit
 from tests.support.brokers import Broker
 from tests.support.idle import finish
 from tests.support.installation import Installation
 from tests.support.proxy import Proxy
 from tests.support.side_by_side import installed, side_by_side
-from tests.support.vhost import Vhost, body
+from tests.support.vhost import Vhost
 from tests.support.waiting import eventually
 
 #: How long the next hop refuses, and how long a worker has no permissions.
@@ -98,18 +97,9 @@ def permissions(method: str, vhost: Vhost, user: str, values: dict[str, str]) ->
 def full_delay_line(installation: Installation) -> Iterator[None]:
     """The queue that the retries enter is full of what cannot leave it: it is bound for nowhere."""
     vhost, queue = installation.vhost, enter(NOMINAL_S, "fail").exchange
-
-    def is_full() -> bool:
-        try:
-            vhost.publish("", queue, body())
-        except pika.exceptions.NackError:
-            return True
-        return False
-
-    limit_length(vhost, queue, 1)
-    eventually(is_full, "the effect of the policy")
+    fill_up(vhost, queue)
     yield
-    vhost.broker.management.request("DELETE", "policies", vhost.name, f"limit-{queue}")
+    unlimit(vhost, queue)
 
 
 @contextlib.contextmanager

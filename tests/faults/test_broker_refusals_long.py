@@ -6,14 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import pika.exceptions
 import pytest
 
 from tests.faults.test_broker_refusals import full_delay_line, unbound_letters
+from tests.support.administrator import fill_up, unlimit
 from tests.support.idle import finish
 from tests.support.installation import Install, Installation
-from tests.support.vhost import body
-from tests.support.waiting import eventually
 
 REFUSED_S = 30.0
 #: The longest pause between two attempts, and what they themselves take.
@@ -26,24 +24,9 @@ MAILBOX = "mailbox.box"
 @contextlib.contextmanager
 def full_mailbox(installation: Installation) -> Iterator[None]:
     """Full, and it refuses more."""
-    vhost, management = installation.vhost, installation.vhost.broker.management
-
-    def is_full() -> bool:
-        try:
-            vhost.publish("", MAILBOX, body())
-        except pika.exceptions.NackError:
-            return True
-        return False
-
-    policy = {
-        "pattern": f"^{MAILBOX}$",
-        "definition": {"max-length": 1, "overflow": "reject-publish"},
-        "apply-to": "queues",
-    }
-    management.request("PUT", "policies", vhost.name, "full", body=policy)
-    eventually(is_full, "the effect of the policy")
+    fill_up(installation.vhost, MAILBOX)
     yield
-    management.request("DELETE", "policies", vhost.name, "full")
+    unlimit(installation.vhost, MAILBOX)
 
 
 @pytest.mark.long

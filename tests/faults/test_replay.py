@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pika.exceptions
 import pytest
 
-from tests.support.administrator import limit_length
+from tests.support.administrator import fill_up
 from tests.support.commands import Running, command
 from tests.support.installation import Installation
 from tests.support.letters import bury, dead_task
 from tests.support.link import Way
 from tests.support.proxy import Proxy
-from tests.support.vhost import body
 from tests.support.waiting import eventually
 
 LETTERS = 10_000
@@ -89,16 +87,7 @@ def test_what_a_killed_replay_leaves_is_in_its_order(installation: Installation)
 def test_letters_that_a_full_queue_refuses_stay_and_are_counted(installation: Installation) -> None:
     installation.declare()
     vhost = installation.vhost
-    limit_length(vhost, "queue_a", 1)
-
-    def is_full() -> bool:
-        try:
-            vhost.publish("tasks", "note", body())
-        except pika.exceptions.NackError:
-            return True
-        return False
-
-    eventually(is_full, "the effect of the policy")
+    fill_up(vhost, "queue_a")
     before = vhost.ready("queue_a")
     bury(installation.settings, [dead_task() for _ in range(50)])
     ended = command(installation.environment, "broker", "dead", "replay", "queue_a", "-o", "jsonl")

@@ -34,15 +34,20 @@ def shown_connections(vhost: Vhost, *names: str) -> list[dict[str, Any]]:
     return eventually(shown, f"the API to know of connections named {names}", 20)
 
 
-def limit_length(vhost: Vhost, queue: str, length: int) -> None:
+def limit_length(vhost: Vhost, queue: str, length: int, **further: str) -> None:
     """A policy that bounds a queue."""
-    policy = {"pattern": f"^{queue}$", "definition": {"max-length": length}, "apply-to": "queues"}
+    policy = {"pattern": f"^{queue}$", "definition": {"max-length": length, **further}, "apply-to": "queues"}
     vhost.broker.management.request("PUT", "policies", vhost.name, f"limit-{queue}", body=policy)
+
+
+def unlimit(vhost: Vhost, queue: str) -> None:
+    """Undo ``limit_length``."""
+    vhost.broker.management.request("DELETE", "policies", vhost.name, f"limit-{queue}")
 
 
 def fill_up(vhost: Vhost, queue: str) -> None:
     """A queue that takes nothing more: its length is bounded by a policy, and it has more already."""
-    limit_length(vhost, queue, 1)
+    limit_length(vhost, queue, 1, overflow="reject-publish")
     with vhost.channel() as channel:
 
         def refuses() -> bool:
