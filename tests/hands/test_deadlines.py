@@ -179,7 +179,7 @@ def test_a_queue_without_a_leader_is_never_shown_as_empty_and_what_waits_for_it_
     installed.worker("queue_a")
     assert command(environment, "dispatcher", "submit", "echo", "--mailbox", "box").code == 0
     eventually(lambda: vhost.ready("mailbox.box") == 1, "the reply in its mailbox")
-    asking = ["broker status", "broker doctor", "broker dead list", "dispatcher collect"]
+    asking = ["broker status", "broker doctor", "broker dead list", "broker peek", "dispatcher collect"]
     with without_leader(vhost, "queue_a.dead", "mailbox.box") as heal, ThreadPoolExecutor() as pool:
         assert vhost.ready("queue_a.dead") == 0
         ended = ask(environment, 75, asking)
