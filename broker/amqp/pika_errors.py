@@ -16,10 +16,12 @@ from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from broker.config.tls import untrusted
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, NoMajority, Starting, Unreachable
+from broker.errors import NOT_FOUND, AccessRefused, BrokerError, ConnectionLost, NoMajority, Starting, Unreachable
 
 _ACCESS = (403, 530)
 _INTERNAL_ERROR = 541
+#: What RabbitMQ says of a queue whose node is down, under the code of one that is missing.
+_DOWN = "is down or inaccessible"
 #: How RabbitMQ 3.10 to 4.3 names a queue in what it says of a failure.
 _QUEUE = re.compile(r"'(?:queue ')?([^' ]+)' in vhost")
 #: What a broker says of our certificate comes after TLS 1.3's handshake, and pika keeps the text of it alone.
@@ -70,16 +72,18 @@ def silent(where: str) -> Unreachable:
 
 
 def undone(error: ConnectionLost) -> ConnectionLost:
-    """Why a channel ended that waited for an answer. RabbitMQ closes it with 541 where too few nodes run."""
-    if error.code != _INTERNAL_ERROR:
-        return error
+    """Why a channel ended that waited for an answer. RabbitMQ closes it with 541 where too few nodes run, and with
+    404 where the node of a classic queue or a stream does not (``rabbit_amqqueue:not_found_or_absent_dirty``)."""
     queue = _QUEUE.search(str(error))
-    what = f"queue {queue[1]} has no leader" if queue else "the broker failed to do what it was asked"
-    return NoMajority(
-        f"{what}: too few nodes of the cluster run. Start those that are down; "
-        "`rabbitmqctl cluster_status` names them.",
-        error.code,
-    )
+    name = f"queue {queue[1]}" if queue else "a queue"
+    if error.code == NOT_FOUND and _DOWN in str(error):
+        what = f"{name} is down, as the node is that has it"
+    elif error.code == _INTERNAL_ERROR:
+        failed = f"{name} has no leader" if queue else "the broker failed to do what it was asked"
+        what = f"{failed}: too few nodes of the cluster run"
+    else:
+        return error
+    return NoMajority(f"{what}. Start those that are down; `rabbitmqctl cluster_status` names them.")
 
 
 def lost_error(error: BaseException, what: str) -> ConnectionLost:

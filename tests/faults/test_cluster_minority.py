@@ -14,6 +14,7 @@ from tests.support.cluster import Cluster
 from tests.support.commands import Ended
 from tests.support.slowness import in_time
 from tests.support.spread import Spread, installed, running
+from tests.support.steering import CONTROL
 from tests.support.vhost import body, task
 from tests.support.waiting import eventually
 
@@ -35,7 +36,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture
 def spread(cluster: Cluster, tmp_path: Path) -> Iterator[Spread]:
-    with installed(cluster, tmp_path) as spread:
+    with installed(cluster, tmp_path, control=CONTROL) as spread:
         spread.vhost.publish("tasks.dead", "queue_a", body(), task(headers={"v": 1, "reason": "rejected"}))
         yield spread
 

@@ -132,7 +132,7 @@ def running(name: str) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def installed(cluster: Cluster, folder: Path) -> Iterator[Spread]:
+def installed(cluster: Cluster, folder: Path, **further: object) -> Iterator[Spread]:
     """An installation on a vhost of its own; afterwards the cluster is whole again."""
     vhost = Vhost(cluster, f"test-{secrets.token_hex(4)}")
 
@@ -149,6 +149,7 @@ def installed(cluster: Cluster, folder: Path) -> Iterator[Spread]:
         "broker": {"heartbeat_s": HEARTBEAT_S, "confirm_timeout_s": CONFIRM_S},
         "tasks": {"step": {"queue": "queue_a", "handler": "tests.support.network_handlers:step"}},
         "mailboxes": ["box"],
+        **further,
     }
     try:
         with contextlib.closing(Installation(vhost, folder, changes)) as installation:

@@ -17,8 +17,8 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorStackTimeout,
 )
 
-from broker.amqp.pika_errors import connect_error, lost_error
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Starting, Unreachable, Untrusted
+from broker.amqp.pika_errors import connect_error, lost_error, undone
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, NoMajority, Starting, Unreachable, Untrusted
 from protocol.errors import ExitCode
 
 WHERE = "amqp://someone:***@host:5672/vhost"
@@ -131,3 +131,27 @@ def test_the_end_of_what_was_open_keeps_the_brokers_code_and_words(
 
 def test_an_error_without_a_text_is_reported_by_its_name() -> None:
     assert str(lost_error(exceptions.AMQPHeartbeatTimeout(), "the connection")).endswith("AMQPHeartbeatTimeout")
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        (541, "INTERNAL_ERROR - timed out on queue 'jobs' in vhost '/'", "queue jobs has no leader: too few"),
+        (541, "INTERNAL_ERROR", "the broker failed to do what it was asked: too few nodes"),
+        (
+            404,
+            "NOT_FOUND - home node 'rabbit@a' of durable queue 'jobs' in vhost '/' is down or inaccessible",
+            "queue jobs is down, as the node is that has it",
+        ),
+    ],
+)
+def test_a_queue_without_its_node_is_not_taken_for_a_missing_one(code: int, text: str, said: str) -> None:
+    error = undone(ConnectionLost(text, code))
+    assert isinstance(error, NoMajority)
+    assert said in str(error)
+    assert error.code != 404
+
+
+def test_a_missing_queue_is_missing() -> None:
+    missing = ConnectionLost("NOT_FOUND - no queue 'jobs' in vhost '/'", 404)
+    assert undone(missing) is missing
