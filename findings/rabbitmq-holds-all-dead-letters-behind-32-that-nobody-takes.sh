@@ -42,7 +42,7 @@ channel.queue_bind("taken", "dead", "taken")
 
 
 def dead_letter(unroutable):
-    """Whether a dead letter that has a queue arrives within 20 s, after so many that have none."""
+    """Whether a dead letter that has a queue arrives within 20 s, after a number of them that have none."""
     queue = f"after {unroutable}"
     channel.exchange_declare(queue, "fanout", durable=True)
     channel.queue_declare(queue, durable=True, arguments=ARGUMENTS)

@@ -19,7 +19,7 @@ from tests.support.workers import ROOT
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.exercises", description=__doc__)
     parser.add_argument("number", type=int, nargs="?", help="of the exercise; without it they are listed")
-    parser.add_argument("--hint", type=int, nargs="?", const=1, default=0, help="so many hints instead of a check")
+    parser.add_argument("--hint", type=int, nargs="?", const=1, default=0, help="show HINT hints; check nothing")
     parser.add_argument("--broker", choices=NAMES, help="the version to check on")
     arguments = parser.parse_args()
     found = {one.number: one for one in exercises()}

@@ -9,7 +9,7 @@ of its queue, so a short wait stands behind a long one, and claim 1 fails.
 
 Hints:
 - In a queue whose messages all wait equally long, none stands behind another (lessons 6 and 7).
-- There are more attempts than queues: whoever goes beyond the last one stays with it.
+- There are more attempts than queues: an attempt beyond the last one stays with it.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ from worker.intake.delivery import Delivery
 
 CHANGES = 50
 SMALL, LARGE = 8, 24
-#: So many messages of a hundred have a header that pika reads by itself: these arrive by another way in our code.
+#: Messages of a hundred that have a header that pika reads by itself: these arrive by another way in our code.
 ODD = 30
 WAITING = 15_000
 ACKED_AFTER_S = 0.005
 #: What is watched with and without each change; and what is a pause.
 WINDOW_S, LONGEST_PAUSE_S = 0.04, 0.02
-#: So many pauses more may come with changes than without: others use the machine.
+#: Pauses that may come with changes beyond those without: others use the machine.
 NOISE = 5
 NO_OPS, TASKS, CONCURRENCY = 5_000, 20, 2
 LONGEST_IN_VAIN_S = 1.5
@@ -154,7 +154,7 @@ class Ran:
 
 
 def naps(caller: Caller, inputs: Sequence[float]) -> list[Ran]:
-    """Dispatch tasks that sleep so many seconds, all at once; return them as they end."""
+    """Dispatch at once a task for each of ``inputs``, the seconds that it sleeps; return them as they end."""
     ran = []
 
     async def ask() -> None:

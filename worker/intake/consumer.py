@@ -199,8 +199,8 @@ class Consumer:
                 await self._follow(self._channel)
 
     async def change(self, queue: str, prefetch: int, *, is_further: bool = False) -> bool:
-        """From now on hold so many of a queue at most, beside what is held already, or so many more than until
-        now; False if nothing is consumed.
+        """From now on hold ``prefetch`` deliveries of a queue at most beside what is held already, or that many
+        more than until now if it ``is_further``; False if nothing is consumed.
 
         The broker takes a prefetch for new consumers alone. The new one is there before those go that were.
         """

@@ -20,12 +20,13 @@ AHEAD_S = 0.05
 MOST, MOST_BYTES = 400, 16 << 20
 #: It becomes ``STEP`` times as much at once at most, ``MORE`` times as much at least, or ``LESS`` of it.
 STEP, MORE, LESS = 8, 1.5, 0.25
-#: With every slot taken and no end in so many looks, tasks are long; with little to do in so many, few are enough.
+#: Looks. With every slot taken and no end in ``STILL`` of them, tasks are long; with little to do in ``QUIET`` of
+#: them, few deliveries are enough.
 STILL, QUIET = 6, 20
-#: With no end in so many looks, what has not begun goes back if others consume the queue; what came back so often
-#: does not.
+#: With no end in ``WAIT`` looks, what has not begun goes back if others consume the queue, but for what came back
+#: ``FEW`` times.
 WAIT, FEW = 100, 3
-#: Where it has to, it goes back between so many looks and twice as many after it came: looks may be late.
+#: Where it has to, it goes back ``LONGEST_WAIT`` looks after it came, twice as many at most: looks may be late.
 LONGEST_WAIT = int(0.3 * LONGEST_WAIT_S / LOOK_S)
 #: After tasks were long it does not grow for so long, and twice as long the next time.
 PATIENCE_S, MOST_PATIENCE_S = 1.0, 32.0

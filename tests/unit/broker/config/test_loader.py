@@ -102,7 +102,7 @@ def test_the_shipped_file_states_every_default() -> None:
     ):
         assert getattr(shipped, section) == getattr(defaults, section), section
     assert shipped.tasks.items() >= defaults.tasks.items()
-    # Whoever tries it is to see it steered.
+    # A person who tries it has to see it steered.
     assert shipped.control == defaults.control.model_copy(update={"enabled": True})
 
 
