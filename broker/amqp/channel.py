@@ -190,8 +190,9 @@ class Channel:
 
         def begin(*, callback: Callable[[Any], None]) -> None:
             self._channel.basic_cancel(tag, callback)
-            # pika rejects what arrives for a consumer of this set, and the broker counts that as well.
-            self._channel._cancelled.discard(tag)
+            if (self._number, tag.encode()) in self._wire.deliveries:
+                # pika rejects what arrives for a consumer of this set, and the broker counts that as well.
+                self._channel._cancelled.discard(tag)
             self._release()
 
         try:

@@ -121,14 +121,15 @@ def test_a_pause_that_was_written_again_behind_its_end_does_not_come_back(instal
 
 @pytest.mark.every_broker(long=True)
 @pytest.mark.own_broker
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_pause_outlives_the_broker_and_every_worker(install: Install) -> None:
     installation = install(control=CONTROL)
     worker = installation.worker()
     steer(installation, "pause", "queue_a")
     worker.wait_for("queue_a is paused by ")
     installation.vhost.broker.restart()
-    worker.wait_for("control link up again", 60)
+    # On 4.0.5 a stream may be down for a minute after its node was killed.
+    worker.wait_for("control link up again", 150)
     worker.sigterm()
     assert worker.wait() == 0
     installation.worker().wait_for("queue_a is paused by ")

@@ -147,6 +147,9 @@ class Twin:
         def cancel(tag: str) -> None:
             if channel.is_open:
                 channel.basic_cancel(tag, callback=lambda _frame: None)
+                if tag in channel._consumers:
+                    # Ours takes what it is given until the broker answers, where pika rejects it.
+                    channel._cancelled.discard(tag)
 
         def on_confirm(frame: Any) -> None:
             confirm = frame.method
