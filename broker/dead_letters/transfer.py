@@ -151,10 +151,10 @@ def _foresee(spool: Spool, bound: Collection[str], report: Report) -> None:
 
 
 async def _send(publisher: CarefulPublisher, looked: Held, spool: Spool, asked: Transfer, report: Report) -> None:
-    under_way: deque[tuple[int, list[str], Message, _End]] = deque()
+    unconfirmed: deque[tuple[int, list[str], Message, _End]] = deque()
 
     async def settle() -> None:
-        tag, without, message, end = under_way.popleft()
+        tag, without, message, end = unconfirmed.popleft()
         try:
             await _accepted(publisher, message, end, asked.confirm_timeout_s)
         except Unroutable:
@@ -168,14 +168,15 @@ async def _send(publisher: CarefulPublisher, looked: Held, spool: Spool, asked: 
             report.without.update(without)
 
     for tag, without, key, body, fields in spool:
-        if len(under_way) == asked.window:
-            await settle()
         message = Message(exchange=asked.exchange, routing_key=key, body=body, properties=Properties(**fields))
-        keeps_place = publisher.is_proven(message)
-        under_way.append((tag, without, message, _publish(publisher, message)))
-        while under_way and not keeps_place:
+        # On another channel it would overtake those before it, or those behind it would overtake it.
+        is_beside = not publisher.is_proven(message)
+        while len(unconfirmed) >= (1 if is_beside else asked.window):
             await settle()
-    while under_way:
+        unconfirmed.append((tag, without, message, _publish(publisher, message)))
+        if is_beside:
+            await settle()
+    while unconfirmed:
         await settle()
 
 

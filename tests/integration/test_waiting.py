@@ -244,7 +244,6 @@ def test_a_moved_task_runs_and_its_caller_gets_the_reply(installation: Installat
     assert asking.result(15).result is not None
 
 
-@pytest.mark.long
 def test_a_large_task_keeps_its_place_among_small_ones(installation: Installation) -> None:
     installation.declare()
     vhost, ids = installation.vhost, []
