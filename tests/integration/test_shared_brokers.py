@@ -109,6 +109,22 @@ def test_what_a_killed_keeper_left_is_replaced_and_a_broker_can_be_kept_for_the_
 
 @pytest.mark.containers
 @pytest.mark.timeout(300)
+def test_a_broker_that_somebody_removed_is_replaced_although_its_keeper_lives(temporary: Path) -> None:
+    session = Session(DEFAULT, temporary)
+    first = session.port()
+    state = json.loads((folder() / f"{DEFAULT}.json").read_text())
+    subprocess.run(["docker", "rm", "--force", "--volumes", state["container"]], check=True, capture_output=True)
+    another = Session(DEFAULT, temporary)
+    second = another.port()
+    assert second != first
+    assert listens(second)
+    session.let_go()
+    another.let_go()
+    eventually(lambda: not listens(second), "the end of the broker", 60)
+
+
+@pytest.mark.containers
+@pytest.mark.timeout(300)
 def test_a_broker_that_a_session_has_alone_ends_with_it_even_if_that_is_killed(temporary: Path) -> None:
     session, other = (Session(DEFAULT, temporary, "alone") for _ in range(2))
     port, another = session.port(), other.port()

@@ -54,7 +54,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _names(named: str | None) -> list[str | None]:
     if named is None:
         return [None]
-    from glassrabbit_testing.brokers import IMAGES, LOCAL
+    from glassrabbit_testing.nodes import IMAGES, LOCAL
 
     if unknown := set(names := named.split(",")) - {*IMAGES, LOCAL}:
         raise pytest.UsageError(f"--rabbit takes {', '.join([*IMAGES, LOCAL])}, not {', '.join(sorted(unknown))}")

@@ -12,8 +12,9 @@ from broker.config.endpoint import Endpoint
 from broker.config.loader import load
 from broker.config.tls import tls_context
 from broker.management import Management as ManagementAddress
-from glassrabbit_testing.brokers import DEFAULT, IMAGES, LOCAL, Broker, Brokers, NotOurs, Wanted, why_not
+from glassrabbit_testing.brokers import DEFAULT, Brokers, NotOurs, Wanted, why_not
 from glassrabbit_testing.management import Management, ManagementError
+from glassrabbit_testing.nodes import IMAGES, LOCAL, Broker
 
 _SETTLED_S = 3.0
 

@@ -21,6 +21,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -89,15 +90,28 @@ class Use:
 
 
 def _found(name: str) -> Running | None:
-    """The broker of a keeper that lives. One that gives its broker up is waited for."""
+    """The broker of a keeper that lives. One that gives its broker up, or whose broker was removed by somebody
+    else, is waited for."""
     state = _state(name)
     if state.exists() and not is_free(name):
         found = json.loads(state.read_text())
         if "problem" not in found:
-            return Running(**found)
+            running = Running(**found)
+            if _listens(running.port):
+                return running
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.keeper, signal.SIGTERM)
     with locked(name, "keeper"):
         state.unlink(missing_ok=True)
     return None
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _start(name: str) -> Running:
@@ -116,7 +130,7 @@ def _start(name: str) -> Running:
 
 def keep(name: str) -> None:
     """Be the keeper, until nobody uses the broker."""
-    from glassrabbit_testing.brokers import new_broker
+    from glassrabbit_testing.nodes import new_broker
 
     version, _, owner = name.partition(_ALONE)
     keep_s = 0.0 if owner else float(os.environ.get("TEST_BROKERS_KEEP_S", "0"))

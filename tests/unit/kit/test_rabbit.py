@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from glassrabbit_testing import rabbit
-from glassrabbit_testing.brokers import DEFAULT, LOCAL
+from glassrabbit_testing.brokers import DEFAULT
+from glassrabbit_testing.nodes import LOCAL
 
 
 @pytest.mark.parametrize(("missing", "name"), [((), LOCAL), ((DEFAULT,), LOCAL), ((LOCAL,), DEFAULT)])
