@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from broker.commands.config import config as config_group
-from broker.commands.control import cancel, drain, log_level, pause, resume, running
+from broker.commands.control import drain, log_level, pause, resume
 from broker.commands.dead_letters import dead
 from broker.commands.doctor import doctor
 from broker.commands.node import down, up
 from broker.commands.queues import move, peek, purge
+from broker.commands.running import cancel, running
 from broker.commands.status import status
 from broker.commands.watch import watch
 from broker.commands.wire import wire

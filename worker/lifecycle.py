@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,9 @@ from broker.config.settings import Settings
 from broker.errors import PublishError
 from broker.metrics import Family
 from protocol.errors import Malformed
-from protocol.names import ID_LENGTH
 from protocol.reply import DONE, PackedReply, done_bodies
 from protocol.task import Task
-from worker.execution.executor import Begun, Executor, Result
+from worker.execution.executor import Executor, Result
 from worker.execution.outcome import Done, Outcome
 from worker.execution.runner import Runner
 from worker.in_progress import InProgress
@@ -47,10 +46,7 @@ from worker.telemetry.log_fields import log_done
 from worker.telemetry.meter import Meter, RunFacts
 
 if TYPE_CHECKING:
-    from broker.control.state import State
-    from protocol.control import End, Watch
     from worker.steering.obedience import Obedience
-    from worker.steering.watching import Send
 
 
 class Lifecycle:
@@ -68,25 +64,25 @@ class Lifecycle:
         """``executors`` maps each task of this worker to what runs it; ``identity`` is ``host:pid``; ``limit``:
         how many may run at once where the executors do not bound it; ``on_defect`` gets an error of ours."""
         limits = settings.limits
-        self._limits = limits.messages
-        self._identity = identity
-        self._admission = Admission(settings.tasks, self._limits, settings.replies)
-        self._replies = Replies(outbox, identity, self._limits, mailboxes_only=settings.replies == "mailbox")
-        self._ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
+        self.limits = limits.messages
+        self.identity = identity
+        self._admission = Admission(settings.tasks, self.limits, settings.replies)
+        self._replies = Replies(outbox, identity, self.limits, mailboxes_only=settings.replies == "mailbox")
+        self.ledger = Ledger(limits.ledger_entries, limits.ledger_age_s, limits.ledger_bytes)
         self._in_progress = InProgress(on_defect)
         self._meter = Meter(executors)
-        self._settler = Settler(self._ledger, self._meter, self._in_progress)
+        self._settler = Settler(self.ledger, self._meter, self._in_progress)
         publishing = Publishing(settings, identity, outbox, self._replies, self._meter)
-        self._failures = Failures(settings, publishing, self._settler, self._meter)
-        self._buffer = ReplyBuffer(self._replies, outbox, self._limits, self.replied)
-        self._runner = Runner(settings, executors, limit, self)
-        self._outbox = outbox
+        self.failures = Failures(settings, publishing, self._settler, self._meter)
+        self._buffer = ReplyBuffer(self._replies, outbox, self.limits, self.replied)
+        self.runner = Runner(settings, executors, limit, self)
+        self.outbox = outbox
         delivery_limits = {name: queue.delivery_limit for name, queue in settings.queues.items()}
         self._quarantine = Quarantine(delivery_limits, partial(self.taken, in_turn=True))
         self.log_tasks = settings.worker.log_tasks
         self._stopped = False
-        #: As soon as anything is paused, cancelled or watched.
-        self._obedience: Obedience | None = None
+        #: As soon as anything is paused, cancelled or watched: ``worker.steering.steered`` sees to it.
+        self.obedience: Obedience | None = None
 
     @property
     def counts(self) -> Counter[str]:
@@ -96,11 +92,11 @@ class Lifecycle:
     @property
     def busy(self) -> int:
         """Tasks that run."""
-        return self._runner.busy
+        return self.runner.busy
 
     def metered(self) -> list[Family]:
         """What was counted, and the breakers."""
-        return [*self._meter.families(), *self._runner.families()]
+        return [*self._meter.families(), *self.runner.families()]
 
     @property
     def open(self) -> int:
@@ -117,46 +113,46 @@ class Lifecycle:
         try:
             task = self._admission.admit(delivery.properties, delivery.body, delivery.queue)
             self._replies.require_answerable(task.reply_to)
-            batch = read_delivery(delivery, task, self._limits)
+            batch = read_delivery(delivery, task, self.limits)
         except Malformed as refusal:
-            if self._obedience is not None:
-                self._obedience.takes_other(delivery)
-            self.spawn(self._failures.refuse(delivery, refusal))
+            if self.obedience is not None:
+                self.obedience.takes_other(delivery)
+            self.spawn(self.failures.refuse(delivery, refusal))
             return
-        is_known = self._ledger.knows_any(batch.keys)
-        if self._obedience is not None:
-            is_known = self._obedience.takes(batch, is_known=is_known)
+        is_known = self.ledger.knows_any(batch.keys)
+        if self.obedience is not None:
+            is_known = self.obedience.takes(batch, is_known=is_known)
         if is_known or (task.batch and delivery.redelivered):
             self._take_one_by_one(batch)
             return
-        self._ledger.start(batch.keys, batch)
+        self.ledger.start(batch.keys, batch)
         self._in_progress.tasks += len(batch.ids)
-        self._runner.submit(batch)
+        self.runner.submit(batch)
 
     def _take_one_by_one(self, batch: Batch) -> None:
         """What is finished here is answered, what runs here is joined; the rest runs, or is split."""
         fresh: list[Solo] = []
         for position, key in enumerate(batch.keys):
-            match self._ledger.find(key, time.monotonic()):
+            match self.ledger.find(key, time.monotonic()):
                 case PackedReply() as reply:
-                    self.spawn(self._failures.answer_again(batch, batch.task.reply_to, reply))
+                    self.spawn(self.failures.answer_again(batch, batch.task.reply_to, reply))
                 case Batch() as running:
-                    task = batch.task_at(position, self._limits)
+                    task = batch.task_at(position, self.limits)
                     self._meter.ended(task.name, "joined")
-                    running.single_out(running.keys.index(key), self._limits).join(batch, task)
+                    running.single_out(running.keys.index(key), self.limits).join(batch, task)
                 case None:
-                    fresh.append(batch.single_out(position, self._limits))
+                    fresh.append(batch.single_out(position, self.limits))
         is_split = batch.task.batch and batch.delivery.redelivered
         if is_split:
-            obedience = self._obedience
+            obedience = self.obedience
             cancelled = [solo for solo in fresh if obedience is not None and obedience.cancel_of(solo.task)]
-            self.spawn(self._failures.split([solo for solo in fresh if solo not in cancelled]))
+            self.spawn(self.failures.split([solo for solo in fresh if solo not in cancelled]))
             fresh = cancelled
         for solo in fresh:
-            self._ledger.start((solo.key,), batch)
+            self.ledger.start((solo.key,), batch)
             self._in_progress.tasks += 1
-            if self._obedience is None or not self._obedience.ends(solo):
-                self._runner.submit(solo)
+            if self.obedience is None or not self.obedience.ends(solo):
+                self.runner.submit(solo)
 
     def ended(self, batch: Batch, results: Sequence[Result]) -> None:
         """Tasks of it ran, one after another: those that are done are answered, the others are singled out."""
@@ -167,13 +163,13 @@ class Lifecycle:
             packed = [outcome.result for _, outcome, _ in done if isinstance(outcome, Done)]
             bodies = done_bodies([batch.ids[position] for position in positions], packed, facts.runs)
             for position, _, ran_s in done if self.log_tasks else ():
-                log_done(batch.ids[position], batch.task, batch.delivery.queue, self._identity, ran_s)
+                log_done(batch.ids[position], batch.task, batch.delivery.queue, self.identity, ran_s)
             self._buffer.add((batch, positions, bodies))
         if len(done) < len(results):
             answered = {position for position, _, _ in done}
             for position, outcome, ran_s in results:
                 if position not in answered and outcome is not None:
-                    self.ended_alone(batch.single_out(position, self._limits), outcome, ran_s)
+                    self.ended_alone(batch.single_out(position, self.limits), outcome, ran_s)
 
     def ended_alone(self, solo: Solo, outcome: Outcome, ran_s: float) -> None:
         """A task by itself ran: it is answered if it is done, else it goes to ``failures``."""
@@ -181,13 +177,13 @@ class Lifecycle:
         if isinstance(outcome, Done):
             bodies = done_bodies([solo.task.id], [outcome.result], facts.runs)
             if self.log_tasks:
-                log_done(solo.task.id, solo.task, solo.home.delivery.queue, self._identity, ran_s)
+                log_done(solo.task.id, solo.task, solo.home.delivery.queue, self.identity, ran_s)
             self._buffer.add((solo, (solo.position,), bodies))
-        elif self._obedience is None or not self._obedience.ends(solo, facts.runs[0]):
-            self.spawn(self._failures.failed(solo, outcome, facts.runs[0], int(1000 * facts.began_s)))
+        elif self.obedience is None or not self.obedience.ends(solo, facts.runs[0]):
+            self.spawn(self.failures.failed(solo, outcome, facts.runs[0], int(1000 * facts.began_s)))
 
     def _note_runs(self, batch: Batch, task: Task, ran_s: Sequence[float]) -> RunFacts:
-        facts = self._meter.ran(task, self._identity, batch.ran_s, ran_s, time.time())
+        facts = self._meter.ran(task, self.identity, batch.ran_s, ran_s, time.time())
         flow, all_s = batch.delivery.flow, sum(ran_s)
         batch.ran_s += all_s
         flow.ran += len(ran_s) / len(batch.ids)
@@ -219,74 +215,33 @@ class Lifecycle:
         is_confirmed: bool,
         blame: PublishError | None,
     ) -> None:
-        solo = owner.single_out(position, self._limits) if isinstance(owner, Batch) else owner
+        solo = owner.single_out(position, self.limits) if isinstance(owner, Batch) else owner
         if is_confirmed and solo.reply_to == reply_to:
             self._meter.ended(solo.task.name, "done")
             self._settler.close_solo(solo, DONE, body)
         else:
             reply = PackedReply(id=solo.task.id, type=DONE, body=body)
-            self.spawn(self._failures.insist(solo, reply, blame))
+            self.spawn(self.failures.insist(solo, reply, blame))
 
     def postpone(self, solo: Solo, delay_s: float) -> None:
         """A breaker tried it in vain."""
-        self.spawn(self._failures.postpone(solo, delay_s))
+        self.spawn(self.failures.postpone(solo, delay_s))
 
     def give_back(self, work: Batch | Solo) -> None:
         """It has not begun, or has to begin again. A task of a batch goes by itself: the others of its batch may
         have ended."""
         for key in work.keys if isinstance(work, Batch) else (work.key,):
-            self._ledger.forget(key, work if isinstance(work, Batch) else work.home)
+            self.ledger.forget(key, work if isinstance(work, Batch) else work.home)
         for share in (work,) if isinstance(work, Batch) else work.shares:
             if share is work or len(share.ids) == 1:
                 share.delivery.nack()
                 share.delivery.over()
             else:
                 position = share.ids.index(work.task.id)
-                self.spawn(self._failures.split([share.single_out(position, self._limits)]))
+                self.spawn(self.failures.split([share.single_out(position, self.limits)]))
         if isinstance(work, Solo):
             work.over()
         self._in_progress.end(len(work.ids) if isinstance(work, Batch) else 1)
-
-    def steer(self, paused: Collection[str], state: State) -> None:
-        """These queues are paused, and this holds, from now on. What has not begun goes back, or ends as
-        cancelled; what runs and is cancelled is stopped."""
-        # Only a worker that is steered loads it.
-        from worker.steering.obedience import Obedience
-
-        before = self._obedience
-        self._obedience = Obedience(self, self._runner, self._failures, self._identity, paused, state)
-        self._obedience.watching = None if before is None else before.watching
-        running = {key[:ID_LENGTH]: batch.task for key, batch in self._ledger.running()}
-        self._obedience.begin(running, self._limits)
-
-    def watch(self, record: Watch, reply_to: str, state: State, send: Send) -> None:
-        """Report what becomes of tasks, until the time of the record is over."""
-        from worker.steering.obedience import Obedience
-        from worker.steering.watching import Watching
-
-        if self._obedience is None:
-            self._obedience = Obedience(self, self._runner, self._failures, self._identity, (), state)
-        watching = self._obedience.watching or Watching(self._identity, self._limits, self.running, send)
-        self._obedience.watching = watching
-        self._outbox.show(watching.sees)
-        watching.attach(record, reply_to, dict.fromkeys(batch for _, batch in self._ledger.running()))
-
-    def end_watch(self) -> None:
-        """The time of a watcher is over."""
-        obedience = self._obedience
-        if obedience is not None and obedience.watching is not None and obedience.watching.ends():
-            obedience.watching = None
-            self._outbox.show(None)
-
-    def running(self) -> list[tuple[str, Begun]]:
-        """What runs now, and by which executor."""
-        return self._runner.running()
-
-    def ends_of(self, ids: Collection[str]) -> dict[str, End]:
-        """What became of tasks, of those that this worker knows."""
-        from worker.steering.obedience import end_of
-
-        return {task: end_of(reply, self._limits) for task, reply in self._ledger.ends_of(ids).items()}
 
     def give_back_surplus(self, queue: str, before: int, few: int | None) -> None:
         """Give back what came by this queue before a look and has not begun, but for what came back often, or as
@@ -303,7 +258,7 @@ class Lifecycle:
             self.give_back(work)
             return True
 
-        self._runner.review(goes_back)
+        self.runner.review(goes_back)
 
     def over(self, solo: Solo) -> None:
         """Nothing more is done about it here."""
@@ -311,9 +266,9 @@ class Lifecycle:
 
     def obituary(self, delivery: Delivery) -> None:
         """The broker buried a task: report that to its requester."""
-        if self._obedience is not None:
-            self._obedience.takes_other(delivery)
-        self.spawn(self._failures.obituary(delivery))
+        if self.obedience is not None:
+            self.obedience.takes_other(delivery)
+        self.spawn(self.failures.obituary(delivery))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something about a delivery that takes its time."""
@@ -321,11 +276,11 @@ class Lifecycle:
 
     def drain(self) -> None:
         """Begin nothing any more; what has not begun is held until ``give_back_held``."""
-        self._runner.drain()
+        self.runner.drain()
 
     def give_back_held(self) -> None:
         """Give back what is held, and what comes from now on."""
-        self._runner.give_back_held()
+        self.runner.give_back_held()
 
     async def finish(self) -> None:
         """Return once nothing is open."""
@@ -334,5 +289,5 @@ class Lifecycle:
     async def stop(self) -> None:
         """Do nothing any more about anything. What is unsettled stays so."""
         self._stopped = True
-        self._runner.stop()
+        self.runner.stop()
         await self._in_progress.stop()

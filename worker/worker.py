@@ -139,6 +139,7 @@ class Worker:
         links = [asyncio.create_task(self._outbox.run())]
         stopping = asyncio.create_task(self._draining.wait())
         tuning = asyncio.create_task(self._tune())
+        tuning.add_done_callback(self._on_tuned)
         try:
             # No delivery may come before there is something that can run it.
             if await self._executors.started(stopping):
@@ -172,16 +173,17 @@ class Worker:
     async def _tune(self) -> None:
         """Hold as many deliveries as is good, for as long as it runs."""
         concurrency, life = self._settings.worker.concurrency, self._lifecycle
-        try:
-            await tune(
-                self._consumer,
-                self._growing,
-                concurrency,
-                lambda: life.busy,
-                life.give_back_surplus,
-                returns_old=goes_back(self._settings, self.queues),
-            )
-        except Exception as error:  # noqa: BLE001 - a defect of ours
+        await tune(
+            self._consumer,
+            self._growing,
+            concurrency,
+            lambda: life.busy,
+            life.give_back_surplus,
+            returns_old=goes_back(self._settings, self.queues),
+        )
+
+    def _on_tuned(self, tuning: asyncio.Task[None]) -> None:
+        if not tuning.cancelled() and (error := tuning.exception()) is not None:
             self._on_defect(error)
 
     async def _drain(self) -> None:

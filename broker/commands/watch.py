@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from broker.commands.control import _settings as steered
+from broker.commands.control import steered_settings
 from broker.console.options import Whole, config_option, names_of, output_option, reports_errors, timeout_option
 from protocol.errors import ExitCode
 
@@ -62,7 +62,7 @@ def watch(
         raise click.UsageError(f"at most {MOST_IDS:,} ids at a time.")
     if wrong := [one for one in ids if not is_id(one)]:
         raise click.BadParameter(f"{wrong[0]!r} is no id: it has 32 digits from 0 to f.", param_hint="ID")
-    settings = steered(config)
+    settings = steered_settings(config)
     if task is not None and task not in settings.tasks:
         raise click.BadParameter(f"{task!r} is none of {', '.join(settings.tasks)}.", param_hint="--task")
 

@@ -20,7 +20,7 @@ def watching(installation: Installation, *words: str) -> Iterator[Running]:
 
 
 def lives(ended: Ended) -> list[str]:
-    """The life of each message, a step a line; workers and times are replaced by what tells them apart."""
+    """The life of each message, one step on each line, with labels in place of workers and times."""
     assert ended.code == 0, ended
     steps = ended.objects
     ids = dict.fromkeys(task for step in steps for task in step["ids"])

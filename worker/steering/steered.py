@@ -9,11 +9,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from broker.control.state import State
+from broker.control.stream import now_ms
 from protocol.control import Answer, AnyRecord, Cancel, Do, Order, Running, Watch
+from protocol.names import ID_LENGTH
 from worker.execution.executor import Begun
 from worker.intake.consumer import Consumer
 from worker.lifecycle import Lifecycle
 from worker.steering.log_level import LogLevel
+from worker.steering.obedience import Obedience, end_of
 
 if TYPE_CHECKING:
     from worker.steering.watching import Send
@@ -60,11 +63,11 @@ class Steered:
             self._consumer.paused = closed
             self._lifecycle.spawn(self._follow(state))
 
-    def take(self, order: Order, state: State, now_ms: int) -> None:
+    def take(self, order: Order, state: State) -> None:
         """Do what one says to this worker."""
         match order.do:
             case Do.DEBUG | Do.INFO | Do.WARNING:
-                self._log_level.change(order, now_ms)
+                self._log_level.change(order, now_ms())
             case Do.DRAIN | Do.EXIT | Do.RESUME:
                 if self._exiting is not None:
                     self._exiting.cancel()
@@ -80,27 +83,52 @@ class Steered:
     async def _follow(self, state: State) -> None:
         """What goes back must not come again at once."""
         await self._consumer.pause(self._consumer.paused)
-        self._lifecycle.steer(self._consumer.paused, state)
+        life, before = self._lifecycle, self._lifecycle.obedience
+        obedience = life.obedience = self._obedience(self._consumer.paused, state)
+        obedience.watching = None if before is None else before.watching
+        # What has not begun goes back, or ends as cancelled; what runs and is cancelled is stopped.
+        running = {key[:ID_LENGTH]: batch.task for key, batch in life.ledger.running()}
+        obedience.begin(running, life.limits)
+
+    def _obedience(self, paused: Collection[str], state: State) -> Obedience:
+        life = self._lifecycle
+        return Obedience(life, life.runner, life.failures, self.identity, paused, state)
 
     def ends_of(self, ids: Collection[str]) -> Answer:
         """What became of tasks, of those that this worker knows."""
-        return Answer(worker=self.identity, ends=self._lifecycle.ends_of(ids))
+        life = self._lifecycle
+        ends = {task: end_of(reply, life.limits) for task, reply in life.ledger.ends_of(ids).items()}
+        return Answer(worker=self.identity, ends=ends)
 
     def watch(self, record: Watch, reply_to: str, state: State, send: Send) -> None:
         """Report what becomes of tasks here, until the time of the record is over."""
-        from worker.steering.watching import end_of
+        # Only a worker that is watched loads it.
+        from worker.steering.watching import Watching, over_at
 
-        for_ms = end_of(record) - time.time_ns() // 1_000_000
-        if for_ms > 0:
-            self._lifecycle.watch(record, reply_to, state, send)
-            asyncio.get_running_loop().call_later(for_ms / 1000, self._lifecycle.end_watch)
+        for_ms = over_at(record) - now_ms()
+        if for_ms <= 0:
+            return
+        life = self._lifecycle
+        obedience = life.obedience = life.obedience or self._obedience((), state)
+        watching = obedience.watching = obedience.watching or Watching(
+            self.identity, life.limits, life.runner.running, send
+        )
+        life.outbox.show(watching.sees)
+        watching.attach(record, reply_to, dict.fromkeys(batch for _, batch in life.ledger.running()))
+        asyncio.get_running_loop().call_later(for_ms / 1000, self._end_watch)
 
-    def answer(self, now_ms: int) -> Answer:
+    def _end_watch(self) -> None:
+        obedience = self._lifecycle.obedience
+        if obedience is not None and obedience.watching is not None and obedience.watching.ends():
+            obedience.watching = None
+            self._lifecycle.outbox.show(None)
+
+    def answer(self) -> Answer:
         """What runs here, the slowest first."""
-        now_s = time.monotonic()
+        now, now_s = now_ms(), time.monotonic()
         tasks = [
-            _running(kind, begun, now_ms - int(1000 * (now_s - begun.since_s)))
-            for kind, begun in self._lifecycle.running()
+            _running(kind, begun, now - int(1000 * (now_s - begun.since_s)))
+            for kind, begun in self._lifecycle.runner.running()
         ]
         return Answer(worker=self.identity, tasks=tuple(sorted(tasks, key=lambda task: task.since)))
 

@@ -132,7 +132,7 @@ class Steering:
             case Inspect() if record.until <= now_ms():
                 pass
             case Inspect(ids=()) if not self._is_catching_up:
-                self._send(record.id, reply_to, self._steered.answer(now_ms()))
+                self._send(record.id, reply_to, self._steered.answer())
             case Inspect() if record.ids:
                 self._report(record, reply_to)
             case Order(worker=self._steered.identity):
@@ -150,8 +150,8 @@ class Steering:
     def _take(self, order: Order, reply_to: str | None) -> None:
         """What was said before this worker was there, it said to another one of its name."""
         if order.id not in self._orders and self._read.is_set():
-            self._steered.take(order, self.state, now_ms())
-            self._send(order.id, reply_to, self._steered.answer(now_ms()))
+            self._steered.take(order, self.state)
+            self._send(order.id, reply_to, self._steered.answer())
         self._orders.add(order.id)
 
     def _report(self, asked: Inspect, reply_to: str | None) -> None:

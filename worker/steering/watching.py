@@ -42,7 +42,7 @@ _NEVER_RAN = (ErrorCode.CANCELLED, ErrorCode.EXPIRED)
 Send = Callable[[Watch, str, Event], None]
 
 
-def end_of(record: Watch) -> int:
+def over_at(record: Watch) -> int:
     """When its time is over, in epoch milliseconds."""
     return min(record.until, record.at + LONGEST_MS)
 
@@ -96,7 +96,7 @@ class Watching:
     def ends(self) -> bool:
         """Report no more to those whose time is over; whether nobody is left."""
         now = now_ms()
-        self._watchers = [one for one in self._watchers if end_of(one.record) > now]
+        self._watchers = [one for one in self._watchers if over_at(one.record) > now]
         return not self._watchers
 
     def takes(self, batch: Batch, *, is_known: bool) -> None:

@@ -18,7 +18,7 @@ from protocol.watching import Event, What
 from tests.support.waiting import run
 from worker.intake.batch import Batch, keys_of
 from worker.intake.delivery import Delivery
-from worker.steering.watching import MOST, Watching, end_of
+from worker.steering.watching import MOST, Watching, over_at
 
 NOW_MS = 10**12
 
@@ -147,4 +147,4 @@ async def test_a_watch_ends_with_its_time_and_after_an_hour_at_the_latest() -> N
     watching, _heard = made()
     watching.attach(watch(new_id(), for_ms=1), "a", [])
     assert watching.ends()
-    assert end_of(watch(new_id(), for_ms=10**12)) == NOW_MS + 3600 * 1000
+    assert over_at(watch(new_id(), for_ms=10**12)) == NOW_MS + 3600 * 1000
